@@ -1,0 +1,174 @@
+// Package protocol is what daemon and workers say to each other: the messages,
+// their encoding and the topics. Any message may be lost, repeated, reordered
+// or late; the numbers in it (store, epoch, attempt, process, range, seq) are
+// what makes that harmless.
+package protocol
+
+// Heartbeat is the state of a worker process, sent on connecting, on every
+// change and every few seconds. It is what the daemon decides by.
+type Heartbeat struct {
+	Worker  string `json:"worker"`
+	Process string `json:"process"`
+	Version string `json:"version,omitempty"`
+	Time    string `json:"time,omitempty"` // for people; never compared
+	// Store is the one whose messages the worker last heard; "" at first.
+	Store string `json:"store,omitempty"`
+	// Portals are those whose credentials the worker has; Capacity is how
+	// many attempts it takes at once.
+	Portals  []string `json:"portals,omitempty"`
+	Capacity int      `json:"capacity,omitempty"`
+	// Leaving says that the process stops: it holds nothing any more.
+	Leaving  bool             `json:"leaving,omitempty"`
+	Attempts []AttemptReport  `json:"attempts,omitempty"`
+	Declined []uint64         `json:"declined,omitempty"`
+	Failed   []AttemptFailure `json:"failed,omitempty"`
+}
+
+// AttemptReport is how one attempt stands at its worker.
+type AttemptReport struct {
+	Attempt uint64 `json:"attempt"`
+	// Began is HubSpot's time of the attempt's first reply, ms; 0 before.
+	Began    int64         `json:"began,omitempty"`
+	Account  *Account      `json:"account,omitempty"`
+	Progress uint64        `json:"progress"` // grows with each reply and answer
+	Requests uint64        `json:"requests"`
+	Ranges   []RangeReport `json:"ranges,omitempty"`
+	Wait     *Wait         `json:"wait,omitempty"`
+}
+
+// RangeReport is the seq of the next page that the worker would make.
+type RangeReport struct {
+	ID  uint32 `json:"id"`
+	Seq uint64 `json:"seq"`
+}
+
+// Wait says why an attempt makes no progress: "throttled" by HubSpot's limits,
+// or "failing" and trying again.
+type Wait struct {
+	Kind   string `json:"kind"`
+	Reason string `json:"reason"`
+	Until  string `json:"until,omitempty"` // RFC 3339, by HubSpot's clock
+}
+
+// AttemptFailure is an attempt that the worker gave up; it is listed until a
+// cancel confirms it.
+type AttemptFailure struct {
+	Attempt uint64  `json:"attempt"`
+	Problem Problem `json:"problem"`
+}
+
+// Problem is the reason of a failure, in the words of problem+json. Blocked
+// says that a person has to act.
+type Problem struct {
+	Type    string `json:"type"`
+	Title   string `json:"title"`
+	Detail  string `json:"detail,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+	Blocked bool   `json:"blocked,omitempty"`
+}
+
+// Account is whose data a token reads.
+type Account struct {
+	ID       int64  `json:"id"`
+	TimeZone string `json:"time_zone,omitempty"`
+	Currency string `json:"currency,omitempty"`
+}
+
+// CommandType is what a command asks of a worker.
+type CommandType string
+
+// The commands. Cancel also confirms what was declined or failed.
+const (
+	FetchCommand  CommandType = "fetch"
+	CancelCommand CommandType = "cancel"
+)
+
+// Command is an order of the daemon to one worker process.
+type Command struct {
+	Type    CommandType `json:"type"`
+	Store   string      `json:"store"`
+	Epoch   uint64      `json:"epoch"`
+	Process string      `json:"process"`
+	Attempt uint64      `json:"attempt"`
+	Fetch   *Fetch      `json:"fetch,omitempty"`
+}
+
+// Fetch is everything that an attempt needs, credentials excepted.
+type Fetch struct {
+	Run    string `json:"run"`
+	Stream string `json:"stream"`
+	Kind   string `json:"kind"`
+	Portal string `json:"portal"`
+	Object string `json:"object"`
+	// Properties and Exclude are patterns over property names; Volatile names
+	// those that never make a change by themselves.
+	Properties []string `json:"properties,omitempty"`
+	Exclude    []string `json:"exclude,omitempty"`
+	// Account is the HubSpot account that the stream's data came from, 0 when
+	// none was read yet. Another one must not be read.
+	Account int64 `json:"account,omitempty"`
+	// SchemaHash names the property list in use, SchemaAsOf when it was read.
+	SchemaHash string  `json:"schema_hash,omitempty"`
+	SchemaAsOf int64   `json:"schema_as_of,omitempty"`
+	Began      int64   `json:"began,omitempty"`
+	Ranges     []Range `json:"ranges"`
+}
+
+// Range is a range as the ledger has it.
+type Range struct {
+	ID     uint32   `json:"id"`
+	Kind   string   `json:"kind"` // list, sweep, window, ids
+	Lo     int64    `json:"lo,omitempty"`
+	Hi     int64    `json:"hi,omitempty"` // 0: until Began
+	IDLo   uint64   `json:"id_lo,omitempty"`
+	IDHi   uint64   `json:"id_hi,omitempty"`
+	Newest bool     `json:"newest,omitempty"`
+	Seq    uint64   `json:"seq"`
+	Cursor string   `json:"cursor"`
+	Want   []Listed `json:"want,omitempty"`
+	Again  []string `json:"again,omitempty"`
+	Last   bool     `json:"last,omitempty"` // when Want is empty the range ends
+}
+
+// Listed is an id with the version that HubSpot named (0: any).
+type Listed struct {
+	ID      string `json:"id"`
+	Version int64  `json:"v"`
+}
+
+// AnswerType is what an answer says.
+type AnswerType string
+
+// The answers: Seen and Displaced to heartbeats, the others to pages.
+const (
+	Seen      AnswerType = "seen"
+	Displaced AnswerType = "displaced"
+	Committed AnswerType = "committed"
+	Fenced    AnswerType = "fenced"
+	Refused   AnswerType = "refused"
+	Busy      AnswerType = "busy"
+)
+
+// Answer is what the daemon says to a heartbeat or a page.
+type Answer struct {
+	Type    AnswerType `json:"type"`
+	Store   string     `json:"store"`
+	Epoch   uint64     `json:"epoch"`
+	Process string     `json:"process"`
+	Attempt uint64     `json:"attempt,omitempty"`
+	Range   uint32     `json:"range"`
+	Seq     uint64     `json:"seq"`
+	// Want answers a listing: what has to be fetched. Again answers records:
+	// those of them that were older than what is stored and have to be read
+	// again, later, to be believed.
+	Want  []Listed `json:"want,omitempty"`
+	Again []string `json:"again,omitempty"`
+	// Cursor is the range's position after the page; RangeEnded and RunEnded
+	// say what else its commit did.
+	Cursor     string `json:"cursor,omitempty"`
+	RangeEnded bool   `json:"range_ended,omitempty"`
+	RunEnded   bool   `json:"run_ended,omitempty"`
+	// Ranges, after a split, are the run's ranges as they now are.
+	Ranges []Range `json:"ranges,omitempty"`
+	Reason string  `json:"reason,omitempty"`
+}

@@ -1,0 +1,91 @@
+package stream
+
+// State is where a record stands in its life.
+type State string
+
+// The states of a record. Archived keeps its properties (HubSpot restores for
+// 90 days); Purged and Merged do not.
+const (
+	Live     State = "live"
+	Archived State = "archived"
+	Purged   State = "purged"
+	Merged   State = "merged"
+)
+
+// Valid tells whether s is one of the four states.
+func (s State) Valid() bool {
+	return s == Live || s == Archived || s == Purged || s == Merged
+}
+
+// Head is all of a record but its properties.
+type Head struct {
+	ID    string
+	Seq   uint64 // place in the change feed; given by the store
+	State State
+	// Version is the stream's cursor property in ms; AsOf is HubSpot's time
+	// when the request that read it began.
+	Version int64
+	AsOf    int64
+	// Digest names the content, made by the worker; List is the generation of
+	// the property list that it was read with.
+	Digest     [16]byte
+	List       uint32
+	CreatedAt  string // as HubSpot sent it
+	UpdatedAt  string
+	ArchivedAt string
+	MergedInto string
+	Synced     int64 // our commit, ms since 1970
+}
+
+// Record is one HubSpot object as hubpipe holds it. Properties is the JSON
+// object as HubSpot sent it; nil for a tombstone without them.
+type Record struct {
+	Head
+	Properties []byte
+}
+
+// Verdict is what becomes of a reading.
+type Verdict int
+
+// The verdicts: Insert and Replace are stored and take a place in the feed,
+// Regress too (an older version that HubSpot confirmed); Same changes nothing;
+// Older is dropped.
+const (
+	Insert Verdict = iota
+	Replace
+	Regress
+	Same
+	Older
+)
+
+// Stores tells whether the reading is written.
+func (v Verdict) Stores() bool { return v == Insert || v == Replace || v == Regress }
+
+// Judge decides whether a reading replaces what is stored: a newer version
+// does; the same version with other content does when it was read later, and
+// with no older property list; an older version only when a second read
+// confirmed it. The same version and content changes nothing.
+func Judge(stored *Head, r *Head, confirmed bool) Verdict {
+	switch {
+	case stored == nil:
+		return Insert
+	case r.Version > stored.Version:
+		return Replace
+	case r.Version < stored.Version:
+		// A second read that is itself older than what is stored confirms
+		// nothing.
+		if confirmed && r.AsOf > stored.AsOf {
+			return Regress
+		}
+		return Older
+	case r.Digest == stored.Digest && r.State == stored.State:
+		return Same
+	case r.List < stored.List:
+		return Older
+	case r.List > stored.List:
+		return Replace
+	case r.AsOf > stored.AsOf:
+		return Replace
+	}
+	return Same
+}

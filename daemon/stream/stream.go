@@ -1,0 +1,278 @@
+// Package stream is the domain of the daemon: streams, runs, ranges and
+// records, and the rules that need nothing but them. It knows no store, no
+// broker and no HTTP.
+package stream
+
+import "time"
+
+// Kind is what a run does.
+type Kind string
+
+// The kinds of run. Incremental is the one that moves a stream's cursor; all
+// others are walks, of which a stream has at most one at a time.
+const (
+	Incremental Kind = "incremental"
+	Backfill    Kind = "backfill"
+	OneRecord   Kind = "record"
+)
+
+// Walk tells whether a run of this kind is a walk (everything that is not
+// incremental): a stream has at most one incremental run and one walk.
+func (k Kind) Walk() bool { return k != Incremental }
+
+// RunState is how a run stands.
+type RunState string
+
+// The states of a run. Only Running has attempts.
+const (
+	Running RunState = "running"
+	Done    RunState = "done"
+	Failed  RunState = "failed"
+	Stopped RunState = "stopped"
+)
+
+// Problem is why something does not work, in the words of problem+json: what
+// happened (Detail) and what to do about it (Hint). It never holds a secret.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status,omitempty"`
+	Detail string `json:"detail,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+	// Blocked says that a person has to act before another try makes sense.
+	Blocked bool `json:"blocked,omitempty"`
+}
+
+// Stream is what the ledger durably knows of a stream, its configuration and
+// its counters apart. Times of HubSpot are milliseconds since 1970 by
+// HubSpot's clock; times of ours are time.Time.
+type Stream struct {
+	Name string `json:"name"`
+	// Portal names the HubSpot account that the data came from.
+	Portal string `json:"portal"`
+	Object string `json:"object"`
+
+	// Active says that the schedule runs. SetBy says who decided last: "file"
+	// or "api"; FileActive and FileInterval are what the file said when it was
+	// last read, so that a reload changes only what changed there.
+	Active       bool   `json:"active"`
+	Interval     string `json:"interval,omitempty"` // set by "start … every D"; empty: the file's
+	SetBy        string `json:"set_by"`
+	FileActive   bool   `json:"file_active"`
+	FileInterval string `json:"file_interval"`
+
+	// Cursor is where the next incremental run continues; 0 until a backfill
+	// has begun.
+	Cursor int64 `json:"cursor"`
+	// Windows are those below Cursor that are still to be read again, oldest
+	// first, without overlap.
+	Windows    []Window `json:"windows,omitempty"`
+	Backfilled bool     `json:"backfilled"`
+	// Open are ids that HubSpot named and would not hand out.
+	Open []OpenID `json:"open,omitempty"`
+	// Unfinished is the stopped or failed walk whose ranges the next walk of
+	// its kind takes over.
+	Unfinished string `json:"unfinished,omitempty"`
+
+	// Lists are the hashes of the property lists that records were read with,
+	// oldest first; the last is the current one. SchemaAsOf is when the
+	// definitions were last read (HubSpot's clock).
+	Lists      []string `json:"lists,omitempty"`
+	ListBase   uint32   `json:"list_base"` // generation of Lists[0]
+	SchemaAsOf int64    `json:"schema_as_of,omitempty"`
+
+	LastStarted time.Time `json:"last_started"` // of the incremental run
+	RetryAt     time.Time `json:"retry_at"`     // nothing is started before
+	Fails       int       `json:"fails,omitempty"`
+	LastRun     string    `json:"last_run,omitempty"`
+	Error       *Problem  `json:"error,omitempty"`
+
+	Regressed uint64 `json:"regressed,omitempty"` // older versions that HubSpot confirmed
+	Dropped   uint64 `json:"dropped,omitempty"`   // readings older than what was stored
+}
+
+// Window is a half-open span of modification times [Lo, Hi) that was read when
+// it was fresh. Level counts the settle passes that it has had.
+type Window struct {
+	Lo    int64 `json:"lo"`
+	Hi    int64 `json:"hi"`
+	Level int   `json:"level"`
+}
+
+// OpenID is a record that HubSpot named in a listing but could not be read.
+type OpenID struct {
+	ID      string `json:"id"`
+	Version int64  `json:"version"`
+	Reason  string `json:"reason"`
+}
+
+// CompleteUntil is the end of the last window that had its last pass, in ms of
+// HubSpot's time; 0 while the first backfill has not ended.
+func (s *Stream) CompleteUntil() int64 {
+	switch {
+	case !s.Backfilled:
+		return 0
+	case len(s.Windows) > 0:
+		return s.Windows[0].Lo
+	}
+	return s.Cursor
+}
+
+// Generation returns the number of the property list with this hash, and
+// whether the stream has ever used it. Later lists have higher numbers.
+func (s *Stream) Generation(hash string) (uint32, bool) {
+	for i := len(s.Lists) - 1; i >= 0; i-- {
+		if s.Lists[i] == hash {
+			return s.ListBase + uint32(i), true
+		}
+	}
+	return 0, false
+}
+
+// keptLists bounds how many old property lists are told apart: a record made
+// from an older one than these is as stale as from any other old one.
+const keptLists = 16
+
+// UseList makes hash the current property list.
+func (s *Stream) UseList(hash string) {
+	if n := len(s.Lists); n > 0 && s.Lists[n-1] == hash {
+		return
+	}
+	s.Lists = append(append([]string(nil), s.Lists...), hash)
+	if drop := len(s.Lists) - keptLists; drop > 0 {
+		s.Lists = s.Lists[drop:]
+		s.ListBase += uint32(drop)
+	}
+}
+
+// CurrentList is the hash of the list in use, "" before the definitions were
+// first read.
+func (s *Stream) CurrentList() string {
+	if len(s.Lists) == 0 {
+		return ""
+	}
+	return s.Lists[len(s.Lists)-1]
+}
+
+// Clone returns a copy that shares nothing that is changed in place.
+func (s *Stream) Clone() *Stream {
+	c := *s
+	c.Windows = append([]Window(nil), s.Windows...)
+	c.Open = append([]OpenID(nil), s.Open...)
+	c.Lists = append([]string(nil), s.Lists...)
+	return &c
+}
+
+// Run is one fetch of a stream.
+type Run struct {
+	ID      string    `json:"id"`
+	Stream  string    `json:"stream"`
+	Portal  string    `json:"portal"`
+	Kind    Kind      `json:"kind"`
+	State   RunState  `json:"state"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	// Began is HubSpot's time (ms) of the run's first reply: the upper end of
+	// its newest window. Written once, before any of its pages.
+	Began int64 `json:"began,omitempty"`
+
+	// Attempt is the attempt that holds the run, 0 when none does; Worker and
+	// Process are its holder.
+	Attempt uint64 `json:"attempt,omitempty"`
+	Worker  string `json:"worker,omitempty"`
+	Process string `json:"process,omitempty"`
+	// Fruitless counts attempts in a row that committed nothing; NotBefore is
+	// when the next may begin.
+	Fruitless int       `json:"fruitless,omitempty"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+
+	// Settle are the windows that this run reads again; From is the lower end
+	// of what it reads for the first time.
+	Settle []Window `json:"settle,omitempty"`
+	From   int64    `json:"from,omitempty"`
+	// NextRange is the id that the next range of a split gets.
+	NextRange uint32 `json:"next_range"`
+
+	Records  uint64   `json:"records"`
+	Pages    uint64   `json:"pages"`
+	Requests uint64   `json:"requests"`
+	Error    *Problem `json:"error,omitempty"`
+}
+
+// RangeKind is how a range is fetched.
+type RangeKind string
+
+// The kinds of range. The cursor of a List is HubSpot's `after`; of a Sweep
+// (ids with versions, by list) too; of a Span (a search window) it is "" until
+// the window has ended; Ids have none.
+const (
+	ListRange  RangeKind = "list"
+	SweepRange RangeKind = "sweep"
+	SpanRange  RangeKind = "window"
+	IdsRange   RangeKind = "ids"
+)
+
+// Listed is an id with the version that HubSpot named for it (0: whatever it
+// has now).
+type Listed struct {
+	ID      string `json:"id"`
+	Version int64  `json:"version"`
+}
+
+// Range is a part of a run with its own cursor and sequence of pages.
+type Range struct {
+	ID     uint32    `json:"id"`
+	Kind   RangeKind `json:"kind"`
+	Lo     int64     `json:"lo,omitempty"`
+	Hi     int64     `json:"hi,omitempty"` // 0: until the run's Began
+	IDLo   uint64    `json:"id_lo,omitempty"`
+	IDHi   uint64    `json:"id_hi,omitempty"` // 0: unbounded
+	Newest bool      `json:"newest,omitempty"`
+
+	Seq    uint64 `json:"seq"` // of the next page
+	Cursor string `json:"cursor"`
+	Ended  bool   `json:"ended,omitempty"`
+	// Digest is of the last committed page, so that a repeat is known.
+	Digest string `json:"digest,omitempty"`
+	// Want is what a listing left to fetch; To and Last are what happens when
+	// it is empty. Again are those of the last page that have to be read
+	// again, since what came was older than what is stored.
+	Want  []Listed `json:"want,omitempty"`
+	Again []string `json:"again,omitempty"`
+	To    string   `json:"to,omitempty"`
+	Last  bool     `json:"last,omitempty"`
+}
+
+// Clone returns a copy that shares nothing that is changed in place.
+func (r *Range) Clone() *Range {
+	c := *r
+	c.Want = append([]Listed(nil), r.Want...)
+	c.Again = append([]string(nil), r.Again...)
+	return &c
+}
+
+// Worker is what the ledger durably knows of a worker id: the process that
+// has it, and those that lost it.
+type Worker struct {
+	ID        string   `json:"id"`
+	Process   string   `json:"process"`
+	Displaced []string `json:"displaced,omitempty"`
+}
+
+// Portal is what the ledger durably knows of a portal.
+type Portal struct {
+	Name     string `json:"name"`
+	Account  int64  `json:"account"` // HubSpot's portal id; 0 until first contact
+	TimeZone string `json:"time_zone,omitempty"`
+	Currency string `json:"currency,omitempty"`
+}
+
+// Property is one property definition of HubSpot.
+type Property struct {
+	Name       string `json:"name"`
+	Label      string `json:"label,omitempty"`
+	Type       string `json:"type"`
+	FieldType  string `json:"fieldType,omitempty"`
+	Group      string `json:"groupName,omitempty"`
+	Calculated bool   `json:"calculated,omitempty"`
+}
