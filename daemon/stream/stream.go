@@ -276,3 +276,11 @@ type Property struct {
 	Group      string `json:"groupName,omitempty"`
 	Calculated bool   `json:"calculated,omitempty"`
 }
+
+// Error makes a Problem an error: its title and detail.
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return p.Title
+	}
+	return p.Title + ": " + p.Detail
+}

@@ -1,0 +1,259 @@
+package dispatch
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// change is a transaction over the ledger: what it touches is copied, written
+// on commit, and takes the place of the original only when the store has it.
+// Messages are kept back until then.
+type change struct {
+	d   *Dispatcher
+	now time.Time
+	tx  Tx
+
+	streams map[string]*stream.Stream
+	runs    map[string]*stream.Run
+	ranges  map[string]map[uint32]*stream.Range
+	dropped map[string]bool
+	workers map[string]*stream.Worker
+	portals map[string]*stream.Portal
+	after   []func()
+	outs    []Out
+}
+
+func (d *Dispatcher) begin(now time.Time) *change {
+	return &change{d: d, now: now,
+		streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
+		ranges: map[string]map[uint32]*stream.Range{}, dropped: map[string]bool{},
+		workers: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{}}
+}
+
+// open begins the store's transaction when it is first needed: most
+// heartbeats change nothing.
+func (c *change) open() error {
+	if c.tx != nil {
+		return nil
+	}
+	tx, err := c.d.store.Begin()
+	if err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	c.tx = tx
+	return nil
+}
+
+// stream returns the change's own copy, nil for an unknown name.
+func (c *change) stream(name string) *stream.Stream {
+	if s := c.streams[name]; s != nil {
+		return s
+	}
+	s := c.d.streams[name]
+	if s == nil {
+		return nil
+	}
+	c.streams[name] = s.Clone()
+	return c.streams[name]
+}
+
+// run returns the change's own copy, nil for an unknown id.
+func (c *change) run(id string) *stream.Run {
+	if r := c.runs[id]; r != nil {
+		return r
+	}
+	r := c.d.runs[id]
+	if r == nil {
+		return nil
+	}
+	own := *r
+	c.runs[id] = &own
+	return &own
+}
+
+// rangeOf returns the change's own copy, nil for an unknown one.
+func (c *change) rangeOf(run string, id uint32) *stream.Range {
+	if r := c.ranges[run][id]; r != nil {
+		return r
+	}
+	r := c.d.ranges[run][id]
+	if r == nil {
+		return nil
+	}
+	return c.setRange(run, r.Clone())
+}
+
+func (c *change) setRange(run string, r *stream.Range) *stream.Range {
+	if c.ranges[run] == nil {
+		c.ranges[run] = map[uint32]*stream.Range{}
+	}
+	c.ranges[run][r.ID] = r
+	return r
+}
+
+// allRanges gives the run's ranges as this change has them, without copying
+// what it does not touch; nothing of it may be written to.
+func (c *change) allRanges(run string) []*stream.Range {
+	merged := map[uint32]*stream.Range{}
+	for id, r := range c.d.ranges[run] {
+		merged[id] = r
+	}
+	for id, r := range c.ranges[run] {
+		merged[id] = r
+	}
+	return sortedRanges(merged)
+}
+
+func (c *change) portal(name string) *stream.Portal {
+	if p := c.portals[name]; p != nil {
+		return p
+	}
+	own := stream.Portal{Name: name}
+	if p := c.d.portals[name]; p != nil {
+		own = *p
+	}
+	c.portals[name] = &own
+	return &own
+}
+
+// peek returns a run as this change has it, for reading only.
+func (c *change) peek(id string) *stream.Run {
+	if r := c.runs[id]; r != nil {
+		return r
+	}
+	return c.d.runs[id]
+}
+
+// attemptRun finds the run that an attempt holds, for reading only.
+func (c *change) attemptRun(attempt uint64) *stream.Run {
+	id, ok := c.d.attempts[attempt]
+	if !ok {
+		return nil
+	}
+	if r := c.peek(id); r != nil && r.Attempt == attempt && r.State == stream.Running {
+		return r
+	}
+	return nil
+}
+
+func (c *change) command(worker string, cmd protocol.Command) {
+	cmd.Store, cmd.Epoch = c.d.store.ID(), c.d.store.Epoch()
+	c.outs = append(c.outs, Out{Worker: worker, Command: &cmd})
+}
+
+func (c *change) answer(worker string, a protocol.Answer) {
+	a.Store, a.Epoch = c.d.store.ID(), c.d.store.Epoch()
+	c.outs = append(c.outs, Out{Worker: worker, Answer: &a})
+}
+
+func (c *change) empty() bool {
+	return c.tx == nil && len(c.streams)+len(c.runs)+len(c.ranges)+len(c.workers)+len(c.portals)+len(c.dropped) == 0
+}
+
+// commit writes and syncs; the memory of the dispatcher moves only when that
+// has succeeded, and only then may the messages leave.
+func (c *change) commit() ([]Out, error) {
+	if !c.empty() {
+		if err := c.write(); err != nil {
+			if c.tx != nil {
+				c.tx.Discard()
+			}
+			return nil, err
+		}
+		c.adopt()
+	}
+	for _, f := range c.after {
+		f()
+	}
+	return c.outs, nil
+}
+
+func (c *change) write() error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	for run := range c.dropped {
+		if err := c.tx.DropRanges(run); err != nil {
+			return fmt.Errorf("drop ranges of %s: %w", run, err)
+		}
+	}
+	for _, s := range c.streams {
+		if err := c.tx.PutStream(s); err != nil {
+			return fmt.Errorf("write stream %s: %w", s.Name, err)
+		}
+	}
+	for _, r := range c.runs {
+		if err := c.tx.PutRun(r); err != nil {
+			return fmt.Errorf("write run %s: %w", r.ID, err)
+		}
+	}
+	for run, ranges := range c.ranges {
+		if c.dropped[run] {
+			continue
+		}
+		for _, r := range ranges {
+			if err := c.tx.PutRange(run, r); err != nil {
+				return fmt.Errorf("write range %d of %s: %w", r.ID, run, err)
+			}
+		}
+	}
+	for _, w := range c.workers {
+		if err := c.tx.PutWorker(w); err != nil {
+			return fmt.Errorf("write worker %s: %w", w.ID, err)
+		}
+	}
+	for _, p := range c.portals {
+		if err := c.tx.PutPortal(p); err != nil {
+			return fmt.Errorf("write portal %s: %w", p.Name, err)
+		}
+	}
+	if err := c.tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// adopt takes what was committed into memory.
+func (c *change) adopt() {
+	d := c.d
+	for n, s := range c.streams {
+		d.streams[n] = s
+	}
+	for id, w := range c.workers {
+		d.durable[id] = w
+	}
+	for n, p := range c.portals {
+		d.portals[n] = p
+	}
+	for id, ranges := range c.ranges {
+		if d.ranges[id] == nil {
+			d.ranges[id] = map[uint32]*stream.Range{}
+		}
+		for n, r := range ranges {
+			d.ranges[id][n] = r
+		}
+	}
+	for id, r := range c.runs {
+		if old := d.runs[id]; old != nil && old.Attempt != 0 && old.Attempt != r.Attempt {
+			d.forget(old.Worker, old.Attempt)
+		}
+		d.runs[id] = r
+		if r.Attempt != 0 && r.State == stream.Running {
+			d.attempts[r.Attempt] = id
+		}
+	}
+	for id := range c.dropped {
+		delete(d.ranges, id)
+		delete(d.runs, id)
+	}
+}
+
+func (d *Dispatcher) forget(workerID string, attempt uint64) {
+	delete(d.attempts, attempt)
+	if w := d.workers[workerID]; w != nil {
+		delete(w.reports, attempt)
+	}
+}

@@ -1,0 +1,228 @@
+package dispatch
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Start begins fetching on the interval ("" keeps the one in use), the first
+// run at once. It changes nothing where that is so already.
+func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, error) {
+	cfg := d.config[name]
+	if cfg == nil {
+		return nil, notFound(name)
+	}
+	if interval != "" {
+		if _, err := d.opts.ParseInterval(interval); err != nil {
+			return nil, &stream.Problem{Type: "bad-interval", Title: "that is not an interval", Status: 400,
+				Detail: err.Error(), Hint: "an interval is a duration of at least 1s, such as 30s, 5m or 2h"}
+		}
+	}
+	c := d.begin(now)
+	s := c.stream(name)
+	if s.Active && (interval == "" || interval == s.Interval) && s.Error == nil {
+		return nil, nil
+	}
+	wasActive := s.Active
+	s.Active, s.SetBy = true, setBy
+	if interval != "" {
+		s.Interval = interval
+	}
+	s.RetryAt, s.Fails = time.Time{}, 0
+	if !wasActive {
+		// The first run comes at once; a walk that goes on counts as none.
+		s.Error = nil
+		if s.Cursor != 0 && d.runOf(name, false) == nil && cfg.Problem == nil {
+			if _, err := c.incremental(s); err != nil {
+				return nil, c.abandon(err)
+			}
+		}
+	}
+	if cfg.Problem == nil && !s.Backfilled && d.runOf(name, true) == nil {
+		if _, err := c.backfill(s, false); err != nil {
+			return nil, c.abandon(err)
+		}
+	}
+	if err := c.assign(); err != nil {
+		return nil, c.abandon(err)
+	}
+	return c.commit()
+}
+
+// abandon lets the change go and hands the error on.
+func (c *change) abandon(err error) error {
+	if c.tx != nil {
+		c.tx.Discard()
+	}
+	return err
+}
+
+// Stop ends the schedule and what runs; what was committed stays and the next
+// run goes on from there. The attempts close in the commit itself.
+func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
+	if d.config[name] == nil {
+		return nil, notFound(name)
+	}
+	c := d.begin(now)
+	s := c.stream(name)
+	open := false
+	for _, run := range d.openRuns() {
+		if run.Stream == name {
+			open = true
+			own := c.run(run.ID)
+			c.end(own, stream.Stopped)
+			c.keepPlace(s, own)
+		}
+	}
+	if !s.Active && !open {
+		return nil, nil
+	}
+	s.Active, s.SetBy = false, setBy
+	return c.commit()
+}
+
+// Sync makes one run now and returns its id: the one that goes on already, the
+// first walk of a stream that has none, or an incremental run. With a record's
+// id it reads that one.
+func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, error) {
+	cfg := d.config[name]
+	if cfg == nil {
+		return "", nil, notFound(name)
+	}
+	if cfg.Problem != nil {
+		return "", nil, cfg.Problem
+	}
+	c := d.begin(now)
+	s := c.stream(name)
+	s.RetryAt = time.Time{}
+	run, err := c.syncRun(s, record)
+	if err != nil {
+		return "", nil, c.abandon(err)
+	}
+	if err := c.assign(); err != nil {
+		return "", nil, c.abandon(err)
+	}
+	outs, err := c.commit()
+	return run.ID, outs, err
+}
+
+func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {
+	d := c.d
+	if record != "" {
+		g := &stream.Range{Kind: stream.IdsRange, Last: true, Want: []stream.Listed{{ID: record}}}
+		walk := d.runOf(s.Name, true)
+		if walk == nil {
+			return c.newRun(s, stream.OneRecord, g)
+		}
+		// One walk at a time: the record joins it as a range of its own.
+		own := c.run(walk.ID)
+		g.ID = own.NextRange
+		own.NextRange++
+		c.setRange(own.ID, g)
+		if own.Attempt != 0 {
+			c.command(own.Worker, c.fetch(own))
+		}
+		return own, nil
+	}
+	if run := d.runOf(s.Name, true); run != nil && run.Kind == stream.Backfill {
+		return run, nil
+	}
+	if !s.Backfilled {
+		return c.backfill(s, false)
+	}
+	if run := d.runOf(s.Name, false); run != nil {
+		return run, nil
+	}
+	return c.incremental(s)
+}
+
+// Resync reads everything again over what is there; it empties nothing.
+func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
+	cfg := d.config[name]
+	if cfg == nil {
+		return "", nil, notFound(name)
+	}
+	if cfg.Problem != nil {
+		return "", nil, cfg.Problem
+	}
+	c := d.begin(now)
+	s := c.stream(name)
+	s.RetryAt = time.Time{}
+	if walk := d.runOf(name, true); walk != nil {
+		own := c.run(walk.ID)
+		c.end(own, stream.Stopped)
+		c.keepPlace(s, own)
+		// The ranges of the walk that ends here go with it.
+		c.dropped[own.ID] = true
+		s.Unfinished = ""
+	}
+	run, err := c.backfill(s, true)
+	if err != nil {
+		return "", nil, c.abandon(err)
+	}
+	if err := c.assign(); err != nil {
+		return "", nil, c.abandon(err)
+	}
+	outs, err := c.commit()
+	return run.ID, outs, err
+}
+
+// Reload takes over a configuration: streams that are new begin as it says,
+// those that it no longer has stop, and what someone set by hand stays unless
+// the file changed that very value.
+func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error) {
+	old := d.config
+	d.config = map[string]*StreamConfig{}
+	for i := range config {
+		d.config[config[i].Name] = &config[i]
+	}
+	c := d.begin(now)
+	for name := range old {
+		if d.config[name] != nil {
+			continue
+		}
+		s := c.stream(name)
+		for _, run := range d.openRuns() {
+			if run.Stream == name {
+				own := c.run(run.ID)
+				c.end(own, stream.Stopped)
+				c.keepPlace(s, own)
+			}
+		}
+	}
+	for _, name := range d.streamNames() {
+		cfg := d.config[name]
+		s := c.stream(name)
+		if s == nil {
+			s = &stream.Stream{Name: name, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,
+				SetBy: "file", FileActive: cfg.Autostart, FileInterval: cfg.Interval}
+			c.streams[name] = s
+		}
+		if s.Portal != cfg.Portal || s.Object != cfg.Object {
+			d.config = old
+			return nil, c.abandon(fmt.Errorf("stream %s holds %s of portal %s and is now %s of portal %s: give the new one another name",
+				name, s.Object, s.Portal, cfg.Object, cfg.Portal))
+		}
+		if s.FileActive != cfg.Autostart {
+			s.Active, s.FileActive, s.SetBy = cfg.Autostart, cfg.Autostart, "file"
+		}
+		if s.FileInterval != cfg.Interval {
+			s.Interval, s.FileInterval, s.SetBy = "", cfg.Interval, "file"
+		}
+		// A person has looked: what was blocked is tried at once.
+		if s.Error != nil && s.Error.Blocked {
+			s.RetryAt = time.Time{}
+		}
+	}
+	outs, err := c.commit()
+	if err != nil {
+		d.config = old
+	}
+	return outs, err
+}
+
+// Closing keeps the dispatcher from starting and handing out anything more;
+// open attempts stay, their leases carry them over the restart.
+func (d *Dispatcher) Closing() { d.stopping = true }

@@ -1,0 +1,246 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+// ErrStopped is returned to calls that come after Stop.
+var ErrStopped = errors.New("the daemon is stopping")
+
+// Bounds of the loop's queues: pages beyond them are answered busy, heartbeats
+// dropped, since another follows.
+const (
+	pageQueue  = 64
+	beatQueue  = 256
+	groupPages = 16
+)
+
+// LoopOptions are what a Loop needs. Send and Changed must not block.
+type LoopOptions struct {
+	Dispatcher *Dispatcher
+	Send       func(Out)
+	// Changed is called after every step that may have changed what views
+	// show.
+	Changed func()
+	Now     func() time.Time
+	Tick    time.Duration // 500 ms by default
+	Logger  hclog.Logger
+}
+
+// Loop is the one goroutine that writes: it takes pages, heartbeats and calls
+// in turn and gives them to the dispatcher.
+type Loop struct {
+	o     LoopOptions
+	pages chan Incoming
+	beats chan beat
+	calls chan func(*Dispatcher, time.Time)
+	quit  chan struct{}
+	done  chan struct{}
+
+	mu     sync.Mutex
+	heard  map[beatKey]time.Time
+	failed error
+}
+
+type beat struct {
+	hb *protocol.Heartbeat
+	at time.Time
+}
+
+type beatKey struct{ worker, process string }
+
+// NewLoop returns a loop that has not begun.
+func NewLoop(o LoopOptions) *Loop {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Tick == 0 {
+		o.Tick = 500 * time.Millisecond
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	return &Loop{o: o, pages: make(chan Incoming, pageQueue), beats: make(chan beat, beatQueue),
+		calls: make(chan func(*Dispatcher, time.Time)), quit: make(chan struct{}), done: make(chan struct{}),
+		heard: map[beatKey]time.Time{}}
+}
+
+// Start begins the goroutine.
+func (l *Loop) Start() { go l.run() }
+
+// Stop ends it after what it is doing; queued pages are committed first.
+func (l *Loop) Stop() {
+	close(l.quit)
+	<-l.done
+}
+
+// Page queues a page and renews its process's lease. It returns false when the
+// queue is full: the page was dropped, and the answer to it is busy.
+func (l *Loop) Page(in Incoming) bool {
+	if in.Page != nil {
+		l.renew(in.Worker, in.Page.Process)
+	}
+	select {
+	case l.pages <- in:
+		return true
+	default:
+		return false
+	}
+}
+
+// Heartbeat queues a heartbeat and renews its process's lease. When the queue
+// is full it is dropped; another follows.
+func (l *Loop) Heartbeat(hb *protocol.Heartbeat) {
+	l.renew(hb.Worker, hb.Process)
+	select {
+	case l.beats <- beat{hb, l.o.Now()}:
+	default:
+	}
+}
+
+func (l *Loop) renew(worker, process string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard[beatKey{worker, process}] = l.o.Now()
+}
+
+// Do runs f on the loop's goroutine and returns what it returned; its messages
+// are sent. It is how everything but pages and heartbeats reaches the ledger.
+func (l *Loop) Do(ctx context.Context, f func(d *Dispatcher, now time.Time) ([]Out, error)) error {
+	errs := make(chan error, 1)
+	call := func(d *Dispatcher, now time.Time) {
+		outs, err := f(d, now)
+		l.send(outs)
+		errs <- err
+	}
+	select {
+	case l.calls <- call:
+		return <-errs
+	case <-l.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Err is why the ledger cannot be written, nil when it can.
+func (l *Loop) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+func (l *Loop) run() {
+	defer close(l.done)
+	ticker := time.NewTicker(l.o.Tick)
+	defer ticker.Stop()
+	l.tick()
+	for {
+		// Heartbeats come before pages: a lease must not end in a queue.
+		select {
+		case b := <-l.beats:
+			l.beat(b)
+			continue
+		default:
+		}
+		select {
+		case b := <-l.beats:
+			l.beat(b)
+		case f := <-l.calls:
+			l.leases()
+			f(l.o.Dispatcher, l.o.Now())
+			l.o.Changed()
+		case in := <-l.pages:
+			l.commit(l.drain(in))
+		case <-ticker.C:
+			l.tick()
+		case <-l.quit:
+			select {
+			case in := <-l.pages:
+				l.commit(l.drain(in))
+			default:
+			}
+			return
+		}
+	}
+}
+
+func (l *Loop) drain(first Incoming) []Incoming {
+	batch := []Incoming{first}
+	for len(batch) < groupPages {
+		select {
+		case in := <-l.pages:
+			batch = append(batch, in)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (l *Loop) commit(batch []Incoming) {
+	l.leases()
+	for len(batch) > 0 {
+		outs, taken, err := l.o.Dispatcher.Pages(l.o.Now(), batch)
+		l.note(err)
+		if err != nil {
+			return // nobody is answered; the workers repeat
+		}
+		l.send(outs)
+		batch = batch[taken:]
+	}
+	l.tick()
+}
+
+func (l *Loop) beat(b beat) {
+	l.leases()
+	outs, err := l.o.Dispatcher.Heartbeat(b.at, b.hb)
+	l.note(err)
+	l.send(outs)
+	l.tick()
+}
+
+func (l *Loop) tick() {
+	l.leases()
+	outs, err := l.o.Dispatcher.Tick(l.o.Now())
+	l.note(err)
+	l.send(outs)
+	l.o.Changed()
+}
+
+// leases hands over when messages were received.
+func (l *Loop) leases() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, at := range l.heard {
+		l.o.Dispatcher.Heard(k.worker, k.process, at)
+		delete(l.heard, k)
+	}
+}
+
+func (l *Loop) send(outs []Out) {
+	for _, o := range outs {
+		l.o.Send(o)
+	}
+}
+
+// note keeps the state of the ledger's disk, and logs when it changes.
+func (l *Loop) note(err error) {
+	l.mu.Lock()
+	was := l.failed
+	l.failed = err
+	l.mu.Unlock()
+	switch {
+	case err != nil && was == nil:
+		l.o.Logger.Error("the ledger cannot be written", "error", err)
+	case err == nil && was != nil:
+		l.o.Logger.Info("the ledger can be written again")
+	}
+}

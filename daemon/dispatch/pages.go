@@ -1,0 +1,353 @@
+package dispatch
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Incoming is a page as it came: who sent it, what its bytes are called, and
+// how many they are. Err is set where it did not decode.
+type Incoming struct {
+	Worker string
+	Page   *protocol.Page
+	Digest string
+	Bytes  int
+	Err    error
+}
+
+// maxRanges bounds what splits can make of one run.
+const maxRanges = 4096
+
+// Pages judges pages of any ranges in turn, each against what the earlier ones
+// did, and commits them together, once. It takes as many as one transaction
+// holds and returns how many those were; the caller comes again with the rest.
+// After an error nothing was taken and nobody is answered.
+func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken int, err error) {
+	c := d.begin(now)
+	if err := c.open(); err != nil {
+		return nil, 0, err
+	}
+	for _, in := range batch {
+		if taken > 0 && in.Page != nil && !c.tx.HasRoom(len(in.Page.Records), in.Bytes) {
+			break
+		}
+		taken++
+		if err := c.page(in); err != nil {
+			c.tx.Discard()
+			return nil, 0, err
+		}
+	}
+	outs, err = c.commit()
+	if err != nil {
+		return nil, 0, err
+	}
+	return outs, taken, nil
+}
+
+// page judges one page. An error is the store's; whatever is wrong with the
+// page itself becomes its answer, before anything of it was applied.
+func (c *change) page(in Incoming) error {
+	p := in.Page
+	if p == nil || p.Store != c.d.store.ID() {
+		return nil // another store's, or bytes that name nobody to answer
+	}
+	reply := protocol.Answer{Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}
+	fence := func(reason string) error {
+		reply.Type, reply.Reason = protocol.Fenced, reason
+		c.answer(in.Worker, reply)
+		return nil
+	}
+	if p.Epoch != c.d.store.Epoch() {
+		return fence("another epoch")
+	}
+	run := c.attemptRun(p.Attempt)
+	if run == nil {
+		if c.d.endedWith(p, in.Digest) {
+			reply.Type, reply.RangeEnded, reply.RunEnded = protocol.Committed, true, true
+			c.answer(in.Worker, reply)
+			return nil
+		}
+		return fence("the attempt is closed or unknown")
+	}
+	if run.Process != p.Process || run.Worker != in.Worker {
+		return fence("the attempt belongs to another process")
+	}
+	run = c.run(run.ID)
+	g := c.rangeOf(run.ID, p.Range)
+	if g == nil {
+		c.closeAttempt(run, true)
+		return fence("the run has no such range")
+	}
+	if p.Seq+1 == g.Seq {
+		if in.Digest != g.Digest {
+			c.closeAttempt(run, true)
+			return fence("the same page came with other content")
+		}
+		c.answer(in.Worker, c.committed(reply, p, run, g))
+		return nil
+	}
+	if p.Seq < g.Seq {
+		return nil // late, and its successor has been committed: nobody waits
+	}
+	if p.Seq > g.Seq || p.From != g.Cursor || g.Ended {
+		c.closeAttempt(run, true)
+		return fence(fmt.Sprintf("expected page %d from %q", g.Seq, g.Cursor))
+	}
+	if in.Err != nil {
+		return c.refuse(in, run, reply, in.Err.Error())
+	}
+	if reason := c.unfit(p, run, g); reason != "" {
+		return c.refuse(in, run, reply, reason)
+	}
+	if err := c.apply(p, run, g); err != nil {
+		return err
+	}
+	g.Seq, g.Digest = p.Seq+1, in.Digest
+	run.Pages++
+	run.Requests = max(run.Requests, p.Requests)
+	run.Fruitless = 0
+	reply = c.committed(reply, p, run, g)
+	if c.runEnded(run) {
+		c.finish(run)
+		reply.RunEnded = true
+	}
+	c.answer(in.Worker, reply)
+	return nil
+}
+
+// refuse fails the run with what is wrong with its page: the same bytes would
+// come again.
+func (c *change) refuse(in Incoming, run *stream.Run, reply protocol.Answer, reason string) error {
+	reply.Type, reply.Reason = protocol.Refused, reason
+	c.answer(in.Worker, reply)
+	c.fail(run, &stream.Problem{Type: "page-refused", Title: "a page was refused", Detail: reason,
+		Hint: "the worker and the daemon may be of different versions; the run is tried again"})
+	return nil
+}
+
+// committed fills in an answer from the range as it stands after its last
+// page; a repeat of that page gives the same.
+func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run, g *stream.Range) protocol.Answer {
+	a.Type, a.Cursor, a.RangeEnded = protocol.Committed, g.Cursor, g.Ended
+	switch p.Kind {
+	case protocol.ListingPage:
+		a.Want = wireListed(g.Want)
+	case protocol.RecordsPage:
+		a.Again = slices.Clone(g.Again)
+	case protocol.SplitPage, protocol.SweepPage:
+		a.Ranges = wireRanges(c.allRanges(run.ID))
+	}
+	return a
+}
+
+// unfit says why a page cannot be applied to its range, "" when it can.
+func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) string {
+	if run.Began == 0 && p.Began == 0 {
+		return "the run has no beginning by HubSpot's clock"
+	}
+	known := c.d.portals[run.Portal]
+	if p.Account != nil && known != nil && known.Account != 0 && known.Account != p.Account.ID {
+		return fmt.Sprintf("the page is of account %d and the stream of %d", p.Account.ID, known.Account)
+	}
+	for _, r := range p.Records {
+		if !stream.State(r.State).Valid() {
+			return fmt.Sprintf("record %s has state %q", r.ID, r.State)
+		}
+	}
+	moving := g.Kind == stream.SpanRange || g.Kind == stream.SweepRange
+	switch p.Kind {
+	case protocol.RecordsPage:
+		if g.Kind != stream.ListRange && len(g.Want) == 0 {
+			return "records where nothing is wanted"
+		}
+		if g.Kind != stream.ListRange && p.To != p.From {
+			return "only the last of what is wanted moves the cursor"
+		}
+	case protocol.ListingPage:
+		if !moving {
+			return fmt.Sprintf("a listing for a range of kind %s", g.Kind)
+		}
+		if len(g.Want) > 0 {
+			return fmt.Sprintf("a listing while %d ids are wanted", len(g.Want))
+		}
+	case protocol.SchemaPage:
+		if p.List == "" || p.To != p.From || p.Last {
+			return "definitions that move the cursor or have no hash"
+		}
+	case protocol.SplitPage:
+		return c.badSplit(p, run, g)
+	case protocol.SweepPage:
+		if g.Kind != stream.SpanRange || len(g.Want) > 0 {
+			return "only a search window can become a walk"
+		}
+	}
+	return ""
+}
+
+func (c *change) badSplit(p *protocol.Page, run *stream.Run, g *stream.Range) string {
+	hi := g.Hi
+	if hi == 0 {
+		hi = max(run.Began, p.Began)
+	}
+	switch {
+	case g.Kind != stream.SpanRange || len(g.Want) > 0 || p.To != p.From:
+		return "only a search window that wants nothing can be split"
+	case len(c.allRanges(run.ID)) >= maxRanges:
+		return fmt.Sprintf("the run has %d ranges already", maxRanges)
+	case p.SplitAt != 0 && (p.SplitAt <= g.Lo || p.SplitAt >= hi):
+		return fmt.Sprintf("a split at %d is not inside the window", p.SplitAt)
+	case p.SplitAt == 0 && (p.SplitID <= g.IDLo || g.IDHi != 0 && p.SplitID >= g.IDHi):
+		return fmt.Sprintf("a split at id %d is not inside the window", p.SplitID)
+	}
+	return ""
+}
+
+// apply does what a page says. An error is the store's.
+func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error {
+	s := c.stream(run.Stream)
+	c.begins(run, p.Began, p.Account)
+	g.Again = nil
+	switch p.Kind {
+	case protocol.RecordsPage:
+		return c.records(p, run, g, s)
+	case protocol.ListingPage:
+		return c.listing(p, g, s)
+	case protocol.SchemaPage:
+		s.UseList(p.List)
+		s.SchemaAsOf = p.AsOf
+		if err := c.tx.PutSchema(s.Name, p.Schema); err != nil {
+			return fmt.Errorf("write definitions of %s: %w", s.Name, err)
+		}
+	case protocol.SplitPage:
+		c.split(p, run, g)
+	case protocol.SweepPage:
+		g.Kind, g.Cursor = stream.SweepRange, ""
+	}
+	return nil
+}
+
+// begins notes the first reply of HubSpot in a run, once; nothing replaces it.
+func (c *change) begins(run *stream.Run, began int64, a *protocol.Account) {
+	if a != nil && (c.d.portals[run.Portal] == nil || c.d.portals[run.Portal].Account == 0) {
+		p := c.portal(run.Portal)
+		p.Account, p.TimeZone, p.Currency = a.ID, a.TimeZone, a.Currency
+	}
+	if run.Began != 0 || began == 0 {
+		return
+	}
+	run.Began = began
+	if s := c.stream(run.Stream); run.Kind == stream.Backfill && s.Cursor == 0 {
+		// What changes while the walk goes on is the incremental's.
+		s.Cursor = began
+	}
+	for _, g := range c.allRanges(run.ID) {
+		if g.Newest && g.Hi == 0 {
+			c.rangeOf(run.ID, g.ID).Hi = max(began, g.Lo)
+		}
+	}
+}
+
+func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
+	generation, _ := s.Generation(p.List)
+	got := make(map[string]bool, len(p.Records)+len(p.Open))
+	for i := range p.Records {
+		r := domainRecord(&p.Records[i], generation)
+		stored, err := c.tx.Head(s.Name, r.ID)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, r.ID, err)
+		}
+		verdict := stream.Judge(stored, &r.Head, p.Records[i].Confirmed)
+		if verdict.Stores() {
+			if err := c.tx.Put(s.Name, r); err != nil {
+				return fmt.Errorf("write %s %s: %w", s.Name, r.ID, err)
+			}
+			run.Records++
+		}
+		if verdict == stream.Regress {
+			s.Regressed++
+		}
+		if verdict == stream.Older {
+			s.Dropped++
+			// Wanted by a listing and still not as new as what is stored:
+			// believed only when a second read says the same.
+			if g.Kind != stream.ListRange && !p.Records[i].Confirmed && stored.Version > r.Version {
+				g.Again = append(g.Again, r.ID)
+				continue
+			}
+		}
+		got[r.ID] = true
+	}
+	for _, o := range p.Open {
+		got[o.ID] = true
+	}
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return got[o.ID] })
+	for _, o := range p.Open {
+		s.Open = append(s.Open, stream.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason})
+	}
+	if g.Kind == stream.ListRange {
+		g.Cursor, g.Ended = p.To, p.Last
+		return nil
+	}
+	g.Want = slices.DeleteFunc(g.Want, func(w stream.Listed) bool { return got[w.ID] })
+	if len(g.Want) == 0 {
+		g.Cursor, g.Ended = g.To, g.Last
+	}
+	return nil
+}
+
+// listing holds ids and versions against the store; what differs is wanted.
+func (c *change) listing(p *protocol.Page, g *stream.Range, s *stream.Stream) error {
+	generation, _ := s.Generation(s.CurrentList())
+	g.To, g.Last = p.To, p.Last
+	for _, l := range p.Listing {
+		stored, err := c.tx.Head(s.Name, l.ID)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, l.ID, err)
+		}
+		if stored == nil || stored.Version != l.Version || stored.State != stream.Live || stored.List < generation {
+			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version})
+		}
+	}
+	if len(g.Want) == 0 {
+		g.Cursor, g.Ended = g.To, g.Last
+	}
+	return nil
+}
+
+// split divides a window in two; the lower part keeps the range's id and seq.
+func (c *change) split(p *protocol.Page, run *stream.Run, g *stream.Range) {
+	upper := g.Clone()
+	upper.ID, upper.Seq, upper.Digest = run.NextRange, 0, ""
+	run.NextRange++
+	if p.SplitAt != 0 {
+		g.Hi, upper.Lo = p.SplitAt, p.SplitAt
+	} else {
+		g.IDHi, upper.IDLo = p.SplitID, p.SplitID
+	}
+	c.setRange(run.ID, upper)
+}
+
+func (c *change) runEnded(run *stream.Run) bool {
+	for _, g := range c.allRanges(run.ID) {
+		if !g.Ended {
+			return false
+		}
+	}
+	return true
+}
+
+// endedWith tells whether a page is a repeat of the last one of a range of a
+// run that has ended.
+func (d *Dispatcher) endedWith(p *protocol.Page, digest string) bool {
+	for _, e := range d.ended {
+		if e.attempt == p.Attempt && e.process == p.Process {
+			l, ok := e.last[p.Range]
+			return ok && l.seq == p.Seq && l.digest == digest
+		}
+	}
+	return false
+}

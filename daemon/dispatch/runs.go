@@ -1,0 +1,245 @@
+package dispatch
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// windowGrain is the width up to which windows that follow one another are
+// kept as one: a stream on a short interval would otherwise leave thousands
+// to settle.
+const windowGrain = time.Minute
+
+// maxRetry bounds the wait after failures that mend themselves.
+const maxRetry = 5 * time.Minute
+
+// newRun makes a run with its ranges; it waits for a worker.
+func (c *change) newRun(s *stream.Stream, kind stream.Kind, ranges ...*stream.Range) (*stream.Run, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	id, err := c.tx.NextRun()
+	if err != nil {
+		return nil, fmt.Errorf("number a run: %w", err)
+	}
+	run := &stream.Run{ID: id, Stream: s.Name, Portal: s.Portal, Kind: kind, State: stream.Running,
+		Started: c.now.Round(0), NextRange: uint32(len(ranges))}
+	c.runs[id] = run
+	for i, g := range ranges {
+		g.ID = uint32(i)
+		c.setRange(id, g)
+	}
+	s.LastRun = id
+	return run, nil
+}
+
+// backfill makes a walk over everything, or goes on with one that was stopped.
+func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
+	var ranges []*stream.Range
+	var began int64
+	if old := c.d.runs[s.Unfinished]; old != nil {
+		if !again {
+			began = old.Began
+			for _, g := range c.allRanges(old.ID) {
+				if own := g.Clone(); !own.Ended {
+					own.Seq, own.Digest = 0, ""
+					ranges = append(ranges, own)
+				}
+			}
+		}
+		c.dropped[old.ID] = true
+	}
+	s.Unfinished = ""
+	if len(ranges) == 0 {
+		began = 0
+		ranges = []*stream.Range{{Kind: stream.ListRange}}
+	}
+	run, err := c.newRun(s, stream.Backfill, ranges...)
+	if err != nil {
+		return nil, err
+	}
+	run.Began = began
+	return run, nil
+}
+
+// incremental makes a run over the newest window, those that are due to
+// settle, and the open ids.
+func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
+	cfg := c.d.config[s.Name]
+	ranges := []*stream.Range{{Kind: stream.SpanRange, Newest: true, Lo: max(1, s.Cursor-cfg.Tail.Milliseconds())}}
+	settle := dueWindows(s, cfg.Settle, c.now)
+	for _, w := range settle {
+		if n := len(ranges); n > 1 && ranges[n-1].Hi == w.Lo {
+			ranges[n-1].Hi = w.Hi
+			continue
+		}
+		ranges = append(ranges, &stream.Range{Kind: stream.SpanRange, Lo: max(1, w.Lo), Hi: w.Hi})
+	}
+	if len(s.Open) > 0 {
+		g := &stream.Range{Kind: stream.IdsRange, Last: true}
+		for _, o := range s.Open {
+			g.Want = append(g.Want, stream.Listed{ID: o.ID, Version: o.Version})
+		}
+		ranges = append(ranges, g)
+	}
+	run, err := c.newRun(s, stream.Incremental, ranges...)
+	if err != nil {
+		return nil, err
+	}
+	run.Settle, run.From = settle, s.Cursor
+	s.LastStarted = c.now.Round(0)
+	return run, nil
+}
+
+// dueWindows are those that are old enough for their next settle pass, by
+// HubSpot's clock as far as the daemon knows it: the cursor, and the time that
+// has passed since the run that set it began.
+func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []stream.Window {
+	hubspot := s.Cursor
+	if !s.LastStarted.IsZero() {
+		hubspot += now.Sub(s.LastStarted).Milliseconds()
+	}
+	var due []stream.Window
+	for _, w := range s.Windows {
+		if w.Level < len(settle) && hubspot-w.Hi >= settle[w.Level].Milliseconds() {
+			due = append(due, w)
+		}
+	}
+	return due
+}
+
+// finish ends a run in the commit in which its last range ended.
+func (c *change) finish(run *stream.Run) {
+	s := c.stream(run.Stream)
+	c.end(run, stream.Done)
+	s.Error, s.Fails, s.RetryAt = nil, 0, time.Time{}
+	switch run.Kind {
+	case stream.Incremental:
+		c.settled(s, run)
+	case stream.Backfill:
+		s.Backfilled = true
+	}
+	e := endedRun{attempt: run.Attempt, process: run.Process, last: map[uint32]lastPage{}}
+	for _, g := range c.allRanges(run.ID) {
+		e.last[g.ID] = lastPage{seq: g.Seq - 1, digest: g.Digest}
+	}
+	attempt, worker := run.Attempt, run.Worker
+	c.dropped[run.ID] = true
+	c.after = append(c.after, func() {
+		c.d.ended = append(c.d.ended, e)
+		if drop := len(c.d.ended) - keptEnded; drop > 0 {
+			c.d.ended = c.d.ended[drop:]
+		}
+		c.d.forget(worker, attempt)
+	})
+}
+
+// settled moves the cursor to the run's beginning and notes what is still to
+// be read again.
+func (c *change) settled(s *stream.Stream, run *stream.Run) {
+	settle := c.d.settleOf(s.Name)
+	kept := s.Windows[:0:0]
+	for _, w := range s.Windows {
+		for _, done := range run.Settle {
+			if w.Lo >= done.Lo && w.Hi <= done.Hi && w.Level == done.Level {
+				w.Level++
+				break
+			}
+		}
+		if w.Level < len(settle) {
+			kept = append(kept, w)
+		}
+	}
+	if run.Began > s.Cursor {
+		if len(settle) > 0 {
+			kept = appendWindow(kept, stream.Window{Lo: run.From, Hi: run.Began}, settle[0])
+		}
+		s.Cursor = run.Began
+	}
+	s.Windows = kept
+}
+
+// appendWindow adds the newest window, as part of the one before where both
+// together are narrow enough.
+func appendWindow(ws []stream.Window, w stream.Window, first time.Duration) []stream.Window {
+	grain := min(windowGrain, first/15).Milliseconds()
+	if n := len(ws); n > 0 && ws[n-1].Level == 0 && ws[n-1].Hi == w.Lo && w.Hi-ws[n-1].Lo <= grain {
+		ws[n-1].Hi = w.Hi
+		return ws
+	}
+	return append(ws, w)
+}
+
+func (d *Dispatcher) settleOf(name string) []time.Duration {
+	if cfg := d.config[name]; cfg != nil {
+		return cfg.Settle
+	}
+	return nil
+}
+
+// fail ends a run that cannot go on. A walk's place is kept for the next one.
+func (c *change) fail(run *stream.Run, p *stream.Problem) {
+	s := c.stream(run.Stream)
+	run.Error = p
+	c.end(run, stream.Failed)
+	c.keepPlace(s, run)
+	s.Error = p
+	s.Fails++
+	wait := c.d.opts.BlockedRetry
+	if !p.Blocked {
+		wait = min(maxRetry, c.d.opts.FailedRetry<<min(s.Fails-1, 10))
+	}
+	s.RetryAt = c.now.Add(wait).Round(0)
+}
+
+// keepPlace remembers a backfill that did not end, or lets its ranges go.
+func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
+	if run.Kind != stream.Backfill {
+		c.dropped[run.ID] = true
+		return
+	}
+	s.Unfinished = run.ID
+}
+
+func (c *change) end(run *stream.Run, state stream.RunState) {
+	run.State, run.Ended = state, c.now.Round(0)
+	c.release(run)
+}
+
+// release takes a run from its attempt; pages of it are fenced from the commit
+// on, and its worker is told.
+func (c *change) release(run *stream.Run) {
+	if run.Attempt == 0 {
+		return
+	}
+	attempt, worker, process := run.Attempt, run.Worker, run.Process
+	if run.State == stream.Running {
+		run.Attempt, run.Worker, run.Process = 0, "", ""
+	}
+	if run.State != stream.Done {
+		c.command(worker, protocol.Command{Type: protocol.CancelCommand, Process: process, Attempt: attempt})
+		c.after = append(c.after, func() { c.d.forget(worker, attempt) })
+	}
+}
+
+// closeAttempt ends an attempt; the run goes on under a new one. Where it is
+// the attempt's own fault the run waits before the next, and fails after too
+// many that brought nothing.
+func (c *change) closeAttempt(run *stream.Run, fault bool) {
+	if fault {
+		run.Fruitless++
+		if run.Fruitless >= c.d.opts.MaxFruitless {
+			c.fail(run, &stream.Problem{Type: "attempts-exhausted", Title: "the run does not get on",
+				Detail: fmt.Sprintf("%d attempts in a row ended without a page", run.Fruitless),
+				Hint:   "see the workers' logs; the run is tried again by itself"})
+			return
+		}
+		if run.Fruitless > 1 {
+			run.NotBefore = c.now.Add(time.Second << (run.Fruitless - 2)).Round(0)
+		}
+	}
+	c.release(run)
+}

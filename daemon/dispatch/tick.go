@@ -1,0 +1,209 @@
+package dispatch
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// stoodStill is how long a tick may be late before the daemon takes it that it
+// was not running, and gives the time back to the leases.
+const stoodStill = 3 * time.Second
+
+// Tick ends leases, starts what is due and hands out what waits. It is called
+// about once a second and whenever something may have changed that.
+func (d *Dispatcher) Tick(now time.Time) ([]Out, error) {
+	if gap := now.Sub(d.lastTick); gap > stoodStill {
+		for _, w := range d.workers {
+			w.deadline = w.deadline.Add(gap)
+			for _, r := range w.reports {
+				r.moved = r.moved.Add(gap)
+			}
+		}
+	}
+	d.lastTick = now
+	c := d.begin(now)
+	c.expire()
+	if !d.stopping {
+		if err := c.startDue(); err != nil {
+			if c.tx != nil {
+				c.tx.Discard()
+			}
+			return nil, err
+		}
+		if err := c.assign(); err != nil {
+			if c.tx != nil {
+				c.tx.Discard()
+			}
+			return nil, err
+		}
+	}
+	return c.commit()
+}
+
+// expire ends the attempts of processes whose lease has ended, and those that
+// neither get on nor name a wait.
+func (c *change) expire() {
+	for _, w := range c.d.workers {
+		if w.live && c.now.After(w.deadline) {
+			c.after = append(c.after, func() { w.live = false })
+		}
+	}
+	for _, run := range c.d.openRuns() {
+		if run.Attempt == 0 {
+			continue
+		}
+		w := c.d.workers[run.Worker]
+		if w == nil || w.process != run.Process || !w.live || c.now.After(w.deadline) {
+			c.closeAttempt(c.run(run.ID), true)
+			continue
+		}
+		if r := w.reports[run.Attempt]; r != nil && c.now.Sub(r.moved) > c.d.opts.NoProgress {
+			c.closeAttempt(c.run(run.ID), true)
+		}
+	}
+}
+
+// startDue makes the runs that the schedules want. A stream has one
+// incremental run and one walk at a time; ticks that were missed make one run.
+func (c *change) startDue() error {
+	for _, name := range c.d.streamNames() {
+		s := c.d.streams[name]
+		if s == nil || !s.Active || c.d.config[name].Problem != nil || s.RetryAt.After(c.now) {
+			continue
+		}
+		if !s.Backfilled && c.d.runOf(name, true) == nil {
+			if _, err := c.backfill(c.stream(name), false); err != nil {
+				return err
+			}
+		}
+		if s.Cursor != 0 && c.d.runOf(name, false) == nil && !c.d.dueAt(s, c.now).After(c.now) {
+			if _, err := c.incremental(c.stream(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dueAt is when the next incremental run of a stream begins.
+func (d *Dispatcher) dueAt(s *stream.Stream, now time.Time) time.Time {
+	due := d.schedule(s).Next(s.LastStarted, now.Round(0))
+	if s.RetryAt.After(due) {
+		return s.RetryAt
+	}
+	return due
+}
+
+// schedule is what someone set, or the configuration's.
+func (d *Dispatcher) schedule(s *stream.Stream) Schedule {
+	if s.Interval != "" && d.opts.ParseInterval != nil {
+		if sc, err := d.opts.ParseInterval(s.Interval); err == nil {
+			return sc
+		}
+	}
+	return d.config[s.Name].Schedule
+}
+
+// assign hands waiting runs to the worker that holds their portal, or gives
+// the portal to the one with the fewest.
+func (c *change) assign() error {
+	load := map[string]int{}
+	var waiting []*stream.Run
+	for id := range c.d.runs {
+		waiting = c.weigh(c.peek(id), load, waiting)
+	}
+	for id, run := range c.runs {
+		if c.d.runs[id] == nil {
+			waiting = c.weigh(run, load, waiting)
+		}
+	}
+	sort.Slice(waiting, func(i, j int) bool { return waiting[i].ID < waiting[j].ID })
+	given := map[string]string{}
+	for _, run := range waiting {
+		w := c.pick(run.Portal, given, load)
+		if w == nil {
+			continue
+		}
+		if c.runs[run.ID] == nil {
+			run = c.run(run.ID)
+		}
+		if err := c.give(run, w); err != nil {
+			return err
+		}
+		load[w.id]++
+		given[run.Portal] = w.id
+	}
+	return nil
+}
+
+// weigh counts a run for its worker, or puts it with those that wait for one.
+func (c *change) weigh(run *stream.Run, load map[string]int, waiting []*stream.Run) []*stream.Run {
+	switch {
+	case run.State != stream.Running:
+	case run.Attempt != 0:
+		load[run.Worker]++
+	case !run.NotBefore.After(c.now):
+		return append(waiting, run)
+	}
+	return waiting
+}
+
+// pick chooses the worker for a portal. Its holder keeps it for as long as it
+// lives: two processes after one another would spend the portal's budget
+// twice.
+func (c *change) pick(portal string, given map[string]string, load map[string]int) *worker {
+	serves := func(w *worker) bool {
+		return w != nil && w.live && !c.now.After(w.deadline) && slices.Contains(w.portals, portal)
+	}
+	h := c.d.holders[portal]
+	w := c.d.workers[h.worker]
+	if id := given[portal]; id != "" {
+		w = c.d.workers[id]
+	} else if !serves(w) || w.process != h.process {
+		w = c.fewest(serves, given)
+	}
+	if w == nil || load[w.id] >= max(1, w.capacity) {
+		return nil
+	}
+	return w
+}
+
+// fewest is the serving worker that holds the fewest portals.
+func (c *change) fewest(serves func(*worker) bool, given map[string]string) *worker {
+	held := map[string]int{}
+	for _, h := range c.d.holders {
+		held[h.worker]++
+	}
+	for _, id := range given {
+		held[id]++
+	}
+	var best *worker
+	for _, w := range c.d.workers {
+		if serves(w) && (best == nil || held[w.id] < held[best.id] || held[w.id] == held[best.id] && w.id < best.id) {
+			best = w
+		}
+	}
+	return best
+}
+
+// give opens an attempt: a new number of the one counter.
+func (c *change) give(run *stream.Run, w *worker) error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	attempt, err := c.tx.NextAttempt()
+	if err != nil {
+		return fmt.Errorf("number an attempt: %w", err)
+	}
+	run.Attempt, run.Worker, run.Process = attempt, w.id, w.process
+	c.after = append(c.after, func() {
+		w.reports[attempt] = &report{moved: c.now}
+		c.d.holders[run.Portal] = holder{worker: w.id, process: w.process}
+	})
+	c.command(w.id, c.fetch(run))
+	return nil
+}

@@ -1,0 +1,140 @@
+package dispatch
+
+import (
+	"sort"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// View is how a stream stands, for those who only look.
+type View struct {
+	Config      StreamConfig
+	Stream      *stream.Stream
+	Incremental *stream.Run // nil when none runs
+	Walk        *stream.Run
+	State       string
+	Next        time.Time // zero when nothing is due
+	Error       *stream.Problem
+	Wait        *protocol.Wait
+}
+
+// The states of a stream, in the order in which they are shown.
+const (
+	StateBlocked   = "blocked"
+	StateFailing   = "failing"
+	StateThrottled = "throttled"
+	StateRunning   = "running"
+	StateWaiting   = "waiting"
+	StateStopped   = "stopped"
+)
+
+// View returns how a configured stream stands.
+func (d *Dispatcher) View(now time.Time, name string) (View, error) {
+	cfg, s := d.config[name], d.streams[name]
+	if cfg == nil || s == nil {
+		return View{}, notFound(name)
+	}
+	v := View{Config: *cfg, Stream: s.Clone(), Incremental: d.viewRun(name, false), Walk: d.viewRun(name, true)}
+	v.Error = s.Error
+	if cfg.Problem != nil {
+		v.Error = cfg.Problem
+	}
+	for _, run := range []*stream.Run{v.Incremental, v.Walk} {
+		if run == nil {
+			continue
+		}
+		if w := d.workers[run.Worker]; w != nil && w.reports[run.Attempt] != nil && v.Wait == nil {
+			v.Wait = w.reports[run.Attempt].wait
+		}
+	}
+	v.State = stateOf(v)
+	if s.Active && v.Incremental == nil && s.Cursor != 0 {
+		v.Next = d.dueAt(s, now)
+	} else if s.Active && v.Incremental == nil && v.Walk == nil {
+		v.Next = s.RetryAt
+	}
+	return v, nil
+}
+
+func (d *Dispatcher) viewRun(name string, walk bool) *stream.Run {
+	run := d.runOf(name, walk)
+	if run == nil {
+		return nil
+	}
+	own := *run
+	if w := d.workers[run.Worker]; w != nil && w.reports[run.Attempt] != nil {
+		own.Requests = max(own.Requests, w.reports[run.Attempt].requests)
+	}
+	return &own
+}
+
+// stateOf shows the first that is so of blocked, failing, throttled, running
+// and waiting; a stream without schedule and without a run is stopped,
+// whatever it was before.
+func stateOf(v View) string {
+	runs := v.Incremental != nil || v.Walk != nil
+	switch {
+	case !v.Stream.Active && !runs:
+		return StateStopped
+	case v.Error != nil && v.Error.Blocked:
+		return StateBlocked
+	case v.Error != nil || v.Wait != nil && v.Wait.Kind == StateFailing:
+		return StateFailing
+	case v.Wait != nil && v.Wait.Kind == StateThrottled:
+		return StateThrottled
+	case runs:
+		return StateRunning
+	}
+	return StateWaiting
+}
+
+// WorkerView is how a worker stands.
+type WorkerView struct {
+	ID, Process, Version string
+	Live                 bool
+	Portals              []string
+	Capacity             int
+	Heard                time.Time
+	Runs                 []string
+}
+
+// Workers lists the workers that were heard of, by name.
+func (d *Dispatcher) Workers() []WorkerView {
+	out := []WorkerView{}
+	for _, w := range d.workers {
+		v := WorkerView{ID: w.id, Process: w.process, Version: w.version, Live: w.live, Portals: w.portals,
+			Capacity: w.capacity, Heard: w.heard, Runs: []string{}}
+		for _, run := range d.openRuns() {
+			if run.Attempt != 0 && run.Process == w.process {
+				v.Runs = append(v.Runs, run.ID)
+			}
+		}
+		out = append(out, v)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+// Portals lists the portals that data was read from, by name.
+func (d *Dispatcher) Portals() []stream.Portal {
+	out := []stream.Portal{}
+	for _, p := range d.portals {
+		out = append(out, *p)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// Names lists the configured streams, sorted.
+func (d *Dispatcher) Names() []string { return d.streamNames() }
+
+// Run returns a run that goes on.
+func (d *Dispatcher) Run(id string) (*stream.Run, bool) {
+	run := d.runs[id]
+	if run == nil || run.State != stream.Running {
+		return nil, false
+	}
+	return d.viewRun(run.Stream, run.Kind.Walk()), true
+}

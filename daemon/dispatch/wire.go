@@ -1,0 +1,65 @@
+package dispatch
+
+import (
+	"sort"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+func domainRecord(r *protocol.Record, generation uint32) *stream.Record {
+	return &stream.Record{
+		Head: stream.Head{ID: r.ID, State: stream.State(r.State), Version: r.Version, AsOf: r.AsOf,
+			Digest: r.Digest, List: generation, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+			ArchivedAt: r.ArchivedAt, MergedInto: r.MergedInto},
+		Properties: r.Properties,
+	}
+}
+
+func wireListed(in []stream.Listed) []protocol.Listed {
+	out := make([]protocol.Listed, len(in))
+	for i, l := range in {
+		out[i] = protocol.Listed(l)
+	}
+	return out
+}
+
+func wireRanges(in []*stream.Range) []protocol.Range {
+	out := make([]protocol.Range, 0, len(in))
+	for _, g := range in {
+		if g.Ended {
+			continue
+		}
+		out = append(out, protocol.Range{ID: g.ID, Kind: string(g.Kind), Lo: g.Lo, Hi: g.Hi,
+			IDLo: g.IDLo, IDHi: g.IDHi, Newest: g.Newest, Seq: g.Seq, Cursor: g.Cursor,
+			Want: wireListed(g.Want), Again: g.Again, Last: g.Last})
+	}
+	return out
+}
+
+func sortedRanges(m map[uint32]*stream.Range) []*stream.Range {
+	out := make([]*stream.Range, 0, len(m))
+	for _, g := range m {
+		out = append(out, g)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+// fetch is the order for the attempt that holds a run, as this change has it.
+func (c *change) fetch(run *stream.Run) protocol.Command {
+	s := c.d.streams[run.Stream]
+	if own := c.streams[run.Stream]; own != nil {
+		s = own
+	}
+	f := &protocol.Fetch{Run: run.ID, Stream: run.Stream, Kind: string(run.Kind), Portal: run.Portal,
+		Object: s.Object, Began: run.Began, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
+		Ranges: wireRanges(c.allRanges(run.ID))}
+	if cfg := c.d.config[run.Stream]; cfg != nil {
+		f.Properties, f.Exclude = cfg.Properties, cfg.Exclude
+	}
+	if p := c.d.portals[run.Portal]; p != nil {
+		f.Account = p.Account
+	}
+	return protocol.Command{Type: protocol.FetchCommand, Process: run.Process, Attempt: run.Attempt, Fetch: f}
+}

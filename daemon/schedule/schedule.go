@@ -1,0 +1,61 @@
+// Package schedule says when a stream is due. It is pure: times come in, times
+// go out, and nobody waits here.
+package schedule
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Schedule is an interval or a cron expression.
+type Schedule struct {
+	every time.Duration
+	cron  cron.Schedule
+	zone  *time.Location
+}
+
+// MinInterval is the shortest interval accepted.
+const MinInterval = time.Second
+
+// Every returns a schedule with a fixed interval, at least MinInterval.
+func Every(d time.Duration) (Schedule, error) {
+	if d < MinInterval {
+		return Schedule{}, fmt.Errorf("interval %s is shorter than %s", d, MinInterval)
+	}
+	return Schedule{every: d}, nil
+}
+
+// Cron returns a schedule of five fields in the named time zone ("" is UTC).
+func Cron(expression, zone string) (Schedule, error) {
+	loc, err := time.LoadLocation(zone)
+	if err != nil {
+		return Schedule{}, fmt.Errorf("time zone %q: %w", zone, err)
+	}
+	c, err := cron.ParseStandard(expression)
+	if err != nil {
+		return Schedule{}, fmt.Errorf("cron %q: %w", expression, err)
+	}
+	return Schedule{cron: c, zone: loc}, nil
+}
+
+// Next returns when the run after the one that started at last is due; a zero
+// last is due at once. Ticks that were missed meanwhile make one run: the
+// answer may lie in the past, and is never more than one period behind last.
+// A last that lies in the future, since a clock was set back, counts as now.
+func (s Schedule) Next(last, now time.Time) time.Time {
+	if last.IsZero() {
+		return now
+	}
+	if last.After(now) {
+		last = now
+	}
+	if s.cron != nil {
+		return s.cron.Next(last.In(s.zone)).UTC()
+	}
+	return last.Add(s.every)
+}
+
+// Interval is the fixed interval, 0 for a cron schedule.
+func (s Schedule) Interval() time.Duration { return s.every }
