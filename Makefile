@@ -1,0 +1,80 @@
+# Targets for people and for .ci/run; `make help` lists them.
+
+GO        ?= go
+BIN       ?= bin/hubpipe
+GOLANGCI  ?= golangci-lint
+# How long each fuzz target runs.
+FUZZTIME  ?= 20s
+# Above what the slowest package needs, below what a stuck test would take.
+TIMEOUT   ?= 5m
+# Flags of the end-to-end benchmark: make bench BENCHFLAGS='-benchtime=3x'
+BENCHFLAGS ?= -benchtime=1x
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## one static binary, bin/hubpipe
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BIN) .
+
+.PHONY: test
+test: ## all tests, with nothing but Go
+	CGO_ENABLED=0 $(GO) test ./...
+
+.PHONY: race
+race: ## all tests with the race detector, in random order (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout $(TIMEOUT) ./...
+
+.PHONY: lint
+lint: ## golangci-lint with .golangci.yml
+	$(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: ## formats every file of the project
+	gofmt -s -w $$(git ls-files '*.go')
+
+.PHONY: fmt-check
+fmt-check: ## fails where gofmt would change something
+	@out=$$(gofmt -s -l $$(git ls-files '*.go')); \
+	if [ -n "$$out" ]; then echo "gofmt -s would change:"; echo "$$out"; exit 1; fi
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each (20s)
+	@set -e; grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u | while read -r pkg; do \
+		sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' $$pkg/*_test.go | sort -u | while read -r target; do \
+			echo "== $$pkg $$target"; \
+			$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$pkg </dev/null || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## end to end against the simulator, with a bare client as the floor
+	CGO_ENABLED=0 $(GO) test -run='^$$' -bench=EndToEnd -timeout 10m $(BENCHFLAGS) ./internal/e2e
+
+.PHONY: bench-units
+bench-units: ## the benchmarks of the single packages
+	CGO_ENABLED=0 $(GO) test -run='^$$' -bench=. -benchmem $$($(GO) list ./... | grep -v /internal/e2e)
+
+.PHONY: cover
+cover: ## coverage a package, and coverage.out for go tool cover
+	CGO_ENABLED=0 $(GO) test -coverprofile=coverage.out ./...
+	@$(GO) tool cover -func=coverage.out | tail -n 1
+
+.PHONY: demo
+demo: ## the whole pipeline against the built-in simulator
+	$(GO) run . demo
+
+.PHONY: tidy-check
+tidy-check: ## go.mod and go.sum are tidy and what they say they are
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: check
+check: fmt-check tidy-check build lint test race ## what a change has to pass; .ci/run adds packages and the demo
+
+.PHONY: clean
+clean: ## removes what was built here
+	rm -rf bin dist coverage.out coverage.txt
