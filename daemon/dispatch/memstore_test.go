@@ -1,0 +1,167 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// memStore is the store of the model: what was committed survives a crash of
+// the dispatcher, what was not does not.
+type memStore struct {
+	epoch    uint64
+	attempts uint64
+	runSeq   uint64
+	seq      uint64
+	streams  map[string]*stream.Stream
+	runs     map[string]*stream.Run
+	ranges   map[string]map[uint32]*stream.Range
+	workers  map[string]*stream.Worker
+	portals  map[string]*stream.Portal
+	records  map[string]stream.Head
+	versions map[string]int // how often a record took a place in the feed
+
+	failCommit func() bool
+	// loseRecords is the broken variant in which the ledger is noted before
+	// the records are durable: a commit may keep the one without the other.
+	loseRecords func() bool
+}
+
+var errDisk = errors.New("disk")
+
+func newMemStore() *memStore {
+	return &memStore{epoch: 1, streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
+		ranges: map[string]map[uint32]*stream.Range{}, workers: map[string]*stream.Worker{},
+		portals: map[string]*stream.Portal{}, records: map[string]stream.Head{}, versions: map[string]int{}}
+}
+
+func (m *memStore) ID() string    { return "store" }
+func (m *memStore) Epoch() uint64 { return m.epoch }
+func (m *memStore) Begin() (Tx, error) {
+	return &memTx{m: m, records: map[string]stream.Head{}}, nil
+}
+
+// openAttempt finds the run that an attempt holds, by what is durable.
+func (m *memStore) openAttempt(attempt uint64) (string, bool) {
+	for id, r := range m.runs {
+		if r.Attempt == attempt && r.State == stream.Running {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+func (m *memStore) load() Ledger {
+	l := Ledger{Ranges: map[string][]*stream.Range{}}
+	for _, s := range m.streams {
+		l.Streams = append(l.Streams, s.Clone())
+	}
+	for _, w := range m.workers {
+		own := *w
+		l.Workers = append(l.Workers, &own)
+	}
+	for _, p := range m.portals {
+		own := *p
+		l.Portals = append(l.Portals, &own)
+	}
+	for _, r := range m.runs {
+		if r.State != stream.Running && m.streams[r.Stream].Unfinished != r.ID {
+			continue
+		}
+		own := *r
+		l.Runs = append(l.Runs, &own)
+		for _, g := range sortedRanges(m.ranges[r.ID]) {
+			l.Ranges[r.ID] = append(l.Ranges[r.ID], g.Clone())
+		}
+	}
+	return l
+}
+
+type memTx struct {
+	m       *memStore
+	ops     []func()
+	records map[string]stream.Head
+}
+
+func (t *memTx) Head(_, id string) (*stream.Head, error) {
+	if h, ok := t.records[id]; ok {
+		return &h, nil
+	}
+	if h, ok := t.m.records[id]; ok {
+		return &h, nil
+	}
+	return nil, nil
+}
+
+func (t *memTx) Put(_ string, r *stream.Record) error {
+	t.m.seq++
+	r.Seq = t.m.seq
+	t.records[r.ID] = r.Head
+	return nil
+}
+
+func (t *memTx) PutStream(s *stream.Stream) error {
+	own := s.Clone()
+	t.ops = append(t.ops, func() { t.m.streams[own.Name] = own })
+	return nil
+}
+
+func (t *memTx) PutRun(r *stream.Run) error {
+	own := *r
+	t.ops = append(t.ops, func() { t.m.runs[own.ID] = &own })
+	return nil
+}
+
+func (t *memTx) PutRange(run string, g *stream.Range) error {
+	own := g.Clone()
+	t.ops = append(t.ops, func() {
+		if t.m.ranges[run] == nil {
+			t.m.ranges[run] = map[uint32]*stream.Range{}
+		}
+		t.m.ranges[run][own.ID] = own
+	})
+	return nil
+}
+
+func (t *memTx) DropRanges(run string) error {
+	t.ops = append(t.ops, func() { delete(t.m.ranges, run) })
+	return nil
+}
+
+func (t *memTx) PutWorker(w *stream.Worker) error {
+	own := *w
+	t.ops = append(t.ops, func() { t.m.workers[own.ID] = &own })
+	return nil
+}
+
+func (t *memTx) PutPortal(p *stream.Portal) error {
+	own := *p
+	t.ops = append(t.ops, func() { t.m.portals[own.Name] = &own })
+	return nil
+}
+
+func (t *memTx) PutSchema(string, []byte) error { return nil }
+func (t *memTx) NextAttempt() (uint64, error)   { t.m.attempts++; return t.m.attempts, nil }
+func (t *memTx) NextRun() (string, error) {
+	t.m.runSeq++
+	return fmt.Sprintf("r%012d", t.m.runSeq), nil
+}
+func (t *memTx) HasRoom(records, _ int) bool { return len(t.records)+records < 500 }
+func (t *memTx) Discard()                    {}
+
+func (t *memTx) Commit() error {
+	if t.m.failCommit != nil && t.m.failCommit() {
+		return errDisk
+	}
+	if t.m.loseRecords == nil || !t.m.loseRecords() {
+		for id, h := range t.records {
+			t.m.records[id] = h
+			t.m.versions[id]++
+		}
+	}
+	for _, op := range t.ops {
+		op()
+	}
+	return nil
+}
