@@ -1,0 +1,88 @@
+package schedule
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func at(s string) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	five, err := Every(5 * time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nightly, err := Cron("30 2 * * *", "Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name            string
+		s               Schedule
+		last, now, want string
+	}{
+		{"interval", five, "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z", "2026-01-01T00:05:00Z"},
+		{"missed ticks make one run", five, "2026-01-01T00:00:00Z", "2026-01-01T08:00:00Z", "2026-01-01T00:05:00Z"},
+		{"a clock that was set back", five, "2026-01-01T09:00:00Z", "2026-01-01T08:00:00Z", "2026-01-01T08:05:00Z"},
+		{"cron in its zone", nightly, "2026-01-10T12:00:00Z", "2026-01-10T12:00:00Z", "2026-01-11T01:30:00Z"},
+		{"the hour that daylight saving skips", nightly, "2026-03-28T12:00:00Z", "2026-03-28T12:00:00Z", "2026-03-30T00:30:00Z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := c.s.Next(at(c.last), at(c.now)); !got.Equal(at(c.want)) {
+				t.Fatalf("next is %s, want %s", got, c.want)
+			}
+		})
+	}
+	if got := five.Next(time.Time{}, at("2026-01-01T00:00:00Z")); !got.Equal(at("2026-01-01T00:00:00Z")) {
+		t.Fatalf("the first run is due at %s", got)
+	}
+}
+
+func TestBadSchedules(t *testing.T) {
+	t.Parallel()
+	if _, err := Every(999 * time.Millisecond); err == nil {
+		t.Error("an interval below a second is taken")
+	}
+	if _, err := Cron("* * *", ""); err == nil {
+		t.Error("a cron expression of three fields is taken")
+	}
+	if _, err := Cron("* * * * *", "Moon/Sea"); err == nil {
+		t.Error("an unknown zone is taken")
+	}
+}
+
+// Whatever the clock does, nothing is due before a period has passed since the
+// last start, unless the clock was set back over it.
+func TestNextNeverFiresTwice(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		every := time.Duration(rapid.Int64Range(1, 1e5).Draw(t, "seconds")) * time.Second
+		s, err := Every(every)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := at("2026-01-01T00:00:00Z")
+		last := now.Add(time.Duration(rapid.Int64Range(-1e6, 1e6).Draw(t, "ago")) * time.Second)
+		next := s.Next(last, now)
+		if next.Sub(minTime(last, now)) != every {
+			t.Fatalf("next %s after %s at %s", next, last, now)
+		}
+	})
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
