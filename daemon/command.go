@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Command is what someone asks on the control topic, in words or as JSON.
+type Command struct {
+	ID       string `json:"id,omitempty"`
+	Action   string `json:"action"`
+	Stream   string `json:"stream,omitempty"`
+	Interval string `json:"interval,omitempty"`
+	Record   string `json:"record,omitempty"`
+}
+
+// allStreams is the name under which a command means every stream.
+const allStreams = "all"
+
+// maxCommand bounds a command; nothing that is understood comes near it.
+const maxCommand = 4 << 10
+
+// grammar is what would have been right.
+const grammar = `start STREAM [every 5m], stop STREAM, sync STREAM [record ID], resync STREAM, status [STREAM]; STREAM may be "all". ` +
+	`As JSON: {"action":"start","stream":"contacts","interval":"5m","id":"…"}`
+
+func badCommand(format string, args ...any) *stream.Problem {
+	return &stream.Problem{Type: "bad-command", Title: "that is not a command", Status: 400,
+		Detail: fmt.Sprintf(format, args...), Hint: "understood are: " + grammar}
+}
+
+// ParseCommand reads a command. What is wrong with one comes as a
+// *stream.Problem that says what would be right; the id is returned with it
+// where there was one, so that its sender knows the answer.
+func ParseCommand(payload []byte) (Command, error) {
+	if len(payload) > maxCommand {
+		return Command{}, badCommand("it has %d bytes, more than %d", len(payload), maxCommand)
+	}
+	text := bytes.TrimSpace(payload)
+	if len(text) == 0 {
+		return Command{}, badCommand("it is empty")
+	}
+	var c Command
+	var err error
+	if text[0] == '{' {
+		c, err = parseJSON(text)
+	} else {
+		c, err = parseWords(strings.Fields(string(text)))
+	}
+	if err != nil {
+		return c, err
+	}
+	return c, c.check()
+}
+
+func parseJSON(text []byte) (Command, error) {
+	var c Command
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		// The id is wanted even where the rest is wrong.
+		var only struct {
+			ID string `json:"id"`
+		}
+		_ = json.Unmarshal(text, &only)
+		return Command{ID: only.ID}, badCommand("%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if dec.More() {
+		return Command{ID: c.ID}, badCommand("more follows after the JSON object")
+	}
+	return c, nil
+}
+
+func parseWords(words []string) (Command, error) {
+	c := Command{Action: strings.ToLower(words[0])}
+	rest := words[1:]
+	if len(rest) > 0 {
+		c.Stream, rest = rest[0], rest[1:]
+	}
+	switch {
+	case len(rest) == 0:
+		return c, nil
+	case len(rest) == 2 && rest[0] == "every" && c.Action == "start":
+		c.Interval = rest[1]
+		return c, nil
+	case len(rest) == 2 && rest[0] == "record" && c.Action == "sync":
+		c.Record = rest[1]
+		return c, nil
+	}
+	return c, badCommand("%q does not belong after %q", strings.Join(rest, " "), strings.Join(words[:2], " "))
+}
+
+// check holds a command against what each action takes.
+func (c Command) check() error {
+	switch c.Action {
+	case "start", "stop", "sync", "resync":
+		if c.Stream == "" {
+			return badCommand("%q needs the name of a stream", c.Action)
+		}
+	case "status":
+	default:
+		return badCommand("%q is not an action", c.Action)
+	}
+	if c.Interval != "" && c.Action != "start" {
+		return badCommand("%q takes no interval", c.Action)
+	}
+	if c.Record != "" && (c.Action != "sync" || c.Stream == allStreams) {
+		return badCommand("a record belongs to the sync of one stream")
+	}
+	return nil
+}
