@@ -297,11 +297,12 @@ func form(name string, src []byte) []string {
 	return problems
 }
 
-// list asks the go command for the packages of the module.
+// list asks the go command for the packages of the module, those that do not
+// build (-e) too: the compiler says what is wrong with them.
 func list(t *testing.T) []listed {
 	t.Helper()
 	dir := root(t)
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,IgnoredGoFiles", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,Imports,IgnoredGoFiles", "./...")
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
