@@ -1,0 +1,303 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+var (
+	// nameForm is what streams and portals may be called, idForm a worker.
+	nameForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
+	idForm   = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+	// prefixForm keeps wildcards and empty levels out of topics.
+	prefixForm  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,3}$`)
+	versionForm = regexp.MustCompile(`^(\d{4}-\d{2}|v[1-9])$`)
+)
+
+// Bounds of max_packet: a page with its envelope has to fit in, and MQTT knows
+// no larger packet.
+const (
+	minMaxPacket Size = 320 << 10
+	maxMaxPacket Size = 268_435_455
+)
+
+func newConfig() *Config {
+	return &Config{
+		HTTP:   HTTP{Listen: DefaultHTTPListen},
+		Broker: Broker{Listen: DefaultBrokerListen, Prefix: DefaultPrefix, Changes: DefaultChanges, MaxPacket: DefaultMaxPacket},
+		Worker: Worker{Concurrency: DefaultConcurrency},
+		Log:    Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
+	}
+}
+
+// config reads all files, the main one first.
+func (l *loader) config() *Config {
+	c := newConfig()
+	c.Path = l.sources[0].path
+	roots := make([]*section, len(l.sources))
+	for i, src := range l.sources {
+		roots[i] = l.section(src, src.body, "", "the file", 0)
+	}
+	main := roots[0]
+	c.DataDir = l.dataDir(main)
+	c.HTTP = l.http(main)
+	l.broker(main, &c.Broker)
+	l.worker(main, &c.Worker)
+	l.log(main, &c.Log)
+	names := l.portals(roots, c)
+	l.streams(roots, names, c)
+	l.destinations(roots, c)
+	return c
+}
+
+func (l *loader) dataDir(root *section) string {
+	if !root.has("data_dir") {
+		dir, err := l.o.defaultDataDir()
+		if err != nil {
+			root.report(Invalid, root.src, 0, err.Error(), "set data_dir")
+		}
+		return dir
+	}
+	dir, ok := root.text("data_dir")
+	if !ok {
+		return ""
+	}
+	if rest, home := strings.CutPrefix(dir, "~/"); home {
+		if h, ok := l.o.Env("HOME"); ok && filepath.IsAbs(h) {
+			dir = filepath.Join(h, rest)
+		}
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(filepath.Dir(root.src.path), dir)
+	}
+	abs, err := checkDataDir(dir)
+	if err != nil {
+		root.at(root.lineOf("data_dir"), err.Error(), "")
+	}
+	return abs
+}
+
+func (l *loader) http(root *section) HTTP {
+	h := HTTP{Listen: DefaultHTTPListen}
+	if s := root.child("http"); s != nil {
+		s.listen(&h.Listen)
+	}
+	return h
+}
+
+// listen reads an address to listen on. hubpipe has no TLS of its own, so it
+// stays on this machine.
+func (s *section) listen(into *string) {
+	text, ok := s.text("listen")
+	if !ok {
+		return
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		s.bad("listen", "listen %q is no address; write it like %q", scrub(text), *into)
+		return
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > math.MaxUint16 {
+		s.bad("listen", "listen %q: the port has to be a number from 0 to 65535", scrub(text))
+		return
+	}
+	if !isLoopback(host) {
+		s.at(s.lineOf("listen"), fmt.Sprintf("%s: listen %q would leave this machine (loopback) without TLS, "+
+			"and the token and the records could be read on the way", s.title, scrub(text)),
+			fmt.Sprintf("listen on 127.0.0.1:%s, and reach it through ssh or a proxy that has TLS", port))
+		return
+	}
+	*into = text
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+func (l *loader) broker(root *section, b *Broker) {
+	s := root.child("broker")
+	if s == nil {
+		return
+	}
+	s.listen(&b.Listen)
+	if t, ok := s.text("username"); ok {
+		b.Username = t
+	}
+	s.secret("password", &b.Password)
+	if t, ok := s.text("prefix"); ok {
+		if prefixForm.MatchString(t) {
+			b.Prefix = t
+		} else {
+			s.bad("prefix", "prefix %q has to be letters, digits, - and _, in at most four levels with /", scrub(t))
+		}
+	}
+	s.boolean("changes", &b.Changes)
+	var size Size
+	if parsed(s, "max_packet", "1MiB", ParseSize, &size) {
+		if size < minMaxPacket || size > maxMaxPacket {
+			s.bad("max_packet", "max_packet %s does not lie from %s to 256MiB less one byte", size, minMaxPacket)
+		} else {
+			b.MaxPacket = size
+		}
+	}
+	if s.has("url") {
+		s.brokerURL(b)
+	} else if s.has("username") || s.has("password") {
+		s.at(s.line, "broker: username and password belong to url, and there is none",
+			"the embedded broker takes the token of `hubpipe token`")
+	}
+}
+
+func (s *section) brokerURL(b *Broker) {
+	text, ok := s.text("url")
+	if !ok {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		s.bad("url", "url is no address; write it like %q", "mqtts://broker.example:8883")
+		return
+	}
+	tls := false
+	switch u.Scheme {
+	case "mqtt", "tcp", "ws":
+	case "mqtts", "tls", "ssl", "wss":
+		tls = true
+	case "unix":
+		b.URL = text
+		return
+	default:
+		s.bad("url", "url has the unknown scheme %q; there are mqtt, mqtts, ws, wss and unix", scrub(u.Scheme))
+		return
+	}
+	switch {
+	case u.User != nil:
+		s.bad("url", "url holds credentials, and a URL is shown; set username and password instead")
+	case u.Hostname() == "":
+		s.bad("url", "url names no host; write it like %q", "mqtts://broker.example:8883")
+	case !tls && !isLoopback(u.Hostname()):
+		s.at(s.lineOf("url"), "broker: url leaves this machine (loopback) without TLS, "+
+			"and the password and the records could be read on the way", "use mqtts:// or wss://")
+	case !isLoopback(u.Hostname()) && !s.has("username"):
+		s.at(s.lineOf("url"), "broker: url leaves this machine (loopback) without credentials",
+			"set username and password")
+	default:
+		b.URL = text
+	}
+}
+
+func (l *loader) worker(root *section, w *Worker) {
+	s := root.child("worker")
+	if s == nil {
+		return
+	}
+	s.integer("concurrency", &w.Concurrency, 1, 1024)
+	if t, ok := s.text("name"); ok {
+		if idForm.MatchString(t) {
+			w.Name = t
+		} else {
+			s.bad("name", "name %q has to be 1 to 64 of a-z, 0-9, _ and -", scrub(t))
+		}
+	}
+}
+
+func (l *loader) log(root *section, g *Log) {
+	s := root.child("log")
+	if s == nil {
+		return
+	}
+	s.oneOf("level", &g.Level, "trace", "debug", "info", "warn", "error")
+	s.oneOf("format", &g.Format, "text", "json")
+}
+
+func (s *section) oneOf(name string, into *string, known ...string) {
+	t, ok := s.text(name)
+	switch {
+	case !ok:
+	case slices.Contains(known, t):
+		*into = t
+	default:
+		s.at(s.lineOf(name), fmt.Sprintf("%s: %s has no value %q", s.title, name, scrub(t)), didYouMean(t, known))
+	}
+}
+
+// checkName checks what a block is called.
+func checkName(name string) error {
+	switch {
+	case !nameForm.MatchString(name):
+		return fmt.Errorf("name %q has to be 1 to 64 of a-z, 0-9 and _", scrub(name))
+	case name == "all":
+		return errors.New(`"all" stands for all of them, and names none`)
+	}
+	return nil
+}
+
+func (l *loader) destinations(roots []*section, c *Config) {
+	seen := map[string]string{}
+	for _, root := range roots {
+		for _, b := range root.blocks("destination") {
+			d := Destination{Type: b.Labels[0], Name: b.Labels[1], Attributes: map[string]any{}}
+			line := b.TypeRange.Start.Line
+			s := l.section(root.src, b.Body, "destination", "destination "+scrub(d.Name), line)
+			s.problem = &d.Problem
+			if len(l.o.Destinations) > 0 && !slices.Contains(l.o.Destinations, d.Type) {
+				s.at(line, fmt.Sprintf("there is no destination of type %q", scrub(d.Type)), didYouMean(d.Type, l.o.Destinations))
+			}
+			if err := checkName(d.Name); err != nil {
+				s.at(line, "destination: "+err.Error(), "")
+			}
+			if first, ok := seen[d.Name]; ok {
+				s.at(line, fmt.Sprintf("destination %s stands in %s already", scrub(d.Name), first), "")
+			}
+			seen[d.Name] = fmt.Sprintf("%s:%d", root.src.path, line)
+			for name := range b.Body.Attributes {
+				if v, ok := s.value(name); ok {
+					d.Attributes[name] = plain(v)
+				}
+			}
+			c.Destinations = append(c.Destinations, d)
+		}
+	}
+}
+
+// plain turns a value into Go's, text into a Secret.
+func plain(v cty.Value) any {
+	t := v.Type()
+	switch {
+	case v.IsNull():
+		return nil
+	case t == cty.String:
+		return NewSecret(v.AsString())
+	case t == cty.Bool:
+		return v.True()
+	case t == cty.Number:
+		f, _ := v.AsBigFloat().Float64()
+		return f
+	case t.IsObjectType() || t.IsMapType():
+		out := map[string]any{}
+		for k, e := range v.AsValueMap() {
+			out[k] = plain(e)
+		}
+		return out
+	}
+	out := []any{}
+	for _, e := range v.AsValueSlice() {
+		out = append(out, plain(e))
+	}
+	return out
+}

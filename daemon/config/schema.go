@@ -1,0 +1,74 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// blockSchema is what a block may hold. Labels is how many names follow its
+// type.
+type blockSchema struct {
+	labels     int
+	attributes []string
+	blocks     []string
+	// once says that there is at most one of its kind.
+	once bool
+	// fragment says that it may stand in conf.d too.
+	fragment bool
+	// open says that any attribute may stand in it: its user knows them.
+	open bool
+}
+
+// sharedStreamSettings are the settings that a stream and defaults share.
+func sharedStreamSettings() []string {
+	return []string{"portal", "portals", "interval", "cron", "timezone", "autostart", "properties", "exclude",
+		"associations", "history", "volatile", "start_date", "tail", "settle", "archived_interval",
+		"reconcile_interval", "max_deletes"}
+}
+
+// schema is every block and setting that there is, by the path of the block;
+// "" is the file itself.
+func schema() map[string]blockSchema {
+	return map[string]blockSchema{
+		"": {attributes: []string{"data_dir"},
+			blocks: []string{"http", "broker", "worker", "log", "defaults", "portal", "stream", "destination"}},
+		"http": {attributes: []string{"listen"}, once: true},
+		"broker": {attributes: []string{"listen", "url", "username", "password", "prefix", "changes", "max_packet"},
+			once: true},
+		"worker":   {attributes: []string{"concurrency", "name"}, once: true},
+		"log":      {attributes: []string{"level", "format"}, once: true},
+		"defaults": {attributes: sharedStreamSettings(), once: true},
+		"portal": {labels: 1, attributes: []string{"token", "base_url", "api_version", "daily_reserve"},
+			blocks: []string{"oauth", "journal", "webhook"}, fragment: true},
+		"portal.oauth":   {attributes: []string{"client_id", "client_secret", "refresh_token"}, once: true},
+		"portal.journal": {attributes: []string{"client_id", "client_secret"}, once: true},
+		"portal.webhook": {attributes: []string{"client_secret"}, once: true},
+		"stream":         {labels: 1, attributes: append([]string{"object"}, sharedStreamSettings()...), fragment: true},
+		"destination":    {labels: 2, fragment: true, open: true},
+	}
+}
+
+// isBlockName reports whether name is the type of a block, at any depth.
+func isBlockName(name string) bool {
+	for path := range schema() {
+		if path != "" && path[strings.LastIndexByte(path, '.')+1:] == name {
+			return true
+		}
+	}
+	return false
+}
+
+// isPlainSetting reports whether name is a setting that never holds a secret,
+// in whatever block it stands.
+func isPlainSetting(name string) bool {
+	switch name {
+	case "token", "password", "client_secret", "refresh_token":
+		return false
+	}
+	for _, b := range schema() {
+		if slices.Contains(b.attributes, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,4 @@
+portal "main" {
+  token "canary"
+  token = = "canary"
+}

@@ -1,0 +1,113 @@
+data_dir = "/srv/hubpipe"
+
+http {
+  listen = "[::1]:0"
+}
+
+broker {
+  listen     = "localhost:1884"
+  url        = "mqtts://broker.example:8883"
+  username   = "me"
+  password   = env("SECRET")
+  prefix     = "home/hubpipe"
+  changes    = true
+  max_packet = "2 MiB"
+}
+
+worker {
+  concurrency = 3
+  name        = "box-1"
+}
+
+log {
+  level  = "debug"
+  format = "json"
+}
+
+portal "eu" {
+  token         = env("TOKEN")
+  base_url      = "http://127.0.0.1:8378/"
+  api_version   = "v3"
+  daily_reserve = "50%"
+  journal {
+    client_id     = "j"
+    client_secret = env("SECRET")
+  }
+  webhook {
+    client_secret = env("SECRET")
+  }
+}
+
+portal "us" {
+  oauth {
+    client_id     = "c"
+    client_secret = env("SECRET")
+    refresh_token = file("secret.txt")
+  }
+}
+
+defaults {
+  portals            = ["*"]
+  interval           = "7 minutes"
+  timezone           = "Asia/Tokyo"
+  autostart          = false
+  properties         = ["a"]
+  exclude            = ["b_*"]
+  associations       = ["deals"]
+  history            = ["c"]
+  volatile           = ["d"]
+  start_date         = "2024-01-31"
+  tail               = "3m"
+  settle             = ["1h"]
+  archived_interval  = "2h"
+  reconcile_interval = "2d"
+  max_deletes        = "5%"
+}
+
+stream "contacts" {}
+
+stream "people" {
+  object             = "contacts"
+  portal             = "us"
+  cron               = "*/5 * * * *"
+  timezone           = "Europe/Berlin"
+  autostart          = true
+  properties         = ["*"]
+  exclude            = []
+  associations       = []
+  history            = ["*"]
+  volatile           = ["x"]
+  start_date         = "2024-01-31T08:00:00+01:00"
+  tail               = "0s"
+  settle             = []
+  archived_interval  = "1h"
+  reconcile_interval = "1h"
+  max_deletes        = "100%"
+}
+
+stream "others" {
+  object             = "contacts"
+  portals            = ["us"]
+  interval           = "1s"
+  timezone           = "Europe/Berlin"
+  autostart          = true
+  properties         = ["*"]
+  exclude            = []
+  associations       = []
+  history            = ["*"]
+  volatile           = ["x"]
+  start_date         = "2024-01-31T08:00:00+01:00"
+  tail               = "0s"
+  settle             = []
+  archived_interval  = "1h"
+  reconcile_interval = "1h"
+  max_deletes        = "100%"
+}
+
+destination "postgres" "warehouse" {
+  url    = env("TOKEN")
+  batch  = 5
+  strict = true
+  tables = ["a"]
+  map    = { k = 1 }
+}

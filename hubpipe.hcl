@@ -1,0 +1,150 @@
+# hubpipe's configuration: every setting there is, at its default. A line that
+# is commented out has no default, or one that depends on the user. What is not
+# set here keeps its default, so a file of your own may be three lines long.
+#
+#   hubpipe check    says everything that is wrong with it, at once
+#   hubpipe up       runs it
+#
+# Durations are "30s", "5m", "1h30m" or "2d". Secrets come from env("NAME") or
+# file("path"), which is relative to this file, and are never shown.
+# conf.d/*.hcl beside this file is read too: portals, streams and destinations.
+
+# Where records, ledger, token and sockets are kept. By default in your data
+# folder; a relative path begins at this file.
+# data_dir = "/var/lib/hubpipe"
+
+# The HTTP API; http.sock in data_dir has it too. Loopback only.
+http {
+  listen = "127.0.0.1:8377"
+}
+
+# The broker that daemon and workers meet on: hubpipe's own, on loopback.
+broker {
+  listen = "127.0.0.1:1883"
+
+  # One that exists already, instead. Off this machine it needs TLS (mqtts, wss)
+  # and credentials.
+  # url      = "mqtts://broker.example:8883"
+  # username = "hubpipe"
+  # password = env("MQTT_PASSWORD")
+
+  # The first level of every topic. Two daemons on one broker need two of them.
+  prefix = "hubpipe"
+
+  # Whether each change of a record is published on the broker as well.
+  changes = false
+
+  # The largest MQTT packet that hubpipe's own broker takes.
+  max_packet = "1MiB"
+}
+
+# The worker inside `hubpipe up`, and the one of `hubpipe worker`.
+worker {
+  # How many fetches it holds at a time.
+  concurrency = 8
+
+  # What it is called. By default "up" inside `hubpipe up`, else the host's name.
+  # name = "worker-1"
+}
+
+# What the log says: trace, debug, info, warn or error; as text or json.
+log {
+  level  = "info"
+  format = "text"
+}
+
+# A HubSpot account. Several portals are several of these blocks.
+portal "main" {
+  # The token of a private app or a service key.
+  token = env("HUBSPOT_TOKEN")
+
+  # Or an app that was granted access, instead of the token.
+  # oauth {
+  #   client_id     = "00000000-0000-0000-0000-000000000000"
+  #   client_secret = env("HUBSPOT_CLIENT_SECRET")
+  #   refresh_token = file("refresh_token")
+  # }
+
+  base_url    = "https://api.hubapi.com"
+  api_version = "2026-09"
+
+  # How much of HubSpot's daily limit is left to other integrations.
+  daily_reserve = "20%"
+
+  # HubSpot's journal of changes, pulled every few seconds.
+  # journal {
+  #   client_id     = "00000000-0000-0000-0000-000000000000"
+  #   client_secret = env("HUBSPOT_JOURNAL_SECRET")
+  # }
+
+  # HubSpot's webhooks, which call POST /v1/webhooks/hubspot/main.
+  # webhook {
+  #   client_secret = env("HUBSPOT_WEBHOOK_SECRET")
+  # }
+}
+
+# What holds for all streams. A stream may set each of these for itself.
+defaults {
+  # Which portals a stream copies from. By default the only one; with several,
+  # each pair is a stream of its own, named <portal>_<label>.
+  # portal  = "main"
+  # portals = ["*"]
+
+  # How often it is fetched, from "1s" up; or five cron fields in timezone.
+  interval = "5m"
+  # cron   = "*/5 * * * *"
+  timezone = "UTC"
+
+  # Whether it is fetched from the daemon's start on.
+  autostart = true
+
+  # Which properties: ["*"] for all that are not archived, or names. What
+  # matches a pattern in exclude is never fetched.
+  properties = ["*"]
+  exclude    = []
+
+  # Objects whose associations with this one are copied.
+  associations = []
+
+  # Properties whose earlier values are copied too, as patterns.
+  history = []
+
+  # Properties that never make a change by themselves, as patterns, besides
+  # those that change by the clock.
+  volatile = []
+
+  # Leave out records that were last modified before this day or time.
+  # start_date = "2024-01-31"
+
+  # HubSpot's search is late. The newest window begins this long before the
+  # last one ended, and each window is read again at these ages.
+  tail   = "2m"
+  settle = ["15m", "75m"]
+
+  # How often archived records are swept, and how often everything is held
+  # against HubSpot. The daily limit may make it rarer.
+  archived_interval  = "6h"
+  reconcile_interval = "24h"
+
+  # A run that would end more of a stream's records than this, and at least
+  # 100, because they are missing, ends none and asks.
+  max_deletes = "2%"
+}
+
+# What is copied. The label names the stream, in HTTP and on the command line.
+stream "contacts" {
+  # What it copies: by default what the label says.
+  object = "contacts"
+}
+
+stream "companies" {}
+
+stream "deals" {}
+
+stream "tickets" {}
+
+# A further place that records are copied to.
+# destination "postgres" "warehouse" {
+#   url    = env("WAREHOUSE_URL")
+#   schema = "hubspot"
+# }
