@@ -182,7 +182,7 @@ func (s *section) brokerURL(b *Broker) {
 		b.URL = text
 		return
 	default:
-		s.bad("url", "url has the unknown scheme %q; there are mqtt, mqtts, ws, wss and unix", scrub(u.Scheme))
+		s.bad("url", "url has an unknown scheme; there are mqtt, mqtts, ws, wss and unix")
 		return
 	}
 	switch {

@@ -145,8 +145,11 @@ func didYouMean(name string, known []string) string {
 	if n := nearest(name, known); n != "" {
 		return fmt.Sprintf("did you mean %q?", n)
 	}
-	if len(known) == 0 {
+	switch len(known) {
+	case 0:
 		return ""
+	case 1:
+		return "there is " + known[0]
 	}
 	return "there are " + strings.Join(known, ", ")
 }

@@ -32,8 +32,10 @@ func (e *functionError) Error() string { return e.text }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
-// evalContext holds the functions of a file in folder dir.
-func evalContext(dir string, env func(string) (string, bool)) *hcl.EvalContext {
+// evalContext holds the functions of a file in folder dir. They give all that
+// they return to outside: values from outside the file are never shown, since
+// a secret may land in any setting by mistake.
+func evalContext(dir string, env func(string) (string, bool), outside func(string)) *hcl.EvalContext {
 	one := func(name string, impl func(string) (cty.Value, error)) function.Function {
 		return function.New(&function.Spec{
 			Params: []function.Parameter{{Name: name, Type: cty.String}},
@@ -51,6 +53,7 @@ func evalContext(dir string, env func(string) (string, bool)) *hcl.EvalContext {
 			if !ok || v == "" {
 				return cty.UnknownVal(cty.String).Mark(unset(name)), nil
 			}
+			outside(v)
 			return cty.StringVal(v), nil
 		}),
 		"file": one("path", func(path string) (cty.Value, error) {
@@ -69,6 +72,7 @@ func evalContext(dir string, env func(string) (string, bool)) *hcl.EvalContext {
 			if trimmed == "" {
 				return cty.NilVal, &functionError{"file " + scrub(path) + ": it is empty"}
 			}
+			outside(trimmed)
 			return cty.StringVal(trimmed), nil
 		}),
 	}}

@@ -17,6 +17,7 @@ var (
 	unknownHeader = regexp.MustCompile(`^\s*[A-Za-z_]{1,24}\s*(?:"[a-z_]{1,24}"\s*){0,2}\{\s*\}?$`)
 	settingLine   = regexp.MustCompile(`^(\s*([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*)(.*)$`)
 	callValue     = regexp.MustCompile(`^((?:env\("[A-Za-z_][A-Za-z0-9_]{0,63}"\))|(?:file\("[^"\\$]{1,200}"\)))(\s*\}?\s*)$`)
+	plainURL      = regexp.MustCompile(`^"[a-z]+://[A-Za-z0-9.-]+(:\d{1,5})?/?"\s*\}?$`)
 	closingLine   = regexp.MustCompile(`^\s*[\]})]+,?\s*$`)
 	hubspotText   = regexp.MustCompile(`(?i)pat-[a-z0-9]{2,4}-[0-9a-z-]+`)
 	userInfo      = regexp.MustCompile(`(://)[^/@\s"]*@`)
@@ -37,7 +38,7 @@ func excerpt(line string) string {
 		}
 		return r
 	}, line)
-	out := scrub(excerptOf(line))
+	out := strings.TrimRight(scrub(excerptOf(line)), " ")
 	if len(out) > 200 {
 		out = strings.ToValidUTF8(out[:200], "") + "…"
 	}
@@ -49,9 +50,9 @@ func excerptOf(line string) string {
 		return line
 	}
 	if m := headerLine.FindStringSubmatch(line); m != nil && isBlockName(strings.Fields(m[1])[0]) {
-		rest := m[2]
+		rest := withoutComment(m[2])
 		if rest == "" || rest == "}" {
-			return line
+			return m[1] + rest
 		}
 		return m[1] + excerptOf(rest)
 	}
@@ -60,10 +61,14 @@ func excerptOf(line string) string {
 		switch {
 		case callValue.MatchString(value):
 			return line
-		case !isPlainSetting(name):
+		case !isPlainSetting(name) && !isPlainSetting(nearest(name, allSettings())):
 			return m[1] + masked
 		}
-		return m[1] + withoutComment(value)
+		value = withoutComment(value)
+		if (strings.HasSuffix(name, "url") || strings.Contains(value, "://")) && !plainURL.MatchString(value) {
+			return m[1] + masked
+		}
+		return m[1] + value
 	}
 	return masked
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -47,6 +48,8 @@ type loader struct {
 	schema  map[string]blockSchema
 	diags   Diagnostics
 	sources []*source
+	// outside are the values that env and file gave, as messages may quote them.
+	outside []string
 	orderOf map[string]int
 }
 
@@ -155,7 +158,7 @@ func (l *loader) open(path string, fragment bool) (*source, error) {
 
 func (l *loader) add(path string, text []byte, fragment bool) *source {
 	s := &source{path: path, text: text, lines: strings.Split(string(text), "\n"), fragment: fragment,
-		order: len(l.sources), eval: evalContext(filepath.Dir(path), l.o.Env)}
+		order: len(l.sources), eval: evalContext(filepath.Dir(path), l.o.Env, l.fromOutside)}
 	l.sources = append(l.sources, s)
 	l.orderOf[path] = s.order
 	return s
@@ -172,6 +175,10 @@ func (l *loader) parse() bool {
 			if d.Subject != nil {
 				line = d.Subject.Start.Line
 			}
+			if d.Summary == "Invalid multi-line string" || d.Summary == "Unterminated template string" {
+				l.report(Invalid, s, line, "text in quotes does not end in its line", "")
+				break // from here on HCL takes settings for text, and text for settings
+			}
 			detail := strings.ReplaceAll(d.Detail, "\n", " ")
 			l.report(Invalid, s, line, scrub(lowerFirst(d.Summary)+": "+detail), "")
 		}
@@ -185,8 +192,23 @@ func (l *loader) parse() bool {
 	return ok
 }
 
+// fromOutside remembers a value that no message shows. Shorter ones than any
+// secret are let through: they would punch holes into words.
+func (l *loader) fromOutside(v string) {
+	if len(v) < 6 {
+		return
+	}
+	if quoted := strconv.Quote(v); quoted[1:len(quoted)-1] != v {
+		l.outside = append(l.outside, quoted[1:len(quoted)-1])
+	}
+	l.outside = append(l.outside, v)
+}
+
 // report notes something with its line, once.
 func (l *loader) report(severity Severity, src *source, line int, summary, hint string) {
+	for _, v := range l.outside {
+		summary, hint = strings.ReplaceAll(summary, v, masked), strings.ReplaceAll(hint, v, masked)
+	}
 	d := Diagnostic{Severity: severity, File: src.path, Line: line, Summary: summary, Hint: hint}
 	if line > 0 && line <= len(src.lines) {
 		d.Excerpt = excerpt(src.lines[line-1])

@@ -58,6 +58,16 @@ func isBlockName(name string) bool {
 	return false
 }
 
+// allSettings are the names of all settings, in whatever block they stand.
+func allSettings() []string {
+	var out []string
+	for _, b := range schema() {
+		out = append(out, b.attributes...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // isPlainSetting reports whether name is a setting that never holds a secret,
 // in whatever block it stands.
 func isPlainSetting(name string) bool {

@@ -95,8 +95,22 @@ func (s *section) unknown(line int, kind, name string, known blockSchema) {
 		hint = didYouMean(name, known.blocks)
 	default:
 		hint = didYouMean(name, known.attributes)
+		if homes := s.homesOf(name); len(homes) > 0 && nearest(name, known.attributes) == "" {
+			hint = name + " belongs into " + strings.Join(homes, " or ") + " { … }"
+		}
 	}
 	s.at(line, summary, hint)
+}
+
+// homesOf are the blocks that have a setting of this name.
+func (s *section) homesOf(name string) []string {
+	var homes []string
+	for _, path := range slices.Sorted(maps.Keys(s.schema)) {
+		if slices.Contains(s.schema[path].attributes, name) && path != "" {
+			homes = append(homes, path[strings.LastIndexByte(path, '.')+1:])
+		}
+	}
+	return homes
 }
 
 // blocks returns the blocks of a kind that have their number of labels, and of
@@ -219,8 +233,9 @@ func (s *section) missing(name string, marks cty.ValueMarks) {
 	} else if !strings.Contains(*s.problem, what) {
 		*s.problem += "; " + what
 	}
-	hint := "set it, or write the secret into a file and name that with file(\"path\")"
-	s.report(Blocked, s.src, s.lineOf(name), fmt.Sprintf("%s is blocked: %s", s.title, what), hint)
+	block, _, _ := strings.Cut(s.title, ":")
+	hint := `set it, or write the secret into a file and name that: ` + name + ` = file("path")`
+	s.report(Blocked, s.src, s.lineOf(name), fmt.Sprintf("%s is blocked: %s", block, what), hint)
 }
 
 // text reads a setting that is text and not empty.
@@ -236,7 +251,7 @@ func (s *section) text(name string) (string, bool) {
 	t := v.AsString()
 	switch {
 	case t == "":
-		s.bad(name, "%s is empty; leave it out for its default", name)
+		s.bad(name, "%s is empty", name)
 	case len(t) > maxText || strings.ContainsFunc(t, isControl):
 		s.bad(name, "%s holds a line break or another control character, or is too long", name)
 	default:

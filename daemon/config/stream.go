@@ -92,7 +92,7 @@ func (s *section) object(one *Stream) {
 	if len(s.o.Objects) > 0 && !slices.Contains(s.o.Objects, one.Object) {
 		hint := didYouMean(one.Object, s.o.Objects)
 		if !s.has("object") {
-			hint += "; without object = … the label is the object"
+			hint += " (without object = … the label is the object)"
 		}
 		s.at(s.lineOf("object"), fmt.Sprintf("%s: there is no object %q", s.title, scrub(one.Object)), hint)
 	}
