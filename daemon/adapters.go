@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/schedule"
+	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// storeAdapter gives the dispatcher the store by the interface it declares.
+type storeAdapter struct{ *store.Store }
+
+func (a storeAdapter) Begin() (dispatch.Tx, error) {
+	tx, err := a.Store.Begin()
+	if err != nil {
+		return nil, err
+	}
+	return tx, nil
+}
+
+// parseInterval makes a schedule of what someone typed.
+func parseInterval(text string) (dispatch.Schedule, error) {
+	d, err := config.ParseDuration(text)
+	if err != nil {
+		return nil, err
+	}
+	return schedule.Every(d)
+}
+
+// streamConfigs turns the configuration into what the dispatcher needs. A
+// portal that cannot be used blocks its streams.
+func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
+	problems := map[string]*stream.Problem{}
+	for _, p := range c.Portals {
+		if p.Problem != "" {
+			problems[p.Name] = &stream.Problem{Type: "portal-blocked", Title: "the portal cannot be used", Status: 409,
+				Detail: p.Problem, Hint: "mend it in the configuration, then reload or restart", Blocked: true}
+		}
+	}
+	out := make([]dispatch.StreamConfig, 0, len(c.Streams))
+	for _, s := range c.Streams {
+		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
+			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal]}
+		sched, err := scheduleOf(s)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", s.Name, err)
+		}
+		sc.Schedule = sched
+		if s.Cron == "" {
+			sc.Interval = config.FormatDuration(s.Interval)
+		}
+		out = append(out, sc)
+	}
+	return out, nil
+}
+
+func scheduleOf(s config.Stream) (schedule.Schedule, error) {
+	if s.Cron != "" {
+		return schedule.Cron(s.Cron, s.Timezone)
+	}
+	return schedule.Every(max(s.Interval, time.Second))
+}

@@ -1,0 +1,174 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker"
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+)
+
+// Bounds of what waits between the bus and the ledger. What exceeds them is
+// dropped: a page comes again, a command is made anew by the next heartbeat.
+const (
+	intakeQueue  = 256
+	outboxQueue  = 1024
+	intakeActors = 2
+	outboxActors = 4
+)
+
+// bus is the daemon's connection to the workers: pages and heartbeats in,
+// commands and answers out. Its handlers never wait.
+type bus struct {
+	topics protocol.Topics
+	codec  *protocol.Codec
+	loop   *dispatch.Loop
+	lease  time.Duration
+	log    hclog.Logger
+
+	session *broker.Session
+	intake  chan rawPage
+	outbox  chan outMessage
+	quit    chan struct{}
+	wg      sync.WaitGroup
+}
+
+type rawPage struct {
+	worker  string
+	payload []byte
+}
+
+type outMessage struct {
+	topic   string
+	payload []byte
+	qos     byte
+	expiry  time.Duration
+}
+
+func newBus(topics protocol.Topics, codec *protocol.Codec, lease time.Duration, log hclog.Logger) *bus {
+	return &bus{topics: topics, codec: codec, lease: lease, log: log,
+		intake: make(chan rawPage, intakeQueue), outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
+}
+
+// subscriptions are what the daemon hears of its workers.
+func (b *bus) subscriptions() []broker.Subscription {
+	return []broker.Subscription{{Topic: b.topics.Pages("+"), QoS: 1}, {Topic: b.topics.Heartbeat("+"), QoS: 1}}
+}
+
+// start begins the goroutines that decode and publish.
+func (b *bus) start(ctx context.Context) {
+	for range intakeActors {
+		b.wg.Go(b.decode)
+	}
+	for range outboxActors {
+		b.wg.Go(func() { b.publish(ctx) })
+	}
+}
+
+// stop ends them; what waits is dropped, since all of it is said again.
+func (b *bus) stop() {
+	close(b.quit)
+	b.wg.Wait()
+}
+
+// message hands over what came in; it never blocks.
+func (b *bus) message(topic string, payload []byte) {
+	id, rest, ok := b.topics.ParseWorker(topic)
+	if !ok {
+		return
+	}
+	switch rest {
+	case "heartbeat":
+		hb, err := protocol.Unmarshal[protocol.Heartbeat](payload)
+		if err != nil || hb.Worker != id {
+			b.log.Warn("a heartbeat does not decode or names another worker", "worker", id, "error", err)
+			return
+		}
+		b.loop.Heartbeat(&hb)
+	case "pages":
+		select {
+		case b.intake <- rawPage{id, payload}:
+		default:
+		}
+	}
+}
+
+func (b *bus) decode() {
+	for {
+		select {
+		case raw := <-b.intake:
+			b.page(raw)
+		case <-b.quit:
+			return
+		}
+	}
+}
+
+func (b *bus) page(raw rawPage) {
+	p, err := b.codec.Decode(raw.payload)
+	if p == nil {
+		b.log.Warn("a page does not decode", "worker", raw.worker, "bytes", len(raw.payload), "error", err)
+		return
+	}
+	in := dispatch.Incoming{Worker: raw.worker, Page: p, Digest: protocol.Digest(raw.payload), Bytes: len(raw.payload), Err: err}
+	for _, r := range p.Records {
+		in.Bytes += len(r.Properties)
+	}
+	if !b.loop.Page(in) {
+		b.send(dispatch.Out{Worker: raw.worker, Answer: &protocol.Answer{Type: protocol.Busy, Store: p.Store,
+			Epoch: p.Epoch, Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}})
+	}
+}
+
+// send queues a message of the dispatcher; it never blocks.
+func (b *bus) send(o dispatch.Out) {
+	m := outMessage{qos: 1, expiry: b.lease}
+	var v any
+	switch {
+	case o.Command != nil:
+		m.topic, v = b.topics.Commands(o.Worker), o.Command
+	case o.Answer != nil:
+		m.topic, v = b.topics.Answers(o.Worker), o.Answer
+		if o.Answer.Type == protocol.Seen {
+			m.qos, m.expiry = 0, b.lease/5
+		}
+	}
+	payload, err := json.Marshal(v)
+	if err != nil {
+		b.log.Error("encode a message", "worker", o.Worker, "error", err)
+		return
+	}
+	m.payload = payload
+	select {
+	case b.outbox <- m:
+	default:
+		b.log.Debug("outbox is full, a message was dropped", "topic", m.topic)
+	}
+}
+
+func (b *bus) publish(ctx context.Context) {
+	for {
+		select {
+		case m := <-b.outbox:
+			b.publishOne(ctx, m)
+		case <-b.quit:
+			return
+		}
+	}
+}
+
+func (b *bus) publishOne(ctx context.Context, m outMessage) {
+	ctx, cancel := context.WithTimeout(ctx, b.lease/3)
+	defer cancel()
+	err := b.session.Publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Expiry: m.expiry})
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	b.log.Debug("publish", "topic", m.topic, "error", err)
+}

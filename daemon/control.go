@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker"
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Answer is what becomes of a command of the control topic.
+type Answer struct {
+	OK     bool            `json:"ok"`
+	ID     string          `json:"id,omitempty"`
+	Action string          `json:"action,omitempty"`
+	Stream string          `json:"stream,omitempty"`
+	Run    string          `json:"run,omitempty"`
+	Status any             `json:"status,omitempty"`
+	Error  *stream.Problem `json:"error,omitempty"`
+}
+
+// rememberedCommands and rememberFor bound the command ids that are answered
+// again and not done again.
+const (
+	rememberedCommands = 1000
+	rememberFor        = 24 * time.Hour
+)
+
+// control answers the control topic over a connection of its own without a
+// persistent session: no answer means not done.
+type control struct {
+	topics  protocol.Topics
+	do      func(ctx context.Context, c Command) (run string, status any, err error)
+	now     func() time.Time
+	log     hclog.Logger
+	session *broker.Session
+
+	queue chan request
+	quit  chan struct{}
+	wg    sync.WaitGroup
+
+	// answered is used by the one goroutine that serves.
+	answered map[string]remembered
+	order    []string
+}
+
+type request struct {
+	payload     []byte
+	response    string
+	correlation []byte
+}
+
+type remembered struct {
+	at     time.Time
+	answer Answer
+}
+
+func newControl(topics protocol.Topics, do func(context.Context, Command) (string, any, error), now func() time.Time, log hclog.Logger) *control {
+	return &control{topics: topics, do: do, now: now, log: log,
+		queue: make(chan request, 64), quit: make(chan struct{}), answered: map[string]remembered{}}
+}
+
+func (c *control) start(ctx context.Context) {
+	c.wg.Go(func() {
+		for {
+			select {
+			case r := <-c.queue:
+				c.serve(ctx, r)
+			case <-c.quit:
+				return
+			}
+		}
+	})
+}
+
+func (c *control) stop() {
+	close(c.quit)
+	c.wg.Wait()
+}
+
+// message takes a command in; it never blocks. A retained one is refused: it
+// would be done again at every start.
+func (c *control) message(_ string, payload []byte, p broker.Properties) {
+	if p.Retain {
+		c.log.Warn("a retained command was refused; clear it with an empty retained message")
+		return
+	}
+	select {
+	case c.queue <- request{payload: payload, response: p.ResponseTopic, correlation: p.CorrelationData}:
+	default:
+		c.log.Warn("too many commands at once; one was dropped without an answer")
+	}
+}
+
+func (c *control) serve(ctx context.Context, r request) {
+	topic, ok := c.responseTopic(r.response)
+	if !ok {
+		c.log.Warn("a command wants its answer where no answer may go", "topic", r.response)
+		return
+	}
+	a := c.answer(ctx, r.payload)
+	payload, err := json.Marshal(a)
+	if err != nil {
+		c.log.Error("encode an answer", "error", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	m := broker.Message{Topic: topic, Payload: payload, QoS: 1, Expiry: time.Minute, CorrelationData: r.correlation}
+	if err := c.session.Publish(ctx, m); err != nil {
+		c.log.Warn("an answer could not be sent", "topic", topic, "error", err)
+	}
+}
+
+// responseTopic is where an answer goes: the default, a topic below it, or one
+// outside the prefix; never to wildcards, $ topics or another topic of ours.
+func (c *control) responseTopic(asked string) (string, bool) {
+	def := c.topics.ControlResponse()
+	switch {
+	case asked == "" || asked == def:
+		return def, true
+	case strings.ContainsAny(asked, "+#\x00") || strings.HasPrefix(asked, "$"):
+		return "", false
+	case strings.HasPrefix(asked, def+"/"):
+		return asked, true
+	case asked == c.topics.Prefix || strings.HasPrefix(asked, c.topics.Prefix+"/"):
+		return "", false
+	}
+	return asked, true
+}
+
+// answer does a command, or says again what became of one that was done.
+func (c *control) answer(ctx context.Context, payload []byte) Answer {
+	cmd, err := ParseCommand(payload)
+	if cmd.ID != "" {
+		if old, ok := c.answered[cmd.ID]; ok && c.now().Sub(old.at) < rememberFor {
+			return old.answer
+		}
+	}
+	a := Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream}
+	if err == nil {
+		a.Run, a.Status, err = c.do(ctx, cmd)
+	}
+	a.OK = err == nil
+	if err != nil {
+		a.Error = asProblem(err)
+	}
+	if cmd.ID != "" {
+		c.remember(cmd.ID, a)
+	}
+	return a
+}
+
+func (c *control) remember(id string, a Answer) {
+	if _, ok := c.answered[id]; !ok {
+		c.order = append(c.order, id)
+	}
+	c.answered[id] = remembered{c.now(), a}
+	if len(c.order) > rememberedCommands {
+		delete(c.answered, c.order[0])
+		c.order = c.order[1:]
+	}
+}
+
+// asProblem gives an error the shape in which people and scripts get it.
+func asProblem(err error) *stream.Problem {
+	var p *stream.Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	return &stream.Problem{Type: "internal", Title: "the daemon could not do that", Status: 500,
+		Detail: err.Error(), Hint: "see the daemon's log"}
+}

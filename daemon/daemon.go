@@ -1,0 +1,217 @@
+// Package daemon puts the daemon together: store, broker, dispatcher, control
+// topic and HTTP, and the order in which they start and stop.
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker"
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/api"
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/store"
+)
+
+// Options are what a daemon is made of.
+type Options struct {
+	Config  *config.Config
+	Version string
+	Logger  hclog.Logger
+	// Reload reads the configuration again, for SIGHUP and POST /v1/reload.
+	Reload func() (*config.Config, error)
+	// Shutdown is called when someone asks the daemon to stop.
+	Shutdown func()
+	Lease    time.Duration // 15 s by default; tests shorten it
+}
+
+// Daemon is one running daemon. Start returns when it is ready or has failed
+// and closed all that it had opened; Stop returns when it has stopped.
+type Daemon struct {
+	o       Options
+	log     hclog.Logger
+	topics  protocol.Topics
+	process string
+	token   string
+
+	codec     *protocol.Codec
+	store     *store.Store
+	loop      *dispatch.Loop
+	embedded  *broker.Embedded
+	bus       *bus
+	control   *control
+	server    *api.Server
+	publisher *publisher
+	address   atomic.Pointer[string]
+
+	cancel  context.CancelFunc
+	closers []closer
+}
+
+// closer undoes one step of the start.
+type closer struct {
+	name string
+	f    func(context.Context) error
+}
+
+// New returns a daemon that has not begun.
+func New(o Options) *Daemon {
+	if o.Lease == 0 {
+		o.Lease = 15 * time.Second
+	}
+	return &Daemon{o: o, log: o.Logger, topics: protocol.Topics{Prefix: o.Config.Broker.Prefix}}
+}
+
+// Start opens the store, then the broker, then the connections, then the
+// ports. Any failure ends it with one line and leaves nothing half open.
+func (d *Daemon) Start(ctx context.Context) (err error) {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.cancel = cancel
+	defer func() {
+		if err != nil {
+			_ = d.close(context.WithoutCancel(ctx))
+		}
+	}()
+	if d.process, err = newProcess(); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context, context.Context) error{
+		d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.serve,
+	} {
+		if err := step(ctx, own); err != nil {
+			return err
+		}
+	}
+	d.log.Info("ready", "http", d.server.Addr(), "mqtt", d.brokerAddr(), "store", d.store.ID(), "epoch", d.store.Epoch())
+	return nil
+}
+
+// Stop ends the daemon: the API takes no more work, nothing new is started,
+// pages in flight are committed, the broker closes, the store closes last.
+// Open attempts stay; their leases carry them over a restart.
+func (d *Daemon) Stop(ctx context.Context) error {
+	_ = d.loop.Do(ctx, func(x *dispatch.Dispatcher, _ time.Time) ([]dispatch.Out, error) {
+		x.Closing()
+		return nil, nil
+	})
+	return d.close(ctx)
+}
+
+func (d *Daemon) close(ctx context.Context) error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		if err := d.closers[i].f(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", d.closers[i].name, err))
+		}
+	}
+	d.closers = nil
+	d.cancel()
+	return errors.Join(errs...)
+}
+
+func (d *Daemon) onClose(name string, f func(context.Context) error) {
+	d.closers = append(d.closers, closer{name, f})
+}
+
+func (d *Daemon) openStore(ctx, _ context.Context) error {
+	codec, err := protocol.NewCodec()
+	if err != nil {
+		return err
+	}
+	d.codec = codec
+	d.onClose("codec", func(context.Context) error { codec.Close(); return nil })
+	d.token, err = LoadToken(d.o.Config.DataDir, true)
+	if err != nil {
+		return err
+	}
+	d.store, err = store.Open(ctx, store.Options{Dir: filepath.Join(d.o.Config.DataDir, "store"), Logger: d.log.Named("store")})
+	if err != nil {
+		return err
+	}
+	d.onClose("close store", func(context.Context) error { return d.store.Close() })
+	return nil
+}
+
+func (d *Daemon) startLoop(ctx, own context.Context) error {
+	l, err := d.store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	streams, err := streamConfigs(d.o.Config)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	x := dispatch.New(now, storeAdapter{d.store}, dispatch.Ledger{Streams: l.Streams, Runs: l.Runs, Ranges: l.Ranges,
+		Workers: l.Workers, Portals: l.Portals}, streams, dispatch.Options{Lease: d.o.Lease, ParseInterval: parseInterval})
+	if _, err := x.Reload(now, streams); err != nil {
+		return fmt.Errorf("take over the configuration: %w", err)
+	}
+	d.bus = newBus(d.topics, d.codec, d.o.Lease, d.log.Named("bus"))
+	d.publisher = newPublisher(d)
+	d.loop = dispatch.NewLoop(dispatch.LoopOptions{Dispatcher: x, Send: d.bus.send, Changed: d.publisher.wake,
+		Logger: d.log.Named("dispatch")})
+	d.bus.loop = d.loop
+	d.loop.Start()
+	d.onClose("loop", func(context.Context) error { d.loop.Stop(); return nil })
+	_ = own
+	return nil
+}
+
+// startBroker opens the embedded broker, unless the configuration names one
+// that exists already.
+func (d *Daemon) startBroker(ctx, _ context.Context) error {
+	c := d.o.Config
+	if c.Broker.URL != "" {
+		return nil
+	}
+	e, err := broker.NewEmbedded(broker.EmbeddedOptions{Listen: c.Broker.Listen, Socket: d.socket("mqtt.sock"),
+		Prefix: c.Broker.Prefix, MaxPacket: int(c.Broker.MaxPacket),
+		Authenticate: broker.TokenAuthenticator(func() string { return d.token }, c.Broker.Prefix),
+		Logger:       d.log.Named("broker")})
+	if err != nil {
+		return err
+	}
+	if err := e.Start(ctx); err != nil {
+		return err
+	}
+	d.embedded = e
+	d.onClose("stop broker", e.Stop)
+	return nil
+}
+
+func (d *Daemon) brokerAddr() string {
+	if d.embedded != nil {
+		return d.embedded.Addr()
+	}
+	return d.o.Config.Broker.URL
+}
+
+// Addr is where the HTTP API listens, for those that asked for port 0.
+func (d *Daemon) Addr() string { return d.server.Addr() }
+
+// BrokerAddr is where the embedded broker listens over TCP, or the URL of the
+// one in use.
+func (d *Daemon) BrokerAddr() string { return d.brokerAddr() }
+
+// Token is what HTTP and MQTT over TCP ask for.
+func (d *Daemon) Token() string { return d.token }
+
+func (d *Daemon) socket(name string) string { return filepath.Join(d.o.Config.DataDir, name) }
+
+func newProcess() (string, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("name the process: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}

@@ -1,0 +1,319 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// serve opens the HTTP API; it comes last, so that what answers is ready.
+func (d *Daemon) serve(ctx, _ context.Context) error {
+	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Token: d.token,
+		Control: apiControl{d}, Data: dataAdapter{d.store}, Logger: d.log.Named("http")})
+	if err := s.Start(ctx); err != nil {
+		return err
+	}
+	d.server = s
+	addr := s.Addr()
+	d.address.Store(&addr)
+	d.onClose("stop the API", s.Stop)
+	d.publisher.reconnected() // the status now has an address
+	return nil
+}
+
+// ask reads from the dispatcher on its own goroutine.
+func (d *Daemon) ask(ctx context.Context, f func(x *dispatch.Dispatcher, now time.Time) error) error {
+	return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return nil, f(x, now) })
+}
+
+// Streams is how all streams stand.
+func (d *Daemon) Streams(ctx context.Context) (out []client.Status, err error) {
+	out = []client.Status{}
+	err = d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
+		for _, name := range x.Names() {
+			v, err := x.View(now, name)
+			if err != nil {
+				return err
+			}
+			out = append(out, d.status(v, now))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Stream is how one stands.
+func (d *Daemon) Stream(ctx context.Context, name string) (out client.Status, err error) {
+	err = d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
+		v, err := x.View(now, name)
+		if err == nil {
+			out = d.status(v, now)
+		}
+		return err
+	})
+	return out, err
+}
+
+// StartStream begins a stream's schedule.
+func (d *Daemon) StartStream(ctx context.Context, name, interval string) (client.Status, error) {
+	err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
+		return x.Start(now, name, interval, "api")
+	})
+	if err != nil {
+		return client.Status{}, err
+	}
+	return d.Stream(ctx, name)
+}
+
+// StopStream ends a stream's schedule and its runs.
+func (d *Daemon) StopStream(ctx context.Context, name string) (client.Status, error) {
+	err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
+		return x.Stop(now, name, "api")
+	})
+	if err != nil {
+		return client.Status{}, err
+	}
+	return d.Stream(ctx, name)
+}
+
+// Sync makes one run now.
+func (d *Daemon) Sync(ctx context.Context, name, record string) (run string, err error) {
+	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
+		run, outs, err = x.Sync(now, name, record)
+		return outs, err
+	})
+	return run, err
+}
+
+// Resync reads everything again.
+func (d *Daemon) Resync(ctx context.Context, name string) (run string, err error) {
+	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
+		run, outs, err = x.Resync(now, name)
+		return outs, err
+	})
+	return run, err
+}
+
+// Run returns a run, whether it goes on or has ended.
+func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
+	var open *stream.Run
+	if err := d.ask(ctx, func(x *dispatch.Dispatcher, _ time.Time) error { open, _ = x.Run(id); return nil }); err != nil {
+		return client.Run{}, err
+	}
+	if open != nil {
+		return *wireRun(open), nil
+	}
+	r, err := d.store.Run(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return client.Run{}, &stream.Problem{Type: "unknown-run", Title: "unknown run", Status: 404, Detail: id}
+	}
+	if err != nil {
+		return client.Run{}, err
+	}
+	return *wireRun(r), nil
+}
+
+// Runs lists runs, newest first.
+func (d *Daemon) Runs(ctx context.Context, name, state string) ([]client.Run, error) {
+	rs, err := d.store.Runs(ctx, name, stream.RunState(state), 100, "")
+	out := make([]client.Run, 0, len(rs))
+	for _, r := range rs {
+		out = append(out, *wireRun(r))
+	}
+	return out, err
+}
+
+// Workers lists the workers that were heard of.
+func (d *Daemon) Workers(ctx context.Context) (out []client.Worker, err error) {
+	out = []client.Worker{}
+	err = d.ask(ctx, func(x *dispatch.Dispatcher, _ time.Time) error {
+		for _, w := range x.Workers() {
+			state := "offline"
+			if w.Live {
+				state = "online"
+			}
+			out = append(out, client.Worker{ID: w.ID, Process: w.Process, Version: w.Version, State: state, Portals: w.Portals,
+				Capacity: w.Capacity, LastSeen: w.Heard.UTC(), Runs: w.Runs})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Portals lists the accounts that data was read from.
+func (d *Daemon) Portals(ctx context.Context) (out []client.Portal, err error) {
+	out = []client.Portal{}
+	err = d.ask(ctx, func(x *dispatch.Dispatcher, _ time.Time) error {
+		for _, p := range x.Portals() {
+			out = append(out, client.Portal{Name: p.Name, Account: p.Account, TimeZone: p.TimeZone, Currency: p.Currency})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Ready says why the daemon cannot do its work, nil when it can.
+func (d *Daemon) Ready() error {
+	if err := d.loop.Err(); err != nil {
+		return err
+	}
+	if !d.bus.session.Connected() {
+		return errors.New("the broker cannot be reached")
+	}
+	return nil
+}
+
+// Shutdown asks for the daemon's end.
+func (d *Daemon) Shutdown() {
+	if d.o.Shutdown != nil {
+		d.o.Shutdown()
+	}
+}
+
+// Reload takes over the configuration as it now is.
+func (d *Daemon) Reload(ctx context.Context) error {
+	if d.o.Reload == nil {
+		return &stream.Problem{Type: "no-configuration", Title: "there is no configuration to read again", Status: 409}
+	}
+	c, err := d.o.Reload()
+	if err != nil {
+		return &stream.Problem{Type: "bad-configuration", Title: "the configuration is wrong; the old one stays", Status: 409,
+			Detail: err.Error(), Hint: "see `hubpipe check`"}
+	}
+	streams, err := streamConfigs(c)
+	if err != nil {
+		return err
+	}
+	return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Reload(now, streams) })
+}
+
+// do does a command of the control topic.
+func (d *Daemon) do(ctx context.Context, c Command) (run string, status any, err error) {
+	if c.Stream == allStreams || c.Stream == "" {
+		streams, err := d.Streams(ctx)
+		if err != nil || c.Action == "status" {
+			return "", streams, err
+		}
+		for _, s := range streams {
+			c.Stream = s.Name
+			if _, _, err := d.do(ctx, c); err != nil {
+				return "", nil, err
+			}
+		}
+		streams, err = d.Streams(ctx)
+		return "", streams, err
+	}
+	switch c.Action {
+	case "start":
+		_, err = d.StartStream(ctx, c.Stream, c.Interval)
+	case "stop":
+		_, err = d.StopStream(ctx, c.Stream)
+	case "sync":
+		run, err = d.Sync(ctx, c.Stream, c.Record)
+	case "resync":
+		run, err = d.Resync(ctx, c.Stream)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	s, err := d.Stream(ctx, c.Stream)
+	if run == "" && s.Run != nil && c.Action == "start" {
+		run = s.Run.ID
+	}
+	return run, s, err
+}
+
+// apiControl gives the API the daemon under the names of its own interface.
+type apiControl struct{ *Daemon }
+
+func (a apiControl) Start(ctx context.Context, name, interval string) (client.Status, error) {
+	return a.StartStream(ctx, name, interval)
+}
+
+func (a apiControl) Stop(ctx context.Context, name string) (client.Status, error) {
+	return a.StopStream(ctx, name)
+}
+
+// status is a view as it travels.
+func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
+	s, c := v.Stream, d.store.Counts(v.Config.Name)
+	out := client.Status{Name: s.Name, Portal: s.Portal, Object: s.Object, State: v.State, Interval: v.Config.Interval,
+		SetBy: s.SetBy, Records: c.Live, Tombstones: c.Tombstones, OpenIDs: len(s.Open), Error: wireProblem(v.Error)}
+	if s.Interval != "" {
+		out.Interval = s.Interval
+	}
+	out.EffectiveInterval = out.Interval
+	if s.Cursor > 0 {
+		lag := max(0, now.UnixMilli()-s.Cursor) / 1000
+		out.LagSeconds = &lag
+	}
+	if cu := s.CompleteUntil(); cu > 0 {
+		t := time.UnixMilli(cu).UTC()
+		out.CompleteUntil = &t
+	}
+	if !v.Next.IsZero() {
+		t := v.Next.UTC()
+		out.NextRun = &t
+	}
+	for _, r := range []*stream.Run{v.Incremental, v.Walk} {
+		if r != nil && out.Run == nil {
+			out.Run = wireRun(r)
+		}
+	}
+	if out.Error == nil && v.Wait != nil {
+		out.Error = &client.Problem{Type: v.Wait.Kind, Title: "HubSpot makes it wait", Detail: v.Wait.Reason,
+			Hint: "it goes on by itself at " + v.Wait.Until}
+	}
+	if s.LastRun != "" {
+		if r, err := d.store.Run(s.LastRun); err == nil && r.State != stream.Running {
+			out.LastRun = wireRun(r)
+		}
+	}
+	return out
+}
+
+func wireRun(r *stream.Run) *client.Run {
+	out := &client.Run{ID: r.ID, Stream: r.Stream, Kind: string(r.Kind), State: string(r.State), Started: r.Started.UTC(),
+		Records: r.Records, Pages: r.Pages, Requests: r.Requests, Error: wireProblem(r.Error)}
+	if !r.Ended.IsZero() {
+		t := r.Ended.UTC()
+		out.Ended = &t
+	}
+	return out
+}
+
+func wireProblem(p *stream.Problem) *client.Problem {
+	if p == nil {
+		return nil
+	}
+	return &client.Problem{Type: p.Type, Title: p.Title, Detail: p.Detail, Hint: p.Hint}
+}
+
+// dataAdapter gives the API the store by the interface it declares.
+type dataAdapter struct{ *store.Store }
+
+func (a dataAdapter) Record(name, id string) (*stream.Record, error) {
+	r, err := a.Store.Record(name, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return r, err
+}
+
+func (a dataAdapter) Records(ctx context.Context, name string, q api.Query, fn func(*stream.Record) error) (string, error) {
+	return a.Store.Records(ctx, name, store.Query(q), fn)
+}
+
+func (a dataAdapter) Schema(name string) ([]byte, error) {
+	b, err := a.Store.Schema(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return b, err
+}

@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker"
+)
+
+// publishEvery bounds how often a stream's retained status is sent.
+const publishEvery = 500 * time.Millisecond
+
+// publisher keeps the retained topics true: the daemon's status and those of
+// the streams. They are for people; nothing decides by them.
+type publisher struct {
+	d     *Daemon
+	woken chan struct{}
+	again chan struct{}
+	quit  chan struct{}
+	wg    sync.WaitGroup
+	sent  map[string][]byte // by stream; used by the one goroutine
+}
+
+func newPublisher(d *Daemon) *publisher {
+	return &publisher{d: d, woken: make(chan struct{}, 1), again: make(chan struct{}, 1), quit: make(chan struct{}), sent: map[string][]byte{}}
+}
+
+// wake says that something may have changed; it never blocks.
+func (p *publisher) wake() { poke(p.woken) }
+
+// reconnected says that all is to be sent again.
+func (p *publisher) reconnected() { poke(p.again) }
+
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (p *publisher) start(ctx context.Context) {
+	poke(p.again)
+	p.wg.Go(func() {
+		t := time.NewTicker(publishEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-p.quit:
+				return
+			case <-p.again:
+				p.sent = map[string][]byte{}
+				p.retained(ctx, p.d.topics.Status(), p.d.statusPayload("online"))
+				p.streams(ctx)
+			case <-t.C:
+				select {
+				case <-p.woken:
+					p.streams(ctx)
+				default:
+				}
+			}
+		}
+	})
+}
+
+// stop says that the daemon is gone, as its will would.
+func (p *publisher) stop(ctx context.Context) error {
+	close(p.quit)
+	p.wg.Wait()
+	p.retained(ctx, p.d.topics.Status(), p.d.statusPayload("offline"))
+	return nil
+}
+
+func (p *publisher) streams(ctx context.Context) {
+	streams, err := p.d.Streams(ctx)
+	if err != nil {
+		return
+	}
+	for _, s := range streams {
+		s.LagSeconds = coarse(s.LagSeconds)
+		payload, err := json.Marshal(s)
+		if err != nil || bytes.Equal(payload, p.sent[s.Name]) {
+			continue
+		}
+		if p.retained(ctx, p.d.topics.Stream(s.Name), payload) {
+			p.sent[s.Name] = payload
+		}
+	}
+}
+
+// coarse rounds the lag to ten seconds: a retained message a second for each
+// stream tells nobody more.
+func coarse(lag *int64) *int64 {
+	if lag == nil {
+		return nil
+	}
+	v := *lag / 10 * 10
+	return &v
+}
+
+func (p *publisher) retained(ctx context.Context, topic string, payload []byte) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	err := p.d.bus.session.Publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: 1, Retain: true})
+	if err != nil {
+		p.d.log.Debug("publish a status", "topic", topic, "error", err)
+	}
+	return err == nil
+}

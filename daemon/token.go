@@ -1,0 +1,49 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// LoadToken reads hubpipe's own token from the data folder: 256 bits in a file
+// that only its owner reads. With create it is made where there is none.
+func LoadToken(dataDir string, create bool) (string, error) {
+	path := filepath.Join(dataDir, "token")
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(strings.TrimSpace(string(b))) >= 32:
+		return strings.TrimSpace(string(b)), nil
+	case err == nil:
+		return "", fmt.Errorf("the token in %s is too short: delete the file, a new one is made at the next start", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("read the token: %w", err)
+	case !create:
+		return "", fmt.Errorf("there is no token in %s: the daemon makes it at its first start", path)
+	}
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return "", fmt.Errorf("make the data folder: %w", err)
+	}
+	var raw [32]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", fmt.Errorf("make a token: %w", err)
+	}
+	token := hex.EncodeToString(raw[:])
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return LoadToken(dataDir, false) // another process was first
+	}
+	if err != nil {
+		return "", fmt.Errorf("write the token: %w", err)
+	}
+	_, err = f.WriteString(token + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", fmt.Errorf("write the token: %w", err)
+	}
+	return token, nil
+}
