@@ -3,4 +3,50 @@
 // the verbs are in internal/cli.
 package main
 
-func main() {}
+import (
+	"context"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/hubpipe/hubpipe/internal/cli"
+)
+
+func main() { os.Exit(run()) }
+
+// run executes the command line. The first signal stops cleanly, the second at
+// once.
+func run() int {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		<-signals
+		os.Exit(cli.ExitInterrupted)
+	}()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	reload := make(chan struct{}, 1)
+	go func() {
+		for range hangups {
+			select {
+			case reload <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return cli.Run(ctx, cli.Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.LookupEnv, Version: version(), Reload: reload})
+}
+
+// version is the module's, as the build knows it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/daemon"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
+)
+
+// demoTime bounds the first full sync of a demo.
+const demoTime = 2 * time.Minute
+
+func (c *command) demo() *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDemo(cmd.Context(), once || !c.onTerminal()) }}
+	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary")
+	return cmd
+}
+
+func (c *command) runDemo(ctx context.Context, once bool) (err error) {
+	begun := time.Now()
+	dir, err := os.MkdirTemp("", "hubpipe-demo")
+	if err != nil {
+		return fmt.Errorf("make a folder for the demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	o := simulator.Options{Token: "demo", Seed: 1, Limits: true, Properties: 40,
+		Sizes: map[string]int{"contacts": 3000, "companies": 800, "deals": 800, "tickets": 400}}
+	if !once {
+		o.ChangeRate = 2
+	}
+	sim, err := serveSimulator(ctx, "127.0.0.1:0", o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sim.stop()) }()
+	cfg, err := demoConfig(dir, sim.url)
+	if err != nil {
+		return err
+	}
+	log := c.logger("warn")
+	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log})
+	if err := d.Start(ctx); err != nil {
+		return err
+	}
+	end := context.WithoutCancel(ctx)
+	defer func() { err = errors.Join(err, d.Stop(end)) }()
+	w, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, "")
+	if err != nil {
+		return err
+	}
+	defer w.stop(end)
+	api := client.New(client.Options{Addr: filepath.Join(dir, "http.sock")})
+	defer api.Close()
+	fmt.Fprintf(c.env.Stdout, "simulated HubSpot at %s, API at http://%s, MQTT at %s\n", sim.url, d.Addr(), d.BrokerAddr())
+	if err := c.watch(ctx, api, once); err != nil {
+		return err
+	}
+	return c.summary(ctx, api, sim, begun)
+}
+
+// demoConfig is a configuration of the demo's own: its folder, free ports
+// where the usual ones are taken, streams that are quick to see.
+func demoConfig(dir, url string) (*config.Config, error) {
+	path := filepath.Join(dir, "hubpipe.hcl")
+	text := fmt.Sprintf(`data_dir = %q
+http { listen = %q }
+broker { listen = %q }
+portal "demo" {
+  token    = env("TOKEN")
+  base_url = %q
+}
+defaults {
+  interval = "2s"
+  tail     = "10s"
+}
+stream "contacts" {}
+stream "companies" {}
+stream "deals" {}
+stream "tickets" {}
+`, dir, freeAddress(config.DefaultHTTPListen), freeAddress(config.DefaultBrokerListen), url)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's configuration: %w", err)
+	}
+	cfg, diags, err := config.Load(config.Options{Path: path, Env: func(string) (string, bool) { return "demo", true }})
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, diags)
+	}
+	return cfg, nil
+}
+
+func freeAddress(usual string) string {
+	l, err := net.Listen("tcp", usual)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	_ = l.Close()
+	return usual
+}
+
+// watch says what happens, a line an event, until the first full sync of
+// every stream, or for ever.
+func (c *command) watch(ctx context.Context, api *client.Client, once bool) error {
+	said := map[string]string{}
+	until := time.Now().Add(demoTime)
+	for {
+		ss, err := api.Streams(ctx)
+		if err != nil {
+			return err
+		}
+		synced := 0
+		for _, s := range ss {
+			line := fmt.Sprintf("%-10s %-8s %6d records", s.Name, s.State, s.Records)
+			if s.Error != nil {
+				line += "  " + s.Error.Error()
+			}
+			if said[s.Name] != line {
+				said[s.Name] = line
+				fmt.Fprintln(c.env.Stdout, line)
+			}
+			if s.CompleteUntil != nil && s.LastRun != nil && s.LastRun.State == "done" {
+				synced++
+			}
+		}
+		if once && synced == len(ss) {
+			return nil
+		}
+		if once && time.Now().After(until) {
+			return fmt.Errorf("the first sync did not end within %s", demoTime)
+		}
+		if err := pause(ctx, 250*time.Millisecond); err != nil {
+			if once {
+				return err
+			}
+			return nil
+		}
+	}
+}
+
+// summary counts what was done and holds the store against the truth.
+func (c *command) summary(ctx context.Context, api *client.Client, sim *simulated, begun time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	records, differ := 0, 0
+	for _, name := range []string{"contacts", "companies", "deals", "tickets"} {
+		n, bad, err := compare(ctx, api, sim.sim, name)
+		if err != nil {
+			return err
+		}
+		records, differ = records+n, differ+bad
+	}
+	st := sim.sim.Stats()
+	requests := 0
+	for _, n := range st.Requests {
+		requests += n
+	}
+	fmt.Fprintf(c.env.Stdout, "%d records, %d requests (%d over the limit), %.1f s\n", records, requests, st.OverLimit, time.Since(begun).Seconds())
+	if differ > 0 {
+		return fmt.Errorf("%d records differ from HubSpot's truth", differ)
+	}
+	fmt.Fprintln(c.env.Stdout, "the store equals HubSpot's truth")
+	return nil
+}
+
+// compare counts the records of a stream and those that are not as HubSpot has
+// them: missing, too many, or of other content.
+func compare(ctx context.Context, api *client.Client, sim *simulator.Simulator, name string) (records, differ int, err error) {
+	stored := map[string]map[string]*string{}
+	err = api.Changes(ctx, name, 0, func(line []byte) error {
+		var r struct {
+			ID         string             `json:"id"`
+			State      string             `json:"state"`
+			Properties map[string]*string `json:"properties"`
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			return fmt.Errorf("decode a record: %w", err)
+		}
+		if _, twice := stored[r.ID]; twice {
+			differ++
+		}
+		if r.State == "live" {
+			stored[r.ID] = r.Properties
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	truth := sim.Truth(name)
+	for _, t := range truth {
+		got, ok := stored[t.ID]
+		same := ok
+		for p, want := range t.Properties {
+			have := got[p]
+			if (want == nil) != (have == nil) || want != nil && *want != *have {
+				same = false
+			}
+		}
+		if !same {
+			differ++
+		}
+		delete(stored, t.ID)
+	}
+	return len(truth), differ + len(stored), nil
+}

@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/broker"
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon"
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/worker"
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// stopTime bounds a clean stop.
+const stopTime = 10 * time.Second
+
+func (c *command) options() config.Options {
+	o := config.Options{Path: c.config, Env: c.env.Getenv}
+	for _, x := range catalogue.Objects() {
+		o.Objects = append(o.Objects, x.Name)
+	}
+	return o
+}
+
+// load reads the configuration; what is wrong is printed, all of it.
+func (c *command) load() (*config.Config, error) {
+	cfg, diags, err := config.Load(c.options())
+	if len(diags) > 0 {
+		fmt.Fprint(c.env.Stderr, diags)
+	}
+	if err != nil {
+		return nil, configError(err)
+	}
+	return cfg, nil
+}
+
+func (c *command) daemon() *cobra.Command {
+	return &cobra.Command{Use: "daemon", Short: "Run the daemon alone; workers are processes of their own", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDaemon(cmd.Context(), false) }}
+}
+
+func (c *command) up() *cobra.Command {
+	return &cobra.Command{Use: "up", Short: "Run the daemon with a worker in it: what most people run", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDaemon(cmd.Context(), true) }}
+}
+
+func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	log := c.logger(cfg.Log.Level)
+	for _, p := range cfg.Portals {
+		if p.Problem != "" {
+			log.Error("a portal cannot be used; its streams are blocked", "portal", p.Name, "reason", p.Problem)
+		}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log, Shutdown: stop,
+		Reload: func() (*config.Config, error) {
+			cfg, _, err := config.Load(c.options())
+			return cfg, err
+		}})
+	if err := d.Start(ctx); err != nil {
+		return err
+	}
+	var w *workerProcess
+	if withWorker {
+		if w, err = startWorker(ctx, cfg, "up", d.Token(), c.env.Version, log, ""); err != nil {
+			return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
+		}
+	}
+	for running := true; running; {
+		select {
+		case <-ctx.Done():
+			running = false
+		case <-c.env.Reload:
+			if err := d.Reload(ctx); err != nil {
+				log.Error("the configuration was not taken over", "error", err)
+			}
+		}
+	}
+	log.Info("stopping")
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if w != nil {
+		w.stop(end)
+	}
+	return d.Stop(end)
+}
+
+func (c *command) worker() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{Use: "worker", Short: "Run a worker process", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			log := c.logger(cfg.Log.Level)
+			if name == "" {
+				name = cfg.Worker.Name
+			}
+			token, err := daemon.LoadToken(cfg.DataDir, false)
+			if err != nil && cfg.Broker.URL == "" {
+				return err
+			}
+			taken, release, err := takeName(cfg.DataDir, name)
+			if err != nil {
+				return err
+			}
+			defer release()
+			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, "")
+			if err != nil {
+				return err
+			}
+			select {
+			case <-cmd.Context().Done():
+			case <-w.w.Done():
+			}
+			end, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), stopTime)
+			defer cancel()
+			w.stop(end)
+			return w.w.Err()
+		}}
+	cmd.Flags().StringVar(&name, "name", "", "the worker's name (default: the host's)")
+	return cmd
+}
+
+var notInName = regexp.MustCompile(`[^a-z0-9_-]`)
+
+// takeName gives a worker its name: the one it asks for, or the host's, with a
+// number behind it where that one is taken on this machine.
+func takeName(dataDir, asked string) (string, func(), error) {
+	name := asked
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "worker"
+		}
+		host, _, _ = strings.Cut(host, ".")
+		name = notInName.ReplaceAllString(strings.ToLower(host), "-")
+	}
+	dir := filepath.Join(dataDir, "workers")
+	if asked != "" || os.MkdirAll(dir, 0o700) != nil {
+		return name, func() {}, nil
+	}
+	for n := 1; n <= 1000; n++ {
+		try := name
+		if n > 1 {
+			try = fmt.Sprintf("%s-%d", name, n)
+		}
+		f, err := os.OpenFile(filepath.Join(dir, try+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return "", nil, fmt.Errorf("take the name %s: %w", try, err)
+		}
+		if lockFile(f) == nil {
+			return try, func() { _ = f.Close() }, nil
+		}
+		_ = f.Close()
+	}
+	return "", nil, errors.New("a thousand workers run on this machine: give this one a --name")
+}
+
+// workerProcess is a worker with its connection.
+type workerProcess struct {
+	w       *worker.Worker
+	session *broker.Session
+	codec   *protocol.Codec
+	clients []*hubspot.Client
+	once    sync.Once
+}
+
+// startWorker connects a worker where the configuration says: to the broker
+// that it names, else to the embedded one, by its socket where that is here.
+func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, addr string) (*workerProcess, error) {
+	codec, err := protocol.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	p := &workerProcess{codec: codec}
+	portals := map[string]*hubspot.Client{}
+	for _, x := range cfg.Portals {
+		if x.Problem != "" || x.OAuth != nil {
+			continue
+		}
+		client := hubspot.New(hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Token: x.Token.Reveal,
+			Logger: log.Named("hubspot"), Unpaced: addr == unpaced})
+		portals[x.Name] = client
+		p.clients = append(p.clients, client)
+	}
+	topics := protocol.Topics{Prefix: cfg.Broker.Prefix}
+	bus := &sessionBus{}
+	p.w, err = worker.New(worker.Options{Name: name, Version: version, Portals: portals, Capacity: cfg.Worker.Concurrency,
+		Topics: topics, Codec: codec, Bus: bus, Logger: log.Named("worker")})
+	if err != nil {
+		return nil, err
+	}
+	will, err := p.w.Presence("offline")
+	if err != nil {
+		return nil, err
+	}
+	o := broker.SessionOptions{ClientID: topics.WorkerClient(name), Expiry: time.Hour, Logger: log.Named("mqtt"),
+		Will:          &broker.Message{Topic: topics.Worker(name), Payload: will, QoS: 1, Retain: true},
+		Subscriptions: []broker.Subscription{{Topic: topics.Commands(name), QoS: 1}, {Topic: topics.Answers(name), QoS: 1}},
+		OnUp:          func(broker.ConnInfo) { p.w.Reconnected() },
+		OnDown:        func(err error) { log.Warn("the broker cannot be reached", "error", err) },
+		OnMessage: func(topic string, payload []byte, _ broker.Properties) {
+			if topic == topics.Commands(name) {
+				p.w.Command(payload)
+			} else {
+				p.w.Answer(payload)
+			}
+		}}
+	socket := filepath.Join(cfg.DataDir, "mqtt.sock")
+	switch _, statErr := os.Stat(socket); {
+	case cfg.Broker.URL != "":
+		o.URL, o.Username, o.Password = cfg.Broker.URL, cfg.Broker.Username, cfg.Broker.Password.Reveal()
+	case statErr == nil:
+		o.URL = "unix://" + socket
+	default:
+		o.URL, o.Username, o.Password = "mqtt://"+cfg.Broker.Listen, topics.WorkerClient(name), token
+	}
+	if p.session, err = broker.NewSession(o); err != nil {
+		return nil, err
+	}
+	bus.s = p.session
+	p.w.Start(ctx)
+	if err := p.session.Start(context.WithoutCancel(ctx)); err != nil {
+		p.stop(ctx)
+		return nil, err
+	}
+	log.Info("worker is running", "name", name, "portals", len(portals))
+	return p, nil
+}
+
+// unpaced, as a worker's address, switches pacing off; for benchmarks alone.
+const unpaced = "unpaced"
+
+func (p *workerProcess) stop(ctx context.Context) {
+	p.once.Do(func() {
+		p.w.Stop(ctx)
+		_ = p.session.Stop(ctx) // it is left either way
+		for _, c := range p.clients {
+			c.Close()
+		}
+		p.codec.Close()
+	})
+}
+
+// sessionBus gives a worker the session by the interface it declares.
+type sessionBus struct{ s *broker.Session }
+
+func (b *sessionBus) Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool, expiry time.Duration) error {
+	return b.s.Publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Expiry: expiry})
+}
+func (b *sessionBus) MaxPacket() int  { return b.s.MaxPacket() }
+func (b *sessionBus) Connected() bool { return b.s != nil && b.s.Connected() }

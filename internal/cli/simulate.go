@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
+)
+
+func (c *command) simulator() *cobra.Command {
+	var listen string
+	o := simulator.Options{Sizes: map[string]int{}}
+	sizes := map[string]*int{"contacts": new(int), "companies": new(int), "deals": new(int), "tickets": new(int)}
+	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for name, n := range sizes {
+				o.Sizes[name] = *n
+			}
+			s, err := serveSimulator(cmd.Context(), listen, o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.env.Stdout, s.url)
+			<-cmd.Context().Done()
+			return s.stop()
+		}}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:8378", "address; port 0 is a free one")
+	f.StringVar(&o.Token, "token", "simulated-token", "the token that it accepts")
+	f.Uint64Var(&o.Seed, "seed", 1, "the same seed gives the same account")
+	f.IntVar(sizes["contacts"], "contacts", 5000, "how many there are")
+	f.IntVar(sizes["companies"], "companies", 1000, "how many there are")
+	f.IntVar(sizes["deals"], "deals", 1000, "how many there are")
+	f.IntVar(sizes["tickets"], "tickets", 500, "how many there are")
+	f.IntVar(&o.Properties, "properties", 40, "properties of each object")
+	rate := rateFlag{&o.ChangeRate}
+	f.Var(rate, "change-rate", "changes a second, such as 2 or 2/s")
+	f.DurationVar(&o.Latency, "latency", 0, "of each request")
+	f.DurationVar(&o.SearchLateness, "search-lateness", 0, "how late search sees a change, at most")
+	f.Float64Var(&o.FaultRate, "fault-rate", 0, "share of requests that fail, 0 to 1")
+	f.BoolVar(&o.Limits, "limits", true, "HubSpot's limits")
+	return cmd
+}
+
+// rateFlag reads "2" and "2/s".
+type rateFlag struct{ v *float64 }
+
+func (r rateFlag) String() string {
+	if r.v == nil {
+		return "0"
+	}
+	return fmt.Sprint(*r.v)
+}
+func (r rateFlag) Type() string { return "rate" }
+func (r rateFlag) Set(s string) error {
+	var unit string
+	n, err := fmt.Sscanf(s, "%g%s", r.v, &unit)
+	if n == 0 || n == 2 && unit != "/s" || *r.v < 0 {
+		return errors.Join(errors.New("a rate is a number of changes a second, such as 2/s"), err)
+	}
+	return nil
+}
+
+// simulated is a simulator that serves.
+type simulated struct {
+	url    string
+	sim    *simulator.Simulator
+	server *http.Server
+	done   chan struct{}
+}
+
+func serveSimulator(ctx context.Context, listen string, o simulator.Options) (*simulated, error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("the simulator cannot listen on %s: %w", listen, err)
+	}
+	s := &simulated{url: "http://" + l.Addr().String(), sim: simulator.New(o), done: make(chan struct{})}
+	s.server = &http.Server{Handler: s.sim, ReadHeaderTimeout: 5 * time.Second}
+	s.sim.Start(ctx)
+	go func() {
+		defer close(s.done)
+		_ = s.server.Serve(l) // it ends with stop
+	}()
+	return s, nil
+}
+
+func (s *simulated) stop() error {
+	err := s.server.Close()
+	<-s.done
+	s.sim.Stop()
+	return err
+}
