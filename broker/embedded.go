@@ -61,9 +61,10 @@ func NewEmbedded(o EmbeddedOptions) (*Embedded, error) {
 }
 
 // Start binds and serves; it returns when clients can connect.
-func (e *Embedded) Start(context.Context) error {
+func (e *Embedded) Start(ctx context.Context) error {
+	var lc net.ListenConfig
 	if e.o.Listen != "" {
-		l, err := net.Listen("tcp", e.o.Listen)
+		l, err := lc.Listen(ctx, "tcp", e.o.Listen)
 		if err != nil {
 			return fmt.Errorf("the broker cannot listen on %s: %w; is another program there? set broker { listen }", e.o.Listen, err)
 		}
@@ -72,7 +73,7 @@ func (e *Embedded) Start(context.Context) error {
 			return errors.Join(fmt.Errorf("add the broker's listener: %w", err), l.Close())
 		}
 	}
-	if err := e.listenUnix(); err != nil {
+	if err := e.listenUnix(ctx); err != nil {
 		if e.tcp != nil {
 			_ = e.tcp.Close()
 		}
@@ -85,16 +86,18 @@ func (e *Embedded) Start(context.Context) error {
 }
 
 // listenUnix opens the socket; one that nobody answers any more is removed.
-func (e *Embedded) listenUnix() error {
+func (e *Embedded) listenUnix(ctx context.Context) error {
 	if e.o.Socket == "" {
 		return nil
 	}
-	if c, err := net.DialTimeout("unix", e.o.Socket, time.Second); err == nil {
+	d := net.Dialer{Timeout: time.Second}
+	if c, err := d.DialContext(ctx, "unix", e.o.Socket); err == nil {
 		_ = c.Close()
 		return fmt.Errorf("another broker answers on %s", e.o.Socket)
 	}
 	_ = os.Remove(e.o.Socket)
-	l, err := net.Listen("unix", e.o.Socket)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", e.o.Socket)
 	if err != nil {
 		return fmt.Errorf("the broker cannot listen on %s: %w", e.o.Socket, err)
 	}

@@ -171,8 +171,7 @@ func (c *control) remember(id string, a Answer) {
 
 // asProblem gives an error the shape in which people and scripts get it.
 func asProblem(err error) *stream.Problem {
-	var p *stream.Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*stream.Problem](err); ok {
 		return p
 	}
 	return &stream.Problem{Type: "internal", Title: "the daemon could not do that", Status: 500,

@@ -27,7 +27,7 @@ type attempt struct {
 	fetch  protocol.Fetch
 	object catalogue.Object
 	client *hubspot.Client
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the attempt's own life; it ends with cancel
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 

@@ -335,11 +335,11 @@ func (a *attempt) wanted(r *rangeRun, want []protocol.Listed) (ended bool, err e
 		if err := pause(a.ctx, 5*time.Second); err != nil {
 			return ended, err
 		}
-		hits = hits[:0]
+		var olds []hubspot.Hit
 		for _, id := range slices.Compact(again) {
-			hits = append(hits, hubspot.Hit{ID: id})
+			olds = append(olds, hubspot.Hit{ID: id})
 		}
-		more, err := a.client.ReadAll(a.ctx, a.object, hits, a.props, emit(true))
+		more, err := a.client.ReadAll(a.ctx, a.object, olds, a.props, emit(true))
 		if err != nil {
 			return ended, err
 		}

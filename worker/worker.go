@@ -60,7 +60,7 @@ type Worker struct {
 	process string
 	log     hclog.Logger
 
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the process's own life; it ends with Stop
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	beats  chan struct{} // asks for a heartbeat at once

@@ -107,6 +107,7 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	//nolint:contextcheck // the closure uses the request's
 	v, err := s.each(r.Context(), r.PathValue("stream"), func(n string) (client.Status, error) {
 		return s.o.Control.Start(r.Context(), n, interval)
 	})
@@ -119,6 +120,7 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
+	//nolint:contextcheck // the closure uses the request's
 	v, err := s.each(r.Context(), r.PathValue("stream"), func(n string) (client.Status, error) {
 		return s.o.Control.Stop(r.Context(), n)
 	})
@@ -133,6 +135,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
+	//nolint:contextcheck // the closure uses the request's
 	s.runs(w, r, func(n string) (string, error) { return s.o.Control.Sync(r.Context(), n, b.Record) })
 }
 
@@ -142,6 +145,7 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
+	//nolint:contextcheck // the closure uses the request's
 	s.runs(w, r, func(n string) (string, error) { return s.o.Control.Resync(r.Context(), n) })
 }
 
@@ -226,7 +230,7 @@ func (s *Server) query(r *http.Request) (Query, []string, error) {
 		out.States = nil
 	} else if v != "" {
 		out.States = nil
-		for _, x := range strings.Split(v, ",") {
+		for x := range strings.SplitSeq(v, ",") {
 			if !stream.State(x).Valid() {
 				return out, nil, bad("unknown state "+x, "live, archived, purged, merged or all")
 			}

@@ -90,14 +90,15 @@ const (
 func New(o Options) *Server { return &Server{o: o, quit: make(chan struct{})} }
 
 // Start binds and serves.
-func (s *Server) Start(context.Context) error {
-	l, err := net.Listen("tcp", s.o.Listen)
+func (s *Server) Start(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.o.Listen)
 	if err != nil {
 		return fmt.Errorf("the API cannot listen on %s: %w; is another program there? set http { listen }", s.o.Listen, err)
 	}
 	s.tcp = l
 	_ = os.Remove(s.o.Socket)
-	u, err := net.Listen("unix", s.o.Socket)
+	u, err := lc.Listen(ctx, "unix", s.o.Socket)
 	if err == nil {
 		err = os.Chmod(s.o.Socket, 0o600)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func settingsIn(text string) map[string]string {
 		if rest, ok := strings.CutPrefix(line, "#"); ok {
 			line, state = strings.TrimSpace(rest), "commented"
 		}
-		key := func(name string) string { return strings.Join(append(stack[:len(stack):len(stack)], name), ".") }
+		key := func(name string) string { return strings.Join(append(slices.Clip(stack), name), ".") }
 		switch {
 		case line == "}":
 			stack = stack[:len(stack)-1]

@@ -131,16 +131,17 @@ func (s *section) blocks(kind string) []*hclsyntax.Block {
 
 // child opens the one block of a kind, nil where there is none.
 func (s *section) child(kind string) *section {
-	for _, b := range s.blocks(kind) {
-		title := kind
-		if s.path != "" {
-			title = s.title + ": " + kind
-		}
-		c := s.section(s.src, b.Body, strings.TrimPrefix(s.path+"."+kind, "."), title, b.TypeRange.Start.Line)
-		c.problem = s.problem
-		return c
+	all := s.blocks(kind)
+	if len(all) == 0 {
+		return nil
 	}
-	return nil
+	b, title := all[0], kind
+	if s.path != "" {
+		title = s.title + ": " + kind
+	}
+	c := s.section(s.src, b.Body, strings.TrimPrefix(s.path+"."+kind, "."), title, b.TypeRange.Start.Line)
+	c.problem = s.problem
+	return c
 }
 
 func (s *section) has(name string) bool { return s.body.Attributes[name] != nil }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -98,12 +99,8 @@ func (c *change) setRange(run string, r *stream.Range) *stream.Range {
 // what it does not touch; nothing of it may be written to.
 func (c *change) allRanges(run string) []*stream.Range {
 	merged := map[uint32]*stream.Range{}
-	for id, r := range c.d.ranges[run] {
-		merged[id] = r
-	}
-	for id, r := range c.ranges[run] {
-		merged[id] = r
-	}
+	maps.Copy(merged, c.d.ranges[run])
+	maps.Copy(merged, c.ranges[run])
 	return sortedRanges(merged)
 }
 
@@ -219,22 +216,14 @@ func (c *change) write() error {
 // adopt takes what was committed into memory.
 func (c *change) adopt() {
 	d := c.d
-	for n, s := range c.streams {
-		d.streams[n] = s
-	}
-	for id, w := range c.workers {
-		d.durable[id] = w
-	}
-	for n, p := range c.portals {
-		d.portals[n] = p
-	}
+	maps.Copy(d.streams, c.streams)
+	maps.Copy(d.durable, c.workers)
+	maps.Copy(d.portals, c.portals)
 	for id, ranges := range c.ranges {
 		if d.ranges[id] == nil {
 			d.ranges[id] = map[uint32]*stream.Range{}
 		}
-		for n, r := range ranges {
-			d.ranges[id][n] = r
-		}
+		maps.Copy(d.ranges[id], ranges)
 	}
 	for id, r := range c.runs {
 		if old := d.runs[id]; old != nil && old.Attempt != 0 && old.Attempt != r.Attempt {

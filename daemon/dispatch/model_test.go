@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/rand"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -82,15 +82,15 @@ func modelConfig() []StreamConfig {
 }
 
 func newWorld(seed int64, bug string) *world {
-	w := &world{rng: rand.New(rand.NewSource(seed)), now: epochStart, store: newMemStore(), hub: map[int]int64{}, bug: bug, once: map[string]bool{}}
+	w := &world{rng: rand.New(rand.NewPCG(uint64(seed), 1)), now: epochStart, store: newMemStore(), hub: map[int]int64{}, bug: bug, once: map[string]bool{}}
 	for i := range 40 {
-		w.hub[10+i*3] = w.ms() - int64(w.rng.Intn(100000)) - 10000
+		w.hub[10+i*3] = w.ms() - int64(w.rng.IntN(100000)) - 10000
 	}
 	switch bug {
 	case "noted before the commit":
-		w.store.loseRecords = func() bool { return !w.quiet && w.rng.Intn(6) == 0 }
+		w.store.loseRecords = func() bool { return !w.quiet && w.rng.IntN(6) == 0 }
 	default:
-		w.store.failCommit = func() bool { return !w.quiet && w.rng.Intn(25) == 0 }
+		w.store.failCommit = func() bool { return !w.quiet && w.rng.IntN(25) == 0 }
 	}
 	return w
 }
@@ -102,7 +102,7 @@ func (w *world) after(d time.Duration, f func()) {
 	heap.Push(&w.queue, event{w.now.Add(d), w.n, f})
 }
 
-func (w *world) chance(n int) bool { return !w.quiet && w.rng.Intn(n) == 0 }
+func (w *world) chance(n int) bool { return !w.quiet && w.rng.IntN(n) == 0 }
 
 // net carries a message: lost, repeated, late, and so out of order.
 func (w *world) net(f func()) {
@@ -114,9 +114,9 @@ func (w *world) net(f func()) {
 		copies, w.faults = 2, w.faults+1
 	}
 	for range copies {
-		delay := time.Duration(w.rng.Intn(300)) * time.Millisecond
+		delay := time.Duration(w.rng.IntN(300)) * time.Millisecond
 		if w.chance(10) {
-			delay = time.Duration(w.rng.Intn(25000)) * time.Millisecond
+			delay = time.Duration(w.rng.IntN(25000)) * time.Millisecond
 			w.faults++
 		}
 		w.after(delay, f)
@@ -167,7 +167,7 @@ func (w *world) tick() {
 		if w.chance(60) {
 			w.faults++
 			w.down = true
-			w.after(time.Duration(w.rng.Intn(20000))*time.Millisecond, w.startDaemon)
+			w.after(time.Duration(w.rng.IntN(20000))*time.Millisecond, w.startDaemon)
 		}
 	}
 	w.after(500*time.Millisecond, w.tick)
@@ -212,7 +212,7 @@ func (w *world) page(worker string, p protocol.Page, digest string) {
 	case "one cursor for all ranges":
 		if run != nil && p.Attempt == run.Attempt && p.Kind == protocol.RecordsPage && run.Kind == stream.Backfill {
 			for _, g := range sortedRanges(w.store.ranges[run.ID]) {
-				if g.ID != p.Range && !g.Ended && w.rng.Intn(2) == 0 {
+				if g.ID != p.Range && !g.Ended && w.rng.IntN(2) == 0 {
 					g.Cursor = p.To
 					d.ranges[run.ID][g.ID].Cursor = p.To
 				}
@@ -343,14 +343,14 @@ func (w *world) edit() {
 	if w.quiet {
 		return
 	}
-	for range 1 + w.rng.Intn(3) {
-		if w.rng.Intn(4) == 0 {
-			w.hub[10+w.rng.Intn(140)] = w.ms()
+	for range 1 + w.rng.IntN(3) {
+		if w.rng.IntN(4) == 0 {
+			w.hub[10+w.rng.IntN(140)] = w.ms()
 		} else {
-			w.hub[10+3*w.rng.Intn(40)] = w.ms()
+			w.hub[10+3*w.rng.IntN(40)] = w.ms()
 		}
 	}
-	w.after(time.Duration(1000+w.rng.Intn(6000))*time.Millisecond, w.edit)
+	w.after(time.Duration(1000+w.rng.IntN(6000))*time.Millisecond, w.edit)
 }
 
 // kill ends a worker's process at once, or starts a second one under its name.
@@ -359,15 +359,15 @@ func (w *world) kill() {
 		return
 	}
 	w.faults++
-	i := w.rng.Intn(len(w.procs))
+	i := w.rng.IntN(len(w.procs))
 	p := w.procs[i]
 	if !p.dead {
-		if w.rng.Intn(3) > 0 {
+		if w.rng.IntN(3) > 0 {
 			p.dead = true
 		}
-		w.after(time.Duration(w.rng.Intn(8000))*time.Millisecond, func() { w.spawn(p.worker) })
+		w.after(time.Duration(w.rng.IntN(8000))*time.Millisecond, func() { w.spawn(p.worker) })
 	}
-	w.after(time.Duration(3000+w.rng.Intn(20000))*time.Millisecond, w.kill)
+	w.after(time.Duration(3000+w.rng.IntN(20000))*time.Millisecond, w.kill)
 }
 
 // supervise starts a worker again that nobody runs: a process that was told it

@@ -34,11 +34,8 @@ type mrange struct {
 	protocol.Range
 	page     *protocol.Page
 	digest   string
-	busy     bool
-	listed   bool
 	again    map[string]bool
 	versions map[string]int64
-	last     bool
 }
 
 func (w *world) spawn(worker string) {
@@ -105,7 +102,7 @@ func (p *proc) add(a *mattempt, ranges []protocol.Range) {
 }
 
 func (p *proc) later(a *mattempt, id uint32) {
-	p.w.after(time.Duration(50+p.w.rng.Intn(800))*time.Millisecond, func() {
+	p.w.after(time.Duration(50+p.w.rng.IntN(800))*time.Millisecond, func() {
 		if g := a.ranges[id]; g != nil && !p.dead && p.attempts[a.n] == a && g.page == nil {
 			p.make(a, g)
 		}
@@ -128,7 +125,7 @@ func (p *proc) make(a *mattempt, g *mrange) {
 		p.list(g, &page)
 	case len(g.Want) > 0:
 		page.Kind = protocol.RecordsPage
-		for _, want := range g.Want[:min(len(g.Want), 1+p.w.rng.Intn(5))] {
+		for _, want := range g.Want[:min(len(g.Want), 1+p.w.rng.IntN(5))] {
 			r := p.w.read(want.ID, true)
 			if r.Version < want.Version {
 				r = p.w.read(want.ID, false) // older than search named: read again
@@ -165,7 +162,7 @@ func (p *proc) list(g *mrange, page *protocol.Page) {
 	}
 	slices.Sort(ids)
 	page.Kind = protocol.RecordsPage
-	n := min(len(ids), 2+p.w.rng.Intn(4))
+	n := min(len(ids), 2+p.w.rng.IntN(4))
 	for _, id := range ids[:n] {
 		page.Records = append(page.Records, p.w.read(strconv.Itoa(id), false))
 		page.To = strconv.Itoa(id)
@@ -198,7 +195,7 @@ func (p *proc) publish(a *mattempt, g *mrange, page *protocol.Page) {
 	}
 	digest := g.digest
 	p.w.net(func() { p.w.page(p.worker, *page, digest) })
-	p.w.after(time.Duration(2000+p.w.rng.Intn(1000))*time.Millisecond, func() { p.publish(a, g, page) })
+	p.w.after(time.Duration(2000+p.w.rng.IntN(1000))*time.Millisecond, func() { p.publish(a, g, page) })
 }
 
 func (p *proc) answer(an protocol.Answer) {

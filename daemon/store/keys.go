@@ -55,7 +55,8 @@ func rangeKey(run string, id uint32) []byte {
 
 var errHead = errors.New("a record's head does not decode")
 
-var states = []stream.State{stream.Live, stream.Archived, stream.Purged, stream.Merged}
+// states numbers them as they are stored; the order must never change.
+var states = [...]stream.State{stream.Live, stream.Archived, stream.Purged, stream.Merged} //nolint:gochecknoglobals // a constant table
 
 // appendHead writes a head without its id, which the key or the caller knows.
 func appendHead(b []byte, h *stream.Head) []byte {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -59,9 +60,7 @@ func (s *Store) Load(context.Context) (Ledger, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n, c := range s.counts {
-		l.Counts[n] = c
-	}
+	maps.Copy(l.Counts, s.counts)
 	return l, nil
 }
 

@@ -6,7 +6,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -278,8 +277,10 @@ func (s *Store) Close() error {
 	return err
 }
 
-// ID names the store, for ever; Epoch grows with each repair.
-func (s *Store) ID() string    { return s.anchor.Store }
+// ID names the store, for ever.
+func (s *Store) ID() string { return s.anchor.Store }
+
+// Epoch grows with each repair.
 func (s *Store) Epoch() uint64 { return s.anchor.Epoch }
 
 // Position is the newest place in the feed.
@@ -357,5 +358,3 @@ func scan(txn *badger.Txn, prefix []byte, values bool, f func(key []byte, item *
 	}
 	return nil
 }
-
-func be64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }

@@ -62,7 +62,7 @@ func feed(t testing.TB, s *Store, name string) []*stream.Record {
 func TestStoreAgainstAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "store")
+		dir, err := os.MkdirTemp("", "store") //nolint:usetesting // rapid's T has no TempDir
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestStoreAgainstAMap(t *testing.T) {
 			staged := map[string]*stream.Record{}
 			for range rapid.IntRange(0, 10).Draw(t, "records") {
 				id := rapid.SampledFrom([]string{"1", "2", "10", "007", "x", "9999999999", "a/b"}).Draw(t, "id")
-				r := record(id, rapid.Int64Range(1, 9).Draw(t, "version"), rapid.SampledFrom(states).Draw(t, "state"))
+				r := record(id, rapid.Int64Range(1, 9).Draw(t, "version"), rapid.SampledFrom(states[:]).Draw(t, "state"))
 				if err := tx.Put("contacts", r); err != nil {
 					t.Fatal(err)
 				}

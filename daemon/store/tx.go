@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -115,14 +116,22 @@ func (t *Tx) put(key []byte, v any) error {
 	return t.set(key, b)
 }
 
-// The ledger's parts.
+// PutStream writes what the ledger knows of a stream.
 func (t *Tx) PutStream(s *stream.Stream) error { return t.put(streamKey(kStream, s.Name), s) }
-func (t *Tx) PutRun(r *stream.Run) error       { return t.put(textKey(kRun, r.ID), r) }
-func (t *Tx) PutRange(run string, g *stream.Range) error {
-	return t.put(rangeKey(run, g.ID), g)
-}
+
+// PutRun writes a run.
+func (t *Tx) PutRun(r *stream.Run) error { return t.put(textKey(kRun, r.ID), r) }
+
+// PutRange writes a range of a run.
+func (t *Tx) PutRange(run string, g *stream.Range) error { return t.put(rangeKey(run, g.ID), g) }
+
+// PutWorker writes which process has a worker's name.
 func (t *Tx) PutWorker(w *stream.Worker) error { return t.put(textKey(kWorker, w.ID), w) }
+
+// PutPortal writes whose data a portal's is.
 func (t *Tx) PutPortal(p *stream.Portal) error { return t.put(textKey(kPortal, p.Name), p) }
+
+// PutSchema writes a stream's property definitions, as JSON.
 func (t *Tx) PutSchema(name string, definitions []byte) error {
 	return t.set(streamKey(kSchema, name), definitions)
 }
@@ -196,9 +205,7 @@ func (s *Store) committed(t *Tx) {
 	s.last = t.next
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, c := range t.counts {
-		s.counts[name] = c
-	}
+	maps.Copy(s.counts, t.counts)
 	if s.position.Swap(t.next.Seq) == t.next.Seq {
 		return
 	}

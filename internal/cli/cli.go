@@ -60,7 +60,7 @@ var errReported = errors.New("reported")
 // Stdout, all else to Stderr.
 func Run(ctx context.Context, env Env) int {
 	c := &command{env: env}
-	root := c.root()
+	root := c.root() //nolint:contextcheck // the verbs use their command's
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)

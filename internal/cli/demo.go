@@ -46,7 +46,7 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, sim.stop()) }()
-	cfg, err := demoConfig(dir, sim.url)
+	cfg, err := demoConfig(ctx, dir, sim.url)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 
 // demoConfig is a configuration of the demo's own: its folder, free ports
 // where the usual ones are taken, streams that are quick to see.
-func demoConfig(dir, url string) (*config.Config, error) {
+func demoConfig(ctx context.Context, dir, url string) (*config.Config, error) {
 	path := filepath.Join(dir, "hubpipe.hcl")
 	text := fmt.Sprintf(`data_dir = %q
 http { listen = %q }
@@ -90,7 +90,7 @@ stream "contacts" {}
 stream "companies" {}
 stream "deals" {}
 stream "tickets" {}
-`, dir, freeAddress(config.DefaultHTTPListen), freeAddress(config.DefaultBrokerListen), url)
+`, dir, freeAddress(ctx, config.DefaultHTTPListen), freeAddress(ctx, config.DefaultBrokerListen), url)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
@@ -101,8 +101,9 @@ stream "tickets" {}
 	return cfg, nil
 }
 
-func freeAddress(usual string) string {
-	l, err := net.Listen("tcp", usual)
+func freeAddress(ctx context.Context, usual string) string {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", usual)
 	if err != nil {
 		return "127.0.0.1:0"
 	}

@@ -155,8 +155,11 @@ func takeName(dataDir, asked string) (string, func(), error) {
 		name = notInName.ReplaceAllString(strings.ToLower(host), "-")
 	}
 	dir := filepath.Join(dataDir, "workers")
-	if asked != "" || os.MkdirAll(dir, 0o700) != nil {
+	if asked != "" {
 		return name, func() {}, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("make the folder of workers' names: %w; give this one a --name", err)
 	}
 	for n := 1; n <= 1000; n++ {
 		try := name
@@ -226,10 +229,12 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 			}
 		}}
 	socket := filepath.Join(cfg.DataDir, "mqtt.sock")
-	switch _, statErr := os.Stat(socket); {
+	_, statErr := os.Stat(socket)
+	here := statErr == nil
+	switch {
 	case cfg.Broker.URL != "":
 		o.URL, o.Username, o.Password = cfg.Broker.URL, cfg.Broker.Username, cfg.Broker.Password.Reveal()
-	case statErr == nil:
+	case here:
 		o.URL = "unix://" + socket
 	default:
 		o.URL, o.Username, o.Password = "mqtt://"+cfg.Broker.Listen, topics.WorkerClient(name), token

@@ -76,7 +76,8 @@ type simulated struct {
 }
 
 func serveSimulator(ctx context.Context, listen string, o simulator.Options) (*simulated, error) {
-	l, err := net.Listen("tcp", listen)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("the simulator cannot listen on %s: %w", listen, err)
 	}

@@ -106,10 +106,8 @@ func New(o Options) *Client {
 		o.Sleep = sleep
 	}
 	if o.HTTP == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 32
-		t.DisableCompression = true
-		o.HTTP = t
+		o.HTTP = &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, DisableCompression: true,
+			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
 	}
 	c := &Client{portal: &portal{o: o, burst: rate.NewLimiter(9, 9), search: rate.NewLimiter(rate.Limit(o.SearchRate), 1)}}
 	if o.Unpaced {
@@ -271,8 +269,7 @@ func (c *Client) once(ctx context.Context, method, address string, payload []byt
 
 // withoutURL drops the address from an error: it is long and says nothing.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

@@ -300,7 +300,6 @@ type searchQuery struct {
 func (s *Simulator) find(w http.ResponseWriter, ob *object, body []byte) {
 	bad := func(message string) { problem(w, http.StatusBadRequest, "VALIDATION_ERROR", message) }
 	var q searchQuery
-	after := 0
 	if len(body) > 3000 {
 		bad("the request body is too long: the maximum is 3000 characters")
 		return

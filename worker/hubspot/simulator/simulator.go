@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -316,9 +317,7 @@ func (s *Simulator) Stats() Stats {
 	defer s.mu.Unlock()
 	c := s.stats
 	c.Requests = map[string]int{}
-	for k, v := range s.stats.Requests {
-		c.Requests[k] = v
-	}
+	maps.Copy(c.Requests, s.stats.Requests)
 	return c
 }
 
