@@ -93,10 +93,9 @@ func until(t testing.TB, what string, f func() error) {
 
 // system is a simulator and the folder of a daemon and a worker.
 type system struct {
-	t         testing.TB
-	bin, dir  string
-	sim, http string
-	token     string
+	t        testing.TB
+	bin, dir string
+	sim      string
 }
 
 func newSystem(t testing.TB, sim ...string) *system {
@@ -219,9 +218,9 @@ func TestKilledInTheMiddle(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, "--contacts", "3000", "--deals", "300", "--limits=false", "--latency", "20ms",
 		"--search-lateness", "2s", "--fault-rate", "0.03")
-	daemon, worker := run(t, s.dir, s.bin, "daemon"), (*process)(nil)
+	daemon := run(t, s.dir, s.bin, "daemon")
 	until(t, "the daemon", func() error { _, err := s.hubpipe("status"); return err })
-	worker = run(t, s.dir, s.bin, "worker")
+	worker := run(t, s.dir, s.bin, "worker")
 	moving := func(than string) func() error {
 		return func() error {
 			out, err := s.hubpipe("status", "contacts", "--output", "json")
@@ -299,9 +298,9 @@ func TestExitCodes(t *testing.T) {
 			t.Parallel()
 			out, err := exec.CommandContext(t.Context(), bin, c.args...).CombinedOutput()
 			code := 0
-			if e := (*exec.ExitError)(nil); err != nil {
-				var ok bool
-				if e, ok = err.(*exec.ExitError); !ok { //nolint:errorlint // exec gives it bare
+			if err != nil {
+				e, ok := err.(*exec.ExitError) //nolint:errorlint // exec gives it bare
+				if !ok {
 					t.Fatal(err)
 				}
 				code = e.ExitCode()
