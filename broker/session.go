@@ -78,7 +78,7 @@ type SessionOptions struct {
 type Session struct {
 	o      SessionOptions
 	url    *url.URL
-	cm     *autopaho.ConnectionManager
+	cm     atomic.Pointer[autopaho.ConnectionManager]
 	cancel context.CancelFunc
 	up     atomic.Bool
 	limit  atomic.Int64
@@ -120,11 +120,12 @@ func (s *Session) Start(ctx context.Context) error {
 	if w := s.o.Will; w != nil {
 		c.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain}
 	}
-	var err error
-	if s.cm, err = autopaho.NewConnection(ctx, c); err != nil {
+	cm, err := autopaho.NewConnection(ctx, c)
+	if err != nil {
 		s.cancel()
 		return fmt.Errorf("connect to the broker: %w", err)
 	}
+	s.cm.Store(cm)
 	return nil
 }
 
@@ -163,6 +164,7 @@ func (s *Session) connected(cm *autopaho.ConnectionManager, ack *paho.Connack) {
 		info.MaxPacket = *ack.Properties.MaximumPacketSize
 	}
 	s.limit.Store(int64(info.MaxPacket))
+	s.cm.Store(cm) // the connection can be up before Start has returned
 	s.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -233,7 +235,11 @@ func (s *Session) Publish(ctx context.Context, m Message) error {
 		e := uint32(max(1, m.Expiry/time.Second))
 		p.Properties.MessageExpiry = &e
 	}
-	if _, err := s.cm.Publish(ctx, p); err != nil {
+	cm := s.cm.Load()
+	if cm == nil {
+		return fmt.Errorf("publish to %s: the session has not begun", m.Topic)
+	}
+	if _, err := cm.Publish(ctx, p); err != nil {
 		return fmt.Errorf("publish to %s: %w", m.Topic, err)
 	}
 	return nil
@@ -241,14 +247,15 @@ func (s *Session) Publish(ctx context.Context, m Message) error {
 
 // Stop disconnects; the last will is not sent.
 func (s *Session) Stop(ctx context.Context) error {
-	if s.cm == nil {
+	cm := s.cm.Load()
+	if cm == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_ = s.cm.Disconnect(ctx) // the connection may be gone already
+	_ = cm.Disconnect(ctx) // the connection may be gone already
 	s.cancel()
-	<-s.cm.Done()
+	<-cm.Done()
 	s.wg.Wait()
 	s.up.Store(false)
 	return nil
