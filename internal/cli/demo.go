@@ -163,11 +163,11 @@ func (c *command) summary(ctx context.Context, api *client.Client, sim *simulate
 		records, differ = records+n, differ+bad
 	}
 	st := sim.sim.Stats()
-	requests := 0
+	requests := int64(0)
 	for _, n := range st.Requests {
 		requests += n
 	}
-	fmt.Fprintf(c.env.Stdout, "%d records, %d requests (%d over the limit), %.1f s\n", records, requests, st.OverLimit, time.Since(begun).Seconds())
+	fmt.Fprintf(c.env.Stdout, "%d records, %d requests (%d over the limit), %.1f s\n", records, requests, st.Refused.Burst+st.Refused.Search+st.Refused.Daily, time.Since(begun).Seconds())
 	if differ > 0 {
 		return fmt.Errorf("%d records differ from HubSpot's truth", differ)
 	}

@@ -33,7 +33,7 @@ func (c *command) simulator() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8378", "address; port 0 is a free one")
 	f.StringVar(&o.Token, "token", "simulated-token", "the token that it accepts")
-	f.Uint64Var(&o.Seed, "seed", 1, "the same seed gives the same account")
+	f.Int64Var(&o.Seed, "seed", 1, "the same seed gives the same account")
 	f.IntVar(sizes["contacts"], "contacts", 5000, "how many there are")
 	f.IntVar(sizes["companies"], "companies", 1000, "how many there are")
 	f.IntVar(sizes["deals"], "deals", 1000, "how many there are")
@@ -45,6 +45,7 @@ func (c *command) simulator() *cobra.Command {
 	f.DurationVar(&o.SearchLateness, "search-lateness", 0, "how late search sees a change, at most")
 	f.Float64Var(&o.FaultRate, "fault-rate", 0, "share of requests that fail, 0 to 1")
 	f.BoolVar(&o.Limits, "limits", true, "HubSpot's limits")
+	f.BoolVar(&o.PreRendered, "prerendered", false, "render pages once and put ids in; for benchmarks alone")
 	return cmd
 }
 
@@ -83,7 +84,9 @@ func serveSimulator(ctx context.Context, listen string, o simulator.Options) (*s
 	}
 	s := &simulated{url: "http://" + l.Addr().String(), sim: simulator.New(o), done: make(chan struct{})}
 	s.server = &http.Server{Handler: s.sim, ReadHeaderTimeout: 5 * time.Second}
-	s.sim.Start(ctx)
+	if err := s.sim.Start(ctx); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	go func() {
 		defer close(s.done)
 		_ = s.server.Serve(l) // it ends with stop

@@ -1,0 +1,280 @@
+package simulator
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxList         = 100
+	maxBatch        = 100
+	maxAssociations = 1000
+	maxPlans        = 64
+)
+
+// planOf is the plan for a list of names separated by commas; those used
+// before are kept.
+func (st *store) planOf(names string) *plan {
+	st.plansMu.Lock()
+	defer st.plansMu.Unlock()
+	if p := st.plans[names]; p != nil {
+		return p
+	}
+	if len(st.plans) >= maxPlans {
+		clear(st.plans)
+	}
+	p := st.sc.newPlan(strings.SplitSeq(names, ","))
+	st.plans[strings.Clone(names)] = p
+	return p
+}
+
+// names joins a query's values: properties may be repeated or separated by
+// commas.
+func names(q url.Values, key string) string { return strings.Join(q[key], ",") }
+
+func (c *call) list(st *store) {
+	q := c.r.URL.Query()
+	n := 10
+	if v := q.Get("limit"); v != "" {
+		var err error
+		if n, err = strconv.Atoi(v); err != nil || n < 1 || n > maxList {
+			c.invalid("Invalid input: limit has to be between 1 and 100")
+			return
+		}
+	}
+	var from uint64
+	if v := q.Get("after"); v != "" {
+		var ok bool
+		if from, ok = c.parseAfter(st, v); !ok {
+			c.invalid("Invalid input: after is not a cursor of this list")
+			return
+		}
+	}
+	want := live
+	if q.Get("archived") == "true" {
+		want = archived
+	}
+	p := st.planOf(names(q, "properties"))
+	items, next := st.list(from, n, want)
+	buf := c.s.buffer()
+	b := append(*buf, `{"results":[`...)
+	b = st.appendItems(b, p, items)
+	b = append(b, ']')
+	b = append(c.appendPaging(b, st, next), '}')
+	c.reply(200, b)
+	c.s.recycle(buf, b)
+}
+
+// appendPaging names the next page. Its link is of another host and version,
+// as HubSpot's are: only after is to be followed.
+func (c *call) appendPaging(b []byte, st *store, next uint64) []byte {
+	if next == 0 {
+		return b
+	}
+	after := strconv.FormatUint(next, 10)
+	if c.sw.opaqueAfter[st.sc.name] {
+		after = base64.URLEncoding.EncodeToString([]byte("id:" + after))
+	}
+	b = append(b, `,"paging":{"next":{"after":"`...)
+	b = append(b, after...)
+	b = append(b, `","link":"https://api.hubapi.com/crm/v3/objects/`...)
+	b = append(b, st.sc.name...)
+	b = append(b, `?after=`...)
+	b = append(b, url.QueryEscape(after)...)
+	return append(b, `"}}`...)
+}
+
+func (c *call) parseAfter(st *store, v string) (uint64, bool) {
+	if c.sw.opaqueAfter[st.sc.name] {
+		b, err := base64.URLEncoding.DecodeString(v)
+		id, ok := strings.CutPrefix(string(b), "id:")
+		if err != nil || !ok {
+			return 0, false
+		}
+		v = id
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	return n, err == nil
+}
+
+func (c *call) get(st *store, id string) {
+	q := c.r.URL.Query()
+	want := live
+	if q.Get("archived") == "true" {
+		want = archived
+	}
+	items, _ := c.pick(st, []string{id}, want)
+	if len(items) == 0 {
+		c.fail(404, "OBJECT_NOT_FOUND", "resource not found", "")
+		return
+	}
+	c.reply(200, st.planOf(names(q, "properties")).appendItem(nil, items[0]))
+}
+
+// pick finds records by id, each once, some of them as a lagging replica has
+// them; missing are the ids that are not there in that state.
+func (c *call) pick(st *store, ids []string, want state) (items []item, missing []string) {
+	now := c.now.UnixMilli()
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	seen := make(map[uint64]bool, len(ids))
+	for i, id := range ids {
+		n, err := strconv.ParseUint(id, 10, 64)
+		if seen[n] {
+			continue
+		}
+		r := st.find(n)
+		if err != nil || r == nil || r.state != want {
+			missing = append(missing, id)
+			continue
+		}
+		seen[n] = true
+		it := r.item()
+		if share := c.sw.staleReads; share > 0 && float64(mix(c.draw+uint64(i))>>11)/(1<<53) < share {
+			if old := r.stale(now, st.staleFor); old != it.ver {
+				it.ver = old
+				c.s.count.stale.Add(1)
+			}
+		}
+		items = append(items, it)
+	}
+	return items, missing
+}
+
+// has says whether a body has all of the fields.
+func has(body []byte, fields ...string) (string, bool) {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(body, &m) != nil {
+		return "", false
+	}
+	for _, f := range fields {
+		if _, ok := m[f]; !ok {
+			return f, false
+		}
+	}
+	return "", true
+}
+
+func (c *call) batch(st *store) {
+	body, ok := c.body()
+	if !ok {
+		return
+	}
+	var in struct {
+		Inputs []struct {
+			ID string `json:"id"`
+		} `json:"inputs"`
+		Properties []string `json:"properties"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		c.invalid("Invalid input JSON on line 1: " + err.Error())
+		return
+	}
+	if c.sw.strictBodies {
+		if f, ok := has(body, "inputs", "properties", "propertiesWithHistory"); !ok {
+			c.invalid("Some required fields were not set: [" + f + "]")
+			return
+		}
+	}
+	if len(in.Inputs) > maxBatch {
+		c.invalid(fmt.Sprintf("The maximum number of inputs supported in a batch request for property reads is %d", maxBatch))
+		return
+	}
+	ids := make([]string, len(in.Inputs))
+	for i := range in.Inputs {
+		ids[i] = in.Inputs[i].ID
+	}
+	want := live
+	if c.r.URL.Query().Get("archived") == "true" {
+		want = archived
+	}
+	items, missing := c.pick(st, ids, want)
+	// The order is nobody's: what comes back goes by the id that it carries.
+	slices.SortFunc(items, func(a, b item) int {
+		x, y := mix(a.rec.id^c.draw), mix(b.rec.id^c.draw)
+		if x < y {
+			return -1
+		}
+		return 1
+	})
+	buf := c.s.buffer()
+	b := append(*buf, `{"status":"COMPLETE","results":[`...)
+	b = st.appendItems(b, st.planOf(strings.Join(in.Properties, ",")), items)
+	b = append(b, ']')
+	status := 200
+	if len(missing) > 0 && c.sw.missing != MissingSilent {
+		if c.sw.missing == MissingAs207 {
+			status = 207
+		}
+		b = append(b, `,"numErrors":1,"errors":[{"status":"error","category":"OBJECT_NOT_FOUND","message":"Could not get some `...)
+		b = append(b, st.sc.singular...)
+		b = append(b, ` objects, they may be deleted or not exist. Check that ids are valid.","context":{"ids":[`...)
+		for i, id := range missing {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendEscaped(append(b, '"'), id), '"')
+		}
+		b = append(b, `]}}]`...)
+	}
+	b = append(b, `,"startedAt":"`...)
+	b = appendTime(b, c.now.UnixMilli())
+	b = append(b, `","completedAt":"`...)
+	b = appendTime(b, c.now.UnixMilli()+1)
+	b = append(b, `"}`...)
+	c.reply(status, b)
+	c.s.recycle(buf, b)
+}
+
+func (c *call) properties(st *store) {
+	b := append([]byte(nil), `{"results":[`...)
+	for i, p := range st.sc.props {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		typ, field := p.kind.wire()
+		b = fmt.Appendf(b, `{"name":%q,"label":%q,"type":%q,"fieldType":%q,"description":"","groupName":"%sinformation","options":[`,
+			p.name, strings.ReplaceAll(p.name, "_", " "), typ, field, strings.ToLower(st.sc.singular))
+		if typ == "enumeration" {
+			for j, o := range options {
+				if j > 0 {
+					b = append(b, ',')
+				}
+				b = fmt.Appendf(b, `{"label":%q,"value":%q,"displayOrder":%d,"hidden":false}`, o, o, j)
+			}
+		}
+		b = fmt.Appendf(b, `],"displayOrder":-1,"calculated":%t,"externalOptions":%t,"hasUniqueValue":false,"hidden":false,"hubspotDefined":%t,"formField":false,"dataSensitivity":"non_sensitive"}`,
+			p.name == "hs_is_closed" || i < trio, p.name == "hubspot_owner_id", !strings.HasPrefix(p.name, "acme_"))
+	}
+	c.reply(200, append(b, `]}`...))
+}
+
+func (c *call) account() {
+	c.reply(200, fmt.Appendf(nil, `{"portalId":%d,"accountType":"STANDARD","timeZone":"UTC","companyCurrency":"EUR","additionalCurrencies":[],"utcOffset":"+00:00","utcOffsetMilliseconds":0,"uiDomain":"app.hubspot.com","dataHostingLocation":"eu1"}`, c.s.o.PortalID))
+}
+
+func (c *call) associations() {
+	body, ok := c.body()
+	if !ok {
+		return
+	}
+	var in struct {
+		Inputs []struct {
+			ID string `json:"id"`
+		} `json:"inputs"`
+	}
+	switch err := json.Unmarshal(body, &in); {
+	case err != nil:
+		c.invalid("Invalid input JSON on line 1: " + err.Error())
+	case len(in.Inputs) > maxAssociations:
+		c.invalid(fmt.Sprintf("The maximum number of inputs supported is %d", maxAssociations))
+	default:
+		at := string(appendTime(nil, c.now.UnixMilli()))
+		c.reply(200, []byte(`{"status":"COMPLETE","results":[],"startedAt":"`+at+`","completedAt":"`+at+`"}`))
+	}
+}
