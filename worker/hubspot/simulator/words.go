@@ -1,6 +1,7 @@
 package simulator
 
 // The words that values are made of. Arrays of constants, never written to.
+//
 //nolint:gochecknoglobals // constant tables
 var (
 	nameWords = [...]string{
