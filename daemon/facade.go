@@ -15,7 +15,12 @@ import (
 // serve opens the HTTP API; it comes last, so that what answers is ready.
 func (d *Daemon) serve(ctx, _ context.Context) error {
 	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Token: d.token,
-		Control: apiControl{d}, Data: dataAdapter{d.store}, Logger: d.log.Named("http")})
+		Control: apiControl{d}, Data: dataAdapter{d.store}, Health: d, Version: d.o.Version, Logger: d.log.Named("http"),
+		Known: []api.Known{
+			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
+			{Err: store.ErrFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "the disk is nearly full", Status: 507}},
+			{Err: dispatch.ErrStopped, Problem: client.Problem{Type: client.TypeStopping, Title: "the daemon is stopping", Status: 503}},
+		}})
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
@@ -120,8 +125,8 @@ func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
 }
 
 // Runs lists runs, newest first.
-func (d *Daemon) Runs(ctx context.Context, name, state string) ([]client.Run, error) {
-	rs, err := d.store.Runs(ctx, name, stream.RunState(state), 100, "")
+func (d *Daemon) Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error) {
+	rs, err := d.store.Runs(ctx, q.Stream, stream.RunState(q.State), q.Limit, q.Before)
 	out := make([]client.Run, 0, len(rs))
 	for _, r := range rs {
 		out = append(out, *wireRun(r))
@@ -157,6 +162,9 @@ func (d *Daemon) Portals(ctx context.Context) (out []client.Portal, err error) {
 	})
 	return out, err
 }
+
+// Live says that the dispatcher works; what it waits for is Ready's.
+func (d *Daemon) Live() error { return d.loop.Err() }
 
 // Ready says why the daemon cannot do its work, nil when it can.
 func (d *Daemon) Ready() error {
@@ -240,6 +248,22 @@ func (a apiControl) Stop(ctx context.Context, name string) (client.Status, error
 	return a.StopStream(ctx, name)
 }
 
+func (a apiControl) Sync(ctx context.Context, name, record string) (client.Run, error) {
+	id, err := a.Daemon.Sync(ctx, name, record)
+	if err != nil {
+		return client.Run{}, err
+	}
+	return a.Run(ctx, id)
+}
+
+func (a apiControl) Resync(ctx context.Context, name string) (client.Run, error) {
+	id, err := a.Daemon.Resync(ctx, name)
+	if err != nil {
+		return client.Run{}, err
+	}
+	return a.Run(ctx, id)
+}
+
 // status is a view as it travels.
 func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	s, c := v.Stream, d.store.Counts(v.Config.Name)
@@ -298,22 +322,6 @@ func wireProblem(p *stream.Problem) *client.Problem {
 // dataAdapter gives the API the store by the interface it declares.
 type dataAdapter struct{ *store.Store }
 
-func (a dataAdapter) Record(name, id string) (*stream.Record, error) {
-	r, err := a.Store.Record(name, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	return r, err
-}
-
-func (a dataAdapter) Records(ctx context.Context, name string, q api.Query, fn func(*stream.Record) error) (string, error) {
+func (a dataAdapter) Records(ctx context.Context, name string, q api.RecordQuery, fn func(*stream.Record) error) (string, error) {
 	return a.Store.Records(ctx, name, store.Query(q), fn)
-}
-
-func (a dataAdapter) Schema(name string) ([]byte, error) {
-	b, err := a.Store.Schema(name)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	return b, err
 }

@@ -1,227 +1,256 @@
-// Package api is the daemon's HTTP: control, data and health. What it needs of
-// the daemon comes through the interfaces declared here.
 package api
 
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"strings"
+	"path"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/hubpipe/hubpipe/daemon/api/client"
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// Control is the daemon's set of commands. Each returns when the ledger has
-// it; what is wrong comes as a *stream.Problem.
-type Control interface {
-	Streams(ctx context.Context) ([]client.Status, error)
-	Stream(ctx context.Context, name string) (client.Status, error)
-	Start(ctx context.Context, name, interval string) (client.Status, error)
-	Stop(ctx context.Context, name string) (client.Status, error)
-	Sync(ctx context.Context, name, record string) (run string, err error)
-	Resync(ctx context.Context, name string) (run string, err error)
-	Run(ctx context.Context, id string) (client.Run, error)
-	Runs(ctx context.Context, name, state string) ([]client.Run, error)
-	Workers(ctx context.Context) ([]client.Worker, error)
-	Portals(ctx context.Context) ([]client.Portal, error)
-	Ready() error
-	Shutdown()
-	Reload(ctx context.Context) error
-}
+// Bounds of what comes in and of how long an answer may take to be taken.
+const (
+	maxHeader     = 32 << 10
+	maxBody       = 64 << 10
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// writeTimeout is for a piece of an answer, so that a reader that has gone
+	// quiet holds nothing for longer.
+	writeTimeout = 30 * time.Second
+	keepAlive    = 15 * time.Second
+)
 
-// Query chooses records; see store.Query.
-type Query struct {
-	After         string
-	Limit         int
-	States        []stream.State
-	Since         uint64
-	ModifiedSince int64
-}
-
-// Data is what the store lets readers see.
-type Data interface {
-	Record(name, id string) (*stream.Record, error) // nil, nil where there is none
-	Records(ctx context.Context, name string, q Query, fn func(*stream.Record) error) (next string, err error)
-	Changes(ctx context.Context, name string, since uint64, limit int, fn func(*stream.Record) error) (uint64, error)
-	PositionAt(ctx context.Context, name string, t time.Time) (uint64, error)
-	Schema(name string) ([]byte, error)
-	Watch() (<-chan struct{}, func())
-}
-
-// Options are what a Server needs.
+// Options are what a server is made of.
 type Options struct {
-	Listen  string // TCP
-	Socket  string // unix; no token is asked for there
-	Token   string
 	Control Control
 	Data    Data
+	Health  Health
+	// Events and Logs may be nil: their routes are then absent. So is that of
+	// Metrics.
+	Events  Events
+	Logs    Logs
+	Metrics http.Handler
+
+	// Listen is the TCP address ("" for none); port 0 takes a free one. It must
+	// be a loopback address. Socket is the path of the unix socket ("" for
+	// none), which only its owner can open and which needs no token.
+	Listen string
+	Socket string
+	// Token is what TCP asks for; where it is empty, every request over TCP is
+	// refused but those for health.
+	Token string
+	// AllowedHosts are names that a Host header may have besides those of this
+	// machine.
+	AllowedHosts []string
+
+	Version string
 	Logger  hclog.Logger
+	// Known gives the daemon's own errors their meaning.
+	Known []Known
+	// KeepAlive is how often a quiet event stream gives a sign of life; 15 s by
+	// default.
+	KeepAlive time.Duration
 }
 
-// Server is the daemon's HTTP server.
+// Server is the HTTP server. As a handler it is what TCP gets, with the token
+// asked for. Start and Stop are called once each; Stop is safe without Start.
 type Server struct {
-	o      Options
-	tcp    net.Listener
-	server []*http.Server
-	wg     sync.WaitGroup
-	quit   chan struct{}
+	o     Options
+	log   hclog.Logger
+	token [sha256.Size]byte
+	hosts map[string]bool
+	mux   *http.ServeMux
+
+	quit     chan struct{} // closed when the streams have to end
+	quitOnce sync.Once
+	wg       sync.WaitGroup
+	tcp      net.Listener
+	unix     *unixSocket
+	servers  []*http.Server
+
+	// fresh are connections that have not asked anything yet; nil once Stop has
+	// begun. net/http would wait five seconds for them.
+	mu    sync.Mutex
+	fresh map[net.Conn]struct{}
 }
 
-// Bounds of what comes in.
-const (
-	maxBody    = 64 << 10
-	headerTime = 5 * time.Second
-)
+// New returns a server that does not listen yet.
+func New(o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.KeepAlive <= 0 {
+		o.KeepAlive = keepAlive
+	}
+	s := &Server{o: o, log: o.Logger, token: sha256.Sum256([]byte(o.Token)), hosts: map[string]bool{"localhost": true},
+		quit: make(chan struct{}), fresh: map[net.Conn]struct{}{}}
+	for _, h := range o.AllowedHosts {
+		s.hosts[hostName(h)] = true
+	}
+	s.mux = s.newMux()
+	return s
+}
 
-// New returns a server that has not begun.
-func New(o Options) *Server { return &Server{o: o, quit: make(chan struct{})} }
+// ServeHTTP answers a request as it is answered over TCP.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.serve(w, r, true)
+}
 
-// Start binds and serves.
+// Start binds the address and the socket and serves them; it returns when both
+// are open, or with one clear error and neither.
 func (s *Server) Start(ctx context.Context) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.o.Listen)
-	if err != nil {
-		return fmt.Errorf("the API cannot listen on %s: %w; is another program there? set http { listen }", s.o.Listen, err)
+	if s.o.Listen != "" {
+		l, err := listenTCP(ctx, s.o.Listen)
+		if err != nil {
+			return err
+		}
+		s.tcp = l
 	}
-	s.tcp = l
-	_ = os.Remove(s.o.Socket)
-	u, err := lc.Listen(ctx, "unix", s.o.Socket)
-	if err == nil {
-		err = os.Chmod(s.o.Socket, 0o600)
+	if s.o.Socket != "" {
+		u, err := listenUnix(ctx, s.o.Socket)
+		if err != nil {
+			if s.tcp != nil {
+				_ = s.tcp.Close()
+				s.tcp = nil
+			}
+			return err
+		}
+		s.unix = u
 	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("the API cannot listen on %s: %w", s.o.Socket, err), l.Close())
+	if s.tcp != nil {
+		s.run(s.tcp, s)
 	}
-	s.serve(l, s.guard(s.routes()))
-	s.serve(u, s.routes())
+	if s.unix != nil {
+		s.run(s.unix, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, false) }))
+	}
 	return nil
 }
 
-func (s *Server) serve(l net.Listener, h http.Handler) {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: 30 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: s.o.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
-	s.server = append(s.server, srv)
+func (s *Server) run(l net.Listener, h http.Handler) {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ConnState: s.connState, ErrorLog: s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+	s.servers = append(s.servers, srv)
 	s.wg.Go(func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.o.Logger.Error("the API ended", "error", err)
+			s.log.Error("the HTTP server ended", "address", l.Addr().String(), "error", err)
 		}
 	})
 }
 
-// Addr is where the server listens over TCP.
-func (s *Server) Addr() string { return s.tcp.Addr().String() }
-
-// Stop ends it: streams to readers end, requests in work are finished.
+// Stop takes no more connections, ends the streams of events and changes, lets
+// other requests finish until ctx ends, and returns when all has ended.
 func (s *Server) Stop(ctx context.Context) error {
-	close(s.quit)
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
+	s.quitOnce.Do(func() {
+		close(s.quit)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for conn := range s.fresh {
+			_ = conn.Close()
+		}
+		s.fresh = nil
+	})
 	var errs []error
-	for _, srv := range s.server {
+	for _, srv := range s.servers {
 		if err := srv.Shutdown(ctx); err != nil {
-			errs = append(errs, srv.Close())
+			errs = append(errs, fmt.Errorf("stop the HTTP server: %w", err))
+			_ = srv.Close()
 		}
 	}
 	s.wg.Wait()
 	return errors.Join(errs...)
 }
 
-// guard asks for the token, and keeps web pages out: their requests carry
-// another host or an origin.
-func (s *Server) guard(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte("Bearer " + s.o.Token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.ownHost(r.Host) {
-			problem(w, &stream.Problem{Type: "foreign-host", Title: "unknown host", Status: 403, Detail: r.Host})
-			return
-		}
-		if o := r.Header.Get("Origin"); o != "" {
-			if u, err := url.Parse(o); err != nil || u.Host != r.Host {
-				problem(w, &stream.Problem{Type: "foreign-origin", Title: "foreign origin", Status: 403})
-				return
+// connState keeps s.fresh.
+func (s *Server) connState(conn net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(s.fresh, conn)
+	case s.fresh == nil:
+		_ = conn.Close()
+	default:
+		s.fresh[conn] = struct{}{}
+	}
+}
+
+// Addr is the TCP address that is listened on, "" when there is none.
+func (s *Server) Addr() string {
+	if s.tcp == nil {
+		return ""
+	}
+	return s.tcp.Addr().String()
+}
+
+// serve is what every request passes: bounds, guard, log, and the mending of a
+// handler that panics.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, remote bool) {
+	began := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p) // net/http's way of cutting an answer short
 			}
+			s.log.Error("a request failed badly", "method", r.Method, "path", r.URL.Path, "panic", p)
+			if rec.status != 0 {
+				panic(http.ErrAbortHandler)
+			}
+			s.problem(rec, internalProblem())
 		}
-		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-		if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			problem(w, &stream.Problem{Type: "unauthorized", Title: "the token is missing or wrong", Status: 401,
-				Hint: "send it as `Authorization: Bearer TOKEN`; `hubpipe token` prints it"})
+		s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(began))
+	}()
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(began.Add(writeTimeout))
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = rc.SetReadDeadline(began.Add(bodyTimeout))
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	}
+	h := rec.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if remote {
+		if p := s.guard(r); p != nil {
+			if p.Status == http.StatusUnauthorized {
+				h.Set("WWW-Authenticate", `Bearer realm="hubpipe"`)
+			}
+			s.problem(rec, p)
 			return
 		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func (s *Server) ownHost(host string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
 	}
-	own, _, _ := net.SplitHostPort(s.o.Listen)
-	ip := net.ParseIP(strings.Trim(name, "[]"))
-	return name == "localhost" || name == own || ip != nil && ip.IsLoopback()
-}
-
-// problem writes an error as problem+json.
-func problem(w http.ResponseWriter, err error) {
-	p := &stream.Problem{}
-	if !errors.As(err, &p) {
-		p = &stream.Problem{Type: "internal", Title: "the daemon could not do that", Status: 500, Detail: err.Error(),
-			Hint: "see the daemon's log"}
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	if p.Status == 0 {
-		p.Status = http.StatusConflict
-	}
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(client.Problem{Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, Hint: p.Hint})
-}
-
-func bad(detail, hint string) error {
-	return &stream.Problem{Type: "bad-request", Title: "bad request", Status: 400, Detail: detail, Hint: hint}
-}
-
-// answer writes a value, or the error.
-func answer(w http.ResponseWriter, status int, v any, err error) {
-	if err != nil {
-		problem(w, err)
+	if path.Clean("/"+r.URL.Path) != r.URL.Path {
+		s.noRoute(rec, r) // the mux would redirect it
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
+	s.mux.ServeHTTP(rec, r)
 }
 
-// body reads a JSON object; nothing is the empty one, and what it does not
-// know is an error.
-func body(r *http.Request, v any) error {
-	b, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil || len(b) > maxBody {
-		return bad("the body cannot be read or is too large", "a command is a small JSON object")
-	}
-	if len(strings.TrimSpace(string(b))) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return bad(strings.TrimPrefix(err.Error(), "json: "), `the body is a JSON object such as {"interval":"5m"}`)
-	}
-	if d.More() {
-		return bad("more follows after the JSON object", "send one object")
-	}
-	return nil
+// recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
 }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

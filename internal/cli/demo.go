@@ -179,25 +179,20 @@ func (c *command) summary(ctx context.Context, api *client.Client, sim *simulate
 // them: missing, too many, or of other content.
 func compare(ctx context.Context, api *client.Client, sim *simulator.Simulator, name string) (records, differ int, err error) {
 	stored := map[string]map[string]*string{}
-	err = api.Changes(ctx, name, 0, func(line []byte) error {
-		var r struct {
-			ID         string             `json:"id"`
-			State      string             `json:"state"`
-			Properties map[string]*string `json:"properties"`
+	for r, err := range api.Changes(ctx, name, client.ChangeQuery{}) {
+		if err != nil {
+			return 0, 0, err
 		}
-		if err := json.Unmarshal(line, &r); err != nil {
-			return fmt.Errorf("decode a record: %w", err)
+		var properties map[string]*string
+		if err := json.Unmarshal(r.Properties, &properties); err != nil {
+			return 0, 0, fmt.Errorf("decode a record: %w", err)
 		}
 		if _, twice := stored[r.ID]; twice {
 			differ++
 		}
 		if r.State == "live" {
-			stored[r.ID] = r.Properties
+			stored[r.ID] = properties
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, 0, err
 	}
 	truth := sim.Truth(name)
 	for _, t := range truth {

@@ -3,9 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -248,7 +246,7 @@ func (c *command) runs() *cobra.Command {
 		if len(args) == 1 {
 			name = args[0]
 		}
-		rs, err := d.Runs(cmd.Context(), name, state)
+		rs, err := d.Runs(cmd.Context(), client.RunQuery{Stream: name, State: state})
 		if err != nil {
 			return err
 		}
@@ -277,30 +275,29 @@ func (c *command) records() *cobra.Command {
 	var limit int
 	var state, since string
 	cmd := c.talking("records STREAM [ID]", "Print records, a line of JSON each", cobra.RangeArgs(1, 2), func(cmd *cobra.Command, d *client.Client, args []string) error {
-		q := url.Values{"state": {state}, "limit": {"1000"}}
-		if since != "" {
-			q.Set("since", since)
+		enc := json.NewEncoder(c.env.Stdout)
+		enc.SetEscapeHTML(false) // values go out as they came
+		if len(args) == 2 {
+			r, err := d.Record(cmd.Context(), args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return enc.Encode(r)
 		}
 		n := 0
-		done := errors.New("enough")
-		err := d.Records(cmd.Context(), args[0], q, func(line []byte) error {
-			var r client.Record
-			if len(args) == 2 {
-				if err := json.Unmarshal(line, &r); err != nil || r.ID != args[1] {
-					return err
-				}
+		q := client.RecordQuery{States: []string{state}, Since: since, Limit: 1000}
+		for r, err := range d.AllRecords(cmd.Context(), args[0], q) {
+			if err != nil {
+				return err
 			}
-			if limit > 0 && n == limit {
-				return done
+			if n++; limit > 0 && n > limit {
+				return nil
 			}
-			n++
-			_, err := fmt.Fprintf(c.env.Stdout, "%s\n", line)
-			return err
-		})
-		if errors.Is(err, done) {
-			return nil
+			if err := enc.Encode(r); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (0: all)")
 	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all")

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,55 +10,132 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
-// ErrUnreachable is wrapped by errors that mean that no daemon answered.
+// ErrUnreachable is wrapped by the error of every call that found no daemon, or
+// lost it before the answer began.
 var ErrUnreachable = errors.New("the daemon cannot be reached")
+
+// Bounds of what is taken from a daemon.
+const (
+	dialTimeout = 5 * time.Second
+	maxAnswer   = 256 << 20
+	maxLine     = 64 << 20
+)
 
 // Options say where the daemon is.
 type Options struct {
-	// Addr is http://host:port, or the path of the unix socket.
-	Addr  string
+	// Addr is http://host:port, host:port, or the path of a unix socket, with
+	// unix: before it or not.
+	Addr string
+	// Token is what the daemon asks for over TCP; the socket needs none.
 	Token string
+	// HTTP replaces the client that is used otherwise; it has to reach the
+	// socket by itself.
+	HTTP *http.Client
 }
 
-// Client asks one daemon. It is safe for concurrent use.
+// Client calls the API of one daemon. It may be used by several goroutines. Its
+// methods return a *Problem for an answer that is not a success, an error that
+// wraps ErrUnreachable where there was none, and the context's own where that
+// ended.
 type Client struct {
 	base  string
+	shown string // the address as people know it
 	token string
 	http  *http.Client
+	err   error // what is wrong with the address
 }
 
-// New returns a client; it does not connect yet.
+// New returns a client and opens no connection; an address that is none comes
+// as the error of each call.
 func New(o Options) *Client {
-	t := &http.Transport{}
-	c := &Client{base: strings.TrimSuffix(o.Addr, "/"), token: o.Token, http: &http.Client{Transport: t}}
-	if strings.HasPrefix(o.Addr, "/") {
-		c.base = "http://localhost"
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", o.Addr)
+	c := &Client{token: o.Token, http: o.HTTP, shown: o.Addr}
+	socket := ""
+	addr := strings.TrimRight(o.Addr, "/")
+	switch {
+	case strings.HasPrefix(o.Addr, "unix:"):
+		socket = strings.TrimPrefix(strings.TrimPrefix(o.Addr, "unix:"), "//")
+	case strings.HasPrefix(o.Addr, "http://") || strings.HasPrefix(o.Addr, "https://"):
+		u, err := url.Parse(addr)
+		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			c.err = badAddress(o.Addr)
+			return c
 		}
+		c.base = addr
+	case strings.ContainsAny(o.Addr, `/\`):
+		socket = o.Addr
+	default:
+		if _, _, err := net.SplitHostPort(o.Addr); err != nil {
+			c.err = badAddress(o.Addr)
+			return c
+		}
+		c.base = "http://" + addr
+	}
+	if socket != "" {
+		c.base, c.shown, c.token = "http://localhost", socket, ""
+	}
+	if c.http == nil {
+		c.http = newHTTP(socket)
 	}
 	return c
 }
 
-// Close gives back idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func badAddress(addr string) error {
+	if u, err := url.Parse(addr); err == nil {
+		addr = u.Redacted()
+	}
+	return fmt.Errorf("%q is not the address of a daemon; write it like http://127.0.0.1:8377, or the path of its socket", addr)
+}
 
-func (c *Client) ask(ctx context.Context, method, path string, body any, accept string) (*http.Response, error) {
+func newHTTP(socket string) *http.Client {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
+		MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout}
+	if socket != "" {
+		t.Proxy = nil
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		}
+	}
+	// A redirect would carry the token to where nobody meant it to go.
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// Close closes the connections that wait for a next call.
+func (c *Client) Close() {
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
+}
+
+// Addr is where the daemon is, as people know it.
+func (c *Client) Addr() string { return c.shown }
+
+// open makes a call and returns the answer of a success; its body is closed by
+// the caller.
+func (c *Client) open(ctx context.Context, method, path string, q url.Values, accept string, body any) (*http.Response, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return nil, fmt.Errorf("encode request: %w", err)
+			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		r = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
+	target := c.base + path
+	if len(q) > 0 {
+		target += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, r)
 	if err != nil {
-		return nil, fmt.Errorf("make request: %w", err)
+		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	req.Header.Set("Accept", accept)
 	if body != nil {
@@ -68,141 +144,80 @@ func (c *Client) ask(ctx context.Context, method, path string, body any, accept 
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := c.http.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		// The URL says nothing that the address does not.
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, err)
 	}
-	if resp.StatusCode < 400 {
-		return resp, nil
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		return nil, problemOf(res)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	p := &Problem{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(p); err != nil || p.Title == "" {
-		p = &Problem{Type: "http", Title: resp.Status}
-	}
-	p.Status = resp.StatusCode
-	return nil, p
+	return res, nil
 }
 
-func get[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
-	var v T
-	resp, err := c.ask(ctx, method, path, body, "application/json")
+// problemOf reads the problem of an answer; one that comes from something else
+// than a daemon is described.
+func problemOf(res *http.Response) error {
+	b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	p := new(Problem)
+	if strings.HasPrefix(res.Header.Get("Content-Type"), MediaProblem) && json.Unmarshal(b, p) == nil && p.Title != "" {
+		p.Status = res.StatusCode
+		return p
+	}
+	return &Problem{Type: TypeInternal, Title: "the answer is not hubpipe's", Status: res.StatusCode,
+		Detail: "it is " + res.Status, Hint: "see whether the address is that of a daemon"}
+}
+
+// call makes a call and reads its JSON answer into out, unless that is nil.
+func (c *Client) call(ctx context.Context, method, path string, q url.Values, body, out any) (status int, err error) {
+	res, err := c.open(ctx, method, path, q, "application/json", body)
 	if err != nil {
-		return v, err
+		return 0, err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
-		return v, fmt.Errorf("decode the daemon's answer: %w", err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case err != nil:
+		return 0, fmt.Errorf("%w at %s: the answer ended early: %w", ErrUnreachable, c.shown, err)
+	case len(b) > maxAnswer:
+		return 0, fmt.Errorf("the answer of %s is too large", c.shown)
 	}
-	return v, nil
-}
-
-func path(name, rest string) string { return "/v1/streams/" + url.PathEscape(name) + rest }
-
-// Streams lists how all streams stand.
-func (c *Client) Streams(ctx context.Context) ([]Status, error) {
-	v, err := get[struct{ Streams []Status }](ctx, c, "GET", "/v1/streams", nil)
-	return v.Streams, err
-}
-
-// Stream is how one stands.
-func (c *Client) Stream(ctx context.Context, name string) (Status, error) {
-	return get[Status](ctx, c, "GET", path(name, ""), nil)
-}
-
-// Start begins a stream's schedule; every "" keeps the interval.
-func (c *Client) Start(ctx context.Context, name, every string) (Status, error) {
-	body := map[string]string{}
-	if every != "" {
-		body["interval"] = every
+	if out != nil {
+		if err := json.Unmarshal(b, out); err != nil {
+			return 0, fmt.Errorf("read the answer of %s: %w", c.shown, err)
+		}
 	}
-	return get[Status](ctx, c, "POST", path(name, "/start"), body)
+	return res.StatusCode, nil
 }
 
-// Stop ends a stream's schedule and its runs.
-func (c *Client) Stop(ctx context.Context, name string) (Status, error) {
-	return get[Status](ctx, c, "POST", path(name, "/stop"), map[string]string{})
+func streamPath(name, rest string) string {
+	return "/v1/streams/" + url.PathEscape(name) + rest
 }
 
-// Sync makes one run now, of one record where it is named, and returns its id.
-func (c *Client) Sync(ctx context.Context, name, record string) (string, error) {
-	body := map[string]string{}
-	if record != "" {
-		body["record"] = record
-	}
-	v, err := get[struct{ Run string }](ctx, c, "POST", path(name, "/sync"), body)
-	return v.Run, err
-}
-
-// Resync reads everything again.
-func (c *Client) Resync(ctx context.Context, name string) (string, error) {
-	v, err := get[struct{ Run string }](ctx, c, "POST", path(name, "/resync"), map[string]string{})
-	return v.Run, err
-}
-
-// Run returns a run.
-func (c *Client) Run(ctx context.Context, id string) (Run, error) {
-	return get[Run](ctx, c, "GET", "/v1/runs/"+url.PathEscape(id), nil)
-}
-
-// Runs lists runs, newest first.
-func (c *Client) Runs(ctx context.Context, stream, state string) ([]Run, error) {
+// values makes a query of pairs of name and value, leaving out empty ones.
+func values(pairs ...string) url.Values {
 	q := url.Values{}
-	if stream != "" {
-		q.Set("stream", stream)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
 	}
-	if state != "" {
-		q.Set("state", state)
-	}
-	v, err := get[struct{ Runs []Run }](ctx, c, "GET", "/v1/runs?"+q.Encode(), nil)
-	return v.Runs, err
+	return q
 }
 
-// Workers lists the workers.
-func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
-	v, err := get[struct{ Workers []Worker }](ctx, c, "GET", "/v1/workers", nil)
-	return v.Workers, err
-}
-
-// Records calls f with each record, as a line of JSON, following the pages to
-// their end.
-func (c *Client) Records(ctx context.Context, name string, q url.Values, f func(line []byte) error) error {
-	for {
-		v, err := get[struct {
-			Records []json.RawMessage `json:"records"`
-			Next    string            `json:"next"`
-		}](ctx, c, "GET", path(name, "/records?"+q.Encode()), nil)
-		if err != nil {
-			return err
-		}
-		for _, r := range v.Records {
-			if err := f(r); err != nil {
-				return err
-			}
-		}
-		if v.Next == "" || q.Get("limit") != "" && len(v.Records) == 0 {
-			return nil
-		}
-		q.Set("cursor", v.Next)
+func count(n int) string {
+	if n == 0 {
+		return ""
 	}
-}
-
-// Changes calls f with each line of a stream's change feed after since.
-func (c *Client) Changes(ctx context.Context, name string, since uint64, f func(line []byte) error) error {
-	resp, err := c.ask(ctx, "GET", path(name, fmt.Sprintf("/changes?since=%d", since)), nil, "application/x-ndjson")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	sc := bufio.NewScanner(resp.Body)
-	sc.Buffer(nil, 32<<20)
-	for sc.Scan() {
-		if err := f(sc.Bytes()); err != nil {
-			return err
-		}
-	}
-	return sc.Err()
+	return strconv.Itoa(n)
 }

@@ -1,5 +1,6 @@
-// Package client is the typed client of the daemon's HTTP API, and the shapes
-// that travel over it.
+// Package client is the typed client of hubpipe's HTTP API, and the words that
+// it and the server share. It depends on no part of the daemon, so that the
+// command line, the dashboard and programs of others can use it.
 package client
 
 import (
@@ -7,87 +8,231 @@ import (
 	"time"
 )
 
-// Problem is an error as the API gives it (problem+json).
-type Problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status,omitempty"`
-	Detail string `json:"detail,omitempty"`
-	Hint   string `json:"hint,omitempty"`
-}
+// States of a stream, as Status.State has them.
+const (
+	StateStopped   = "stopped"
+	StateWaiting   = "waiting"
+	StateRunning   = "running"
+	StateThrottled = "throttled"
+	StateFailing   = "failing"
+	StateBlocked   = "blocked"
+)
 
-// Error is the title and the detail.
-func (p *Problem) Error() string {
-	if p.Detail == "" {
-		return p.Title
-	}
-	return p.Title + ": " + p.Detail
-}
+// States of a run, as Run.State has them. Only a running one changes.
+const (
+	RunRunning = "running"
+	RunDone    = "done"
+	RunFailed  = "failed"
+	RunStopped = "stopped"
+)
 
-// Status is how a stream stands.
+// States of a worker, as Worker.State has them.
+const (
+	WorkerOnline  = "online"
+	WorkerOffline = "offline"
+)
+
+// Who set a stream's schedule last, as Status.SetBy has it.
+const (
+	SetByFile = "file"
+	SetByAPI  = "api"
+)
+
+// Status is how a stream stands. Durations are text as people write them
+// ("5m"), times RFC 3339 in UTC; what there is not is null.
 type Status struct {
-	Name              string     `json:"name"`
-	Portal            string     `json:"portal"`
-	Object            string     `json:"object"`
-	State             string     `json:"state"`
-	Interval          string     `json:"interval"`
-	EffectiveInterval string     `json:"effective_interval"`
-	SetBy             string     `json:"set_by"`
-	Records           uint64     `json:"records"`
-	Tombstones        uint64     `json:"tombstones"`
-	LagSeconds        *int64     `json:"lag_seconds"`
-	CompleteUntil     *time.Time `json:"complete_until"`
-	OpenIDs           int        `json:"open_ids"`
-	NextRun           *time.Time `json:"next_run"`
-	Run               *Run       `json:"run"`
-	LastRun           *Run       `json:"last_run"`
-	Error             *Problem   `json:"error"`
+	Name   string `json:"name"`
+	Portal string `json:"portal"`
+	Object string `json:"object"`
+	// State is one of the State constants: the first that is so of blocked,
+	// failing, throttled, running and waiting, or stopped.
+	State string `json:"state"`
+	// Interval is what was asked for ("" for a stream with a cron schedule),
+	// EffectiveInterval what the budget leaves of it.
+	Interval          string `json:"interval"`
+	EffectiveInterval string `json:"effective_interval"`
+	Cron              string `json:"cron,omitempty"`
+	SetBy             string `json:"set_by"`
+	// Records counts the live ones, Tombstones all others.
+	Records    uint64 `json:"records"`
+	Tombstones uint64 `json:"tombstones"`
+	// LagSeconds is the time since the cursor in whole seconds, null before the
+	// first one.
+	LagSeconds *int64 `json:"lag_seconds"`
+	// CompleteUntil is HubSpot's time up to which every change is here, null
+	// before the first backfill ended.
+	CompleteUntil *time.Time `json:"complete_until"`
+	// OpenIDs counts the records that HubSpot named and would not hand out.
+	OpenIDs int        `json:"open_ids"`
+	NextRun *time.Time `json:"next_run"`
+	// Until is when HubSpot's limit ends for a throttled stream, and when a
+	// failing one tries again.
+	Until *time.Time `json:"until,omitempty"`
+	// Run is the incremental run while it runs, else the walk.
+	Run     *Run     `json:"run"`
+	LastRun *Run     `json:"last_run"`
+	Error   *Problem `json:"error"`
 }
 
 // Run is one fetch of a stream.
 type Run struct {
-	ID       string          `json:"id"`
-	Stream   string          `json:"stream"`
-	Kind     string          `json:"kind"`
-	State    string          `json:"state"`
-	Started  time.Time       `json:"started"`
-	Ended    *time.Time      `json:"ended"`
-	Records  uint64          `json:"records"`
-	Pages    uint64          `json:"pages"`
-	Requests uint64          `json:"requests"`
-	Report   json.RawMessage `json:"report"`
-	Error    *Problem        `json:"error"`
+	ID     string `json:"id"`
+	Stream string `json:"stream"`
+	Kind   string `json:"kind"`
+	// State is one of the Run constants.
+	State    string     `json:"state"`
+	Started  time.Time  `json:"started"`
+	Ended    *time.Time `json:"ended"`
+	Records  uint64     `json:"records"`
+	Pages    uint64     `json:"pages"`
+	Requests uint64     `json:"requests"`
+	// Report is what a reconcile found; null for other runs.
+	Report json.RawMessage `json:"report"`
+	Error  *Problem        `json:"error"`
 }
 
-// Worker is how a worker stands.
+// Running tells whether the run may still change.
+func (r *Run) Running() bool { return r.State == RunRunning }
+
+// Worker is a process that fetches from HubSpot, or the last that bore its
+// name.
 type Worker struct {
-	ID       string    `json:"id"`
-	Process  string    `json:"process"`
-	Version  string    `json:"version"`
+	ID      string `json:"id"`
+	Process string `json:"process"`
+	Version string `json:"version"`
+	// State is online while its heartbeats come, else offline; LastSeen is the
+	// time of the last.
 	State    string    `json:"state"`
-	Portals  []string  `json:"portals"`
-	Capacity int       `json:"capacity"`
 	LastSeen time.Time `json:"last_seen"`
-	Runs     []string  `json:"runs"`
+	// Portals are those that it has credentials for, Capacity how many runs it
+	// takes at a time, Runs the ids of those that it has.
+	Portals  []string `json:"portals"`
+	Capacity int      `json:"capacity"`
+	Runs     []string `json:"runs"`
 }
 
-// Portal is a HubSpot account that data was read from.
+// Portal is one HubSpot account.
 type Portal struct {
-	Name     string `json:"name"`
-	Account  int64  `json:"account"`
-	TimeZone string `json:"time_zone"`
-	Currency string `json:"currency"`
+	Name string `json:"name"`
+	// Account is HubSpot's own number of it, 0 before the first contact.
+	Account  int64    `json:"account"`
+	TimeZone string   `json:"time_zone"`
+	Currency string   `json:"currency"`
+	Error    *Problem `json:"error"`
 }
 
-// Record is one record.
+// Record is one HubSpot object as hubpipe holds it. Times are as HubSpot sent
+// them, null where there are none; so are property values: strings or null. A
+// tombstone of a purged or merged record has no properties.
 type Record struct {
-	ID           string          `json:"id"`
-	Seq          uint64          `json:"seq"`
-	State        string          `json:"state"`
-	CreatedAt    string          `json:"createdAt"`
-	UpdatedAt    string          `json:"updatedAt"`
-	ArchivedAt   *string         `json:"archivedAt"`
-	MergedInto   *string         `json:"mergedInto"`
+	ID string `json:"id"`
+	// Seq is its place in the change feed.
+	Seq        uint64  `json:"seq"`
+	State      string  `json:"state"`
+	CreatedAt  *string `json:"createdAt"`
+	UpdatedAt  *string `json:"updatedAt"`
+	ArchivedAt *string `json:"archivedAt"`
+	MergedInto *string `json:"mergedInto"`
+	// Properties and Associations are JSON objects, kept as they came.
 	Properties   json.RawMessage `json:"properties"`
 	Associations json.RawMessage `json:"associations"`
+}
+
+// RecordPage is a page of records; Next is the cursor of the page after it, ""
+// at the end.
+type RecordPage struct {
+	Records []Record `json:"records"`
+	Next    string   `json:"next"`
+}
+
+// Property is one of HubSpot's properties of a stream.
+type Property struct {
+	Name       string `json:"name"`
+	Label      string `json:"label"`
+	Type       string `json:"type"`
+	FieldType  string `json:"fieldType"`
+	Group      string `json:"groupName"`
+	Calculated bool   `json:"calculated"`
+}
+
+// Line is one line of the daemon's log.
+type Line struct {
+	Time    time.Time `json:"time"`
+	Level   string    `json:"level"`
+	Name    string    `json:"name"`
+	Message string    `json:"message"`
+	// Stream is "" where the line belongs to none.
+	Stream string            `json:"stream,omitempty"`
+	Fields map[string]string `json:"fields,omitempty"`
+}
+
+// Types of event, as Event.Type has them; the data is the object as its route
+// gives it, and a Line for a log event.
+const (
+	EventStream = "stream"
+	EventRun    = "run"
+	EventWorker = "worker"
+	EventPortal = "portal"
+	EventDaemon = "daemon"
+	EventLog    = "log"
+)
+
+// Event is something that changed in the daemon.
+type Event struct {
+	// ID grows with each event of one life of the daemon.
+	ID   uint64          `json:"id"`
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+// Started is the answer to a command that makes a run.
+type Started struct {
+	// Stream is left out where the command named it.
+	Stream string `json:"stream,omitempty"`
+	Run    string `json:"run"`
+}
+
+// Failure is a stream for which a command given to all of them did not work.
+type Failure struct {
+	Stream string   `json:"stream"`
+	Error  *Problem `json:"error"`
+}
+
+// Statuses is the answer to GET /v1/streams, and to start and stop of all;
+// Failed are those for which the command did not work.
+type Statuses struct {
+	Streams []Status  `json:"streams"`
+	Failed  []Failure `json:"failed,omitempty"`
+}
+
+// AllStarted is the answer to sync and resync of all streams.
+type AllStarted struct {
+	Runs   []Started `json:"runs"`
+	Failed []Failure `json:"failed,omitempty"`
+}
+
+// AllRuns is the answer to sync and resync of all streams when they were
+// waited for.
+type AllRuns struct {
+	Runs   []Run     `json:"runs"`
+	Failed []Failure `json:"failed,omitempty"`
+}
+
+// StartBody is the body of start; an empty Interval is the one in use.
+type StartBody struct {
+	Interval string `json:"interval,omitempty"`
+}
+
+// SyncBody is the body of sync; an empty Record is the whole stream.
+type SyncBody struct {
+	Record string `json:"record,omitempty"`
+}
+
+// RunQuery selects runs, newest first; what is empty does not select. Before
+// is the id of the last one seen; Limit is 100 by default, to 1,000.
+type RunQuery struct {
+	Stream string
+	State  string
+	Limit  int
+	Before string
 }

@@ -1,0 +1,197 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// All is the name under which a command means every stream; see the methods
+// whose names begin with it.
+const All = "all"
+
+// Healthy returns nil when the daemon lives, a *Problem with the reason when
+// it does not.
+func (c *Client) Healthy(ctx context.Context) error {
+	_, err := c.call(ctx, http.MethodGet, "/healthz", nil, nil, nil)
+	return err
+}
+
+// Ready returns nil when the daemon can work, a *Problem with the reason when
+// it cannot.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.call(ctx, http.MethodGet, "/readyz", nil, nil, nil)
+	return err
+}
+
+// Streams lists how all streams stand.
+func (c *Client) Streams(ctx context.Context) ([]Status, error) {
+	var out Statuses
+	_, err := c.call(ctx, http.MethodGet, "/v1/streams", nil, nil, &out)
+	return out.Streams, err
+}
+
+// Stream tells how one stands.
+func (c *Client) Stream(ctx context.Context, name string) (Status, error) {
+	var out Status
+	_, err := c.call(ctx, http.MethodGet, streamPath(name, ""), nil, nil, &out)
+	return out, err
+}
+
+// Start begins fetching on the interval ("5m"; "" for the configured one) and
+// returns how the stream stands.
+func (c *Client) Start(ctx context.Context, name, interval string) (Status, error) {
+	var out Status
+	_, err := c.call(ctx, http.MethodPost, streamPath(name, "/start"), nil, StartBody{interval}, &out)
+	return out, err
+}
+
+// StartAll begins fetching all streams; Failed are those that cannot.
+func (c *Client) StartAll(ctx context.Context, interval string) (Statuses, error) {
+	var out Statuses
+	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/start"), nil, StartBody{interval}, &out)
+	return out, err
+}
+
+// Stop ends the stream's schedule and what runs, and returns when that holds.
+func (c *Client) Stop(ctx context.Context, name string) (Status, error) {
+	var out Status
+	_, err := c.call(ctx, http.MethodPost, streamPath(name, "/stop"), nil, nil, &out)
+	return out, err
+}
+
+// StopAll ends the schedules and runs of all streams.
+func (c *Client) StopAll(ctx context.Context) (Statuses, error) {
+	var out Statuses
+	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/stop"), nil, nil, &out)
+	return out, err
+}
+
+// Sync makes a run of the stream, of one record where its id is given, and
+// returns the run's id at once.
+func (c *Client) Sync(ctx context.Context, name, record string) (string, error) {
+	run, err := c.begin(ctx, streamPath(name, "/sync"), SyncBody{record}, 0)
+	return run.ID, err
+}
+
+// SyncWait is Sync and waits up to the time given for the run to end. A run
+// that still goes on comes with its ID alone and the state running.
+func (c *Client) SyncWait(ctx context.Context, name, record string, wait time.Duration) (Run, error) {
+	return c.begin(ctx, streamPath(name, "/sync"), SyncBody{record}, wait)
+}
+
+// SyncAll makes a run of every stream and returns their ids at once.
+func (c *Client) SyncAll(ctx context.Context) (AllStarted, error) {
+	var out AllStarted
+	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/sync"), nil, nil, &out)
+	return out, err
+}
+
+// Resync makes a run that fetches everything again, and returns its id at once.
+func (c *Client) Resync(ctx context.Context, name string) (string, error) {
+	run, err := c.begin(ctx, streamPath(name, "/resync"), nil, 0)
+	return run.ID, err
+}
+
+// ResyncWait is Resync, and waits as SyncWait does.
+func (c *Client) ResyncWait(ctx context.Context, name string, wait time.Duration) (Run, error) {
+	return c.begin(ctx, streamPath(name, "/resync"), nil, wait)
+}
+
+// ResyncAll fetches everything of every stream again and returns the ids of the
+// runs at once.
+func (c *Client) ResyncAll(ctx context.Context) (AllStarted, error) {
+	var out AllStarted
+	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/resync"), nil, nil, &out)
+	return out, err
+}
+
+func (c *Client) begin(ctx context.Context, path string, body any, wait time.Duration) (Run, error) {
+	q := url.Values{}
+	if wait > 0 {
+		q.Set("wait", wait.String())
+	}
+	var raw json.RawMessage
+	status, err := c.call(ctx, http.MethodPost, path, q, body, &raw)
+	if err != nil {
+		return Run{}, err
+	}
+	if status == http.StatusOK {
+		var run Run
+		err := json.Unmarshal(raw, &run)
+		return run, err
+	}
+	var started Started
+	err = json.Unmarshal(raw, &started)
+	return Run{ID: started.Run, State: RunRunning}, err
+}
+
+// Schema lists HubSpot's properties of a stream.
+func (c *Client) Schema(ctx context.Context, name string) ([]Property, error) {
+	var out struct {
+		Properties []Property `json:"properties"`
+	}
+	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/schema"), nil, nil, &out)
+	return out.Properties, err
+}
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context, q RunQuery) ([]Run, error) {
+	var out struct {
+		Runs []Run `json:"runs"`
+	}
+	v := values("stream", q.Stream, "state", q.State, "limit", count(q.Limit), "before", q.Before)
+	_, err := c.call(ctx, http.MethodGet, "/v1/runs", v, nil, &out)
+	return out.Runs, err
+}
+
+// Run returns one run.
+func (c *Client) Run(ctx context.Context, id string) (Run, error) {
+	var out Run
+	_, err := c.call(ctx, http.MethodGet, "/v1/runs/"+url.PathEscape(id), nil, nil, &out)
+	return out, err
+}
+
+// Workers lists the workers that were heard of.
+func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
+	var out struct {
+		Workers []Worker `json:"workers"`
+	}
+	_, err := c.call(ctx, http.MethodGet, "/v1/workers", nil, nil, &out)
+	return out.Workers, err
+}
+
+// Portals lists the HubSpot accounts.
+func (c *Client) Portals(ctx context.Context) ([]Portal, error) {
+	var out struct {
+		Portals []Portal `json:"portals"`
+	}
+	_, err := c.call(ctx, http.MethodGet, "/v1/portals", nil, nil, &out)
+	return out.Portals, err
+}
+
+// Logs gives the last lines of the daemon's log, oldest first: of a stream, of
+// at least a level, at most limit; what is empty does not select.
+func (c *Client) Logs(ctx context.Context, streamName, level string, limit int) ([]Line, error) {
+	var out struct {
+		Lines []Line `json:"lines"`
+	}
+	v := values("stream", streamName, "level", level, "limit", count(limit))
+	_, err := c.call(ctx, http.MethodGet, "/v1/logs", v, nil, &out)
+	return out.Lines, err
+}
+
+// Shutdown asks the daemon to stop and does not wait until it has.
+func (c *Client) Shutdown(ctx context.Context) error {
+	_, err := c.call(ctx, http.MethodPost, "/v1/shutdown", nil, nil, nil)
+	return err
+}
+
+// Reload asks the daemon to read its configuration again; a *Problem says what
+// is wrong with it.
+func (c *Client) Reload(ctx context.Context) error {
+	_, err := c.call(ctx, http.MethodPost, "/v1/reload", nil, nil, nil)
+	return err
+}

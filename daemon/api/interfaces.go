@@ -1,0 +1,92 @@
+// Package api is the daemon's HTTP face: commands, data, events and health.
+// What it needs of the daemon it declares here; what it says is in the package
+// client, so that both sides use the same words.
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// ErrNotFound is what Control and Data return, wrapped or bare, for a run, a
+// record or a schema that there is not. The daemon's own sentinels can be given
+// a meaning by Options.Known instead.
+var ErrNotFound = errors.New("not found")
+
+// Control is the daemon's set of commands. A method that changes something
+// returns when the ledger has it. Errors that are a *client.Problem or a
+// *stream.Problem are shown as they are; an unknown stream is one of those.
+type Control interface {
+	Streams(ctx context.Context) ([]client.Status, error)
+	Stream(ctx context.Context, name string) (client.Status, error)
+	// Start begins fetching; an empty interval keeps the one in use.
+	Start(ctx context.Context, name, interval string) (client.Status, error)
+	Stop(ctx context.Context, name string) (client.Status, error)
+	// Sync makes a run or joins one; with a record's id it reads that one.
+	Sync(ctx context.Context, name, record string) (client.Run, error)
+	Resync(ctx context.Context, name string) (client.Run, error)
+	// Run returns ErrNotFound for an id that there is not.
+	Run(ctx context.Context, id string) (client.Run, error)
+	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
+	Workers(ctx context.Context) ([]client.Worker, error)
+	Portals(ctx context.Context) ([]client.Portal, error)
+	// Shutdown begins the end of the daemon and does not wait for it.
+	Shutdown()
+	// Reload reads the configuration again; what is wrong with it is an error.
+	Reload(ctx context.Context) error
+}
+
+// RecordQuery selects records. It has the fields of the store's query, so that
+// one converts to the other.
+type RecordQuery struct {
+	After         string         // the cursor of the page before
+	Limit         int            // 0: all
+	States        []stream.State // none: all
+	Since         uint64         // only those changed after this position
+	ModifiedSince int64          // only those that HubSpot changed at or after (ms)
+}
+
+// Data is what the store holds. Readings are of one snapshot each; what fn gets
+// is used before it returns and not kept.
+type Data interface {
+	// Record returns ErrNotFound, or an error of Options.Known, where there is
+	// none.
+	Record(streamName, id string) (*stream.Record, error)
+	// Records gives records in order of their ids; next is "" at the end.
+	Records(ctx context.Context, streamName string, q RecordQuery, fn func(*stream.Record) error) (next string, err error)
+	// Changes gives what stands in the feed above since, in order; a limit of 0
+	// is no limit. last is the position that it reached.
+	Changes(ctx context.Context, streamName string, since uint64, limit int, fn func(*stream.Record) error) (last uint64, err error)
+	// PositionAt is the greatest position that was committed before t.
+	PositionAt(ctx context.Context, streamName string, t time.Time) (uint64, error)
+	// Schema is the JSON list of property definitions, ErrNotFound before they
+	// were first read.
+	Schema(streamName string) ([]byte, error)
+	// Watch wakes after commits; stop ends it.
+	Watch() (changed <-chan struct{}, stop func())
+}
+
+// Health tells whether the daemon lives and whether it can work; an error is
+// the reason why not, and is shown to anyone who can reach the port.
+type Health interface {
+	Live() error
+	Ready() error
+}
+
+// Events gives what happens in the daemon. The channel begins after the event
+// lastID where that is still known (0: with what comes now), and is closed when
+// ctx ends or its reader is too slow.
+type Events interface {
+	Subscribe(ctx context.Context, lastID uint64) <-chan client.Event
+}
+
+// Logs gives the last lines of the daemon's log, oldest first: at most limit of
+// those that belong to the stream ("" for all) and are at least of the level
+// ("" for all).
+type Logs interface {
+	Lines(streamName, level string, limit int) []client.Line
+}

@@ -1,0 +1,155 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := s.o.Health.Live(); err != nil {
+		return &client.Problem{Type: client.TypeUnhealthy, Title: "the daemon is not well", Status: http.StatusServiceUnavailable, Detail: err.Error()}
+	}
+	s.reply(w, r, http.StatusOK, map[string]string{"status": "ok"})
+	return nil
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := s.o.Health.Ready(); err != nil {
+		return &client.Problem{Type: client.TypeNotReady, Title: "the daemon is not ready", Status: http.StatusServiceUnavailable, Detail: err.Error()}
+	}
+	s.reply(w, r, http.StatusOK, map[string]string{"status": "ok"})
+	return nil
+}
+
+func (s *Server) streams(w http.ResponseWriter, r *http.Request, _ params) error {
+	list, err := s.o.Control.Streams(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, client.Statuses{Streams: orEmpty(list)})
+	return nil
+}
+
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, _ params) error {
+	status, err := s.o.Control.Stream(r.Context(), r.PathValue("stream"))
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, status)
+	return nil
+}
+
+// known checks that the request's stream is one, and returns its name.
+func (s *Server) known(r *http.Request) (string, error) {
+	name := r.PathValue("stream")
+	_, err := s.o.Control.Stream(r.Context(), name)
+	return name, err
+}
+
+func (s *Server) schema(w http.ResponseWriter, r *http.Request, _ params) error {
+	name, err := s.known(r)
+	if err != nil {
+		return err
+	}
+	b, err := s.o.Data.Schema(name)
+	if err != nil {
+		return s.missing(err, client.TypeNoSchema, "it is read by the stream's first run: start or sync it",
+			"the properties of %q have not been read yet", name)
+	}
+	var definitions []stream.Property
+	if err := json.Unmarshal(b, &definitions); err != nil {
+		return fmt.Errorf("decode the schema of %s: %w", name, err)
+	}
+	list := make([]client.Property, len(definitions))
+	for i, d := range definitions {
+		list[i] = client.Property(d)
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"properties": list})
+	return nil
+}
+
+func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
+	limit, err := q.limit(defaultLimit, maxLimit)
+	if err != nil {
+		return err
+	}
+	query := client.RunQuery{Stream: q["stream"], State: q["state"], Limit: limit, Before: q["before"]}
+	if !slices.Contains([]string{"", client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped}, query.State) {
+		return badParameter("state is running, done, failed or stopped", "state is %q", clip(query.State))
+	}
+	list, err := s.o.Control.Runs(r.Context(), query)
+	if err != nil {
+		return err
+	}
+	// Streams that are gone have runs still, so that a name is held against the
+	// configuration only where it finds nothing.
+	if len(list) == 0 && query.Stream != "" {
+		if _, err := s.o.Control.Stream(r.Context(), query.Stream); err != nil {
+			return err
+		}
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"runs": orEmpty(list)})
+	return nil
+}
+
+func (s *Server) run1(w http.ResponseWriter, r *http.Request, _ params) error {
+	id := r.PathValue("id")
+	run, err := s.o.Control.Run(r.Context(), id)
+	if err != nil {
+		return s.missing(err, client.TypeUnknownRun, "list them with `hubpipe runs` or GET /v1/runs; old ones are forgotten",
+			"there is no run %q", clip(id))
+	}
+	s.reply(w, r, http.StatusOK, run)
+	return nil
+}
+
+func (s *Server) workers(w http.ResponseWriter, r *http.Request, _ params) error {
+	list, err := s.o.Control.Workers(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"workers": orEmpty(list)})
+	return nil
+}
+
+func (s *Server) portals(w http.ResponseWriter, r *http.Request, _ params) error {
+	list, err := s.o.Control.Portals(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"portals": orEmpty(list)})
+	return nil
+}
+
+// defaultLines and maxLines bound an answer of the log.
+const (
+	defaultLines = 200
+	maxLines     = 10000
+)
+
+func (s *Server) logs(w http.ResponseWriter, r *http.Request, q params) error {
+	limit, err := q.limit(defaultLines, maxLines)
+	if err != nil {
+		return err
+	}
+	level := strings.ToLower(q["level"])
+	if !slices.Contains([]string{"", "trace", "debug", "info", "warn", "error"}, level) {
+		return badParameter("level is trace, debug, info, warn or error", "level is %q", clip(q["level"]))
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"lines": orEmpty(s.o.Logs.Lines(q["stream"], level, limit))})
+	return nil
+}
+
+// orEmpty makes a list that is not there an empty one: [] and never null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,269 @@
+package api
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Bounds of parameters.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+	maxFields    = 2000
+	maxWait      = 10 * time.Minute
+	maxCursor    = 512
+)
+
+// clip bounds what someone sent before it is said back to them.
+func clip(s string) string {
+	if len(s) > 80 {
+		return strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
+}
+
+// params are the query parameters of a request, each given once.
+type params map[string]string
+
+// parseParams reads a query; a parameter that the route does not know, and one
+// that is given twice, are problems. With loose nothing is held against it.
+func parseParams(raw string, allowed []string, loose bool) (params, error) {
+	values, err := url.ParseQuery(raw)
+	if loose {
+		return params{}, nil
+	}
+	if err != nil {
+		return nil, badParameter("escape what is not a letter or digit as %XX", "the query does not decode: %v", err)
+	}
+	q := make(params, len(values))
+	for _, name := range sortedKeys(values) {
+		hint := "this route has no parameters"
+		if len(allowed) > 0 {
+			hint = "this route has " + strings.Join(allowed, ", ")
+		}
+		switch {
+		case !slices.Contains(allowed, name):
+			return nil, badParameter(hint, "there is no parameter %q", clip(name))
+		case len(values[name]) > 1:
+			return nil, badParameter("give it once; lists are written with commas", "%q is given %d times", name, len(values[name]))
+		}
+		q[name] = values[name][0]
+	}
+	return q, nil
+}
+
+func sortedKeys(v url.Values) []string {
+	keys := make([]string, 0, len(v))
+	for k := range v {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// limit is a count of at least 1 and at most top; def where it is not given.
+func (q params) limit(def, top int) (int, error) {
+	text, ok := q["limit"]
+	if !ok {
+		return def, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > top {
+		return 0, badParameter(fmt.Sprintf("limit is a whole number from 1 to %d", top), "limit is %q", clip(text))
+	}
+	return n, nil
+}
+
+func (q params) bool(name string) (bool, error) {
+	switch text, ok := q[name]; {
+	case !ok || text == "false":
+		return false, nil
+	case text == "true":
+		return true, nil
+	default:
+		return false, badParameter(name+" is true or false", "%s is %q", name, clip(text))
+	}
+}
+
+// wait is how long to wait for a run; 0 is not at all.
+func (q params) wait() (time.Duration, error) {
+	text, ok := q["wait"]
+	if !ok {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > maxWait {
+		return 0, badParameter("wait is a duration from 0s to 10m, such as 60s", "wait is %q", clip(text))
+	}
+	return d, nil
+}
+
+func parseTime(text string) (time.Time, bool) {
+	// A plus that nobody escaped arrives as a space.
+	t, err := time.Parse(time.RFC3339Nano, strings.Replace(text, " ", "+", 1))
+	return t, err == nil
+}
+
+// since is a place in the feed, as a number or as a time of commit; at is zero
+// for a number.
+func (q params) since() (position uint64, at time.Time, err error) {
+	text, ok := q["since"]
+	if !ok {
+		return 0, time.Time{}, nil
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return n, time.Time{}, nil
+	}
+	if t, ok := parseTime(text); ok {
+		return 0, t, nil
+	}
+	return 0, time.Time{}, badParameter("since is the seq of a record, 0 for the beginning, or a time such as 2026-01-31T12:00:00Z",
+		"since is %q", clip(text))
+}
+
+// modifiedSince is milliseconds since 1970, 0 where it is not given.
+func (q params) modifiedSince() (int64, error) {
+	text, ok := q["modified_since"]
+	if !ok {
+		return 0, nil
+	}
+	t, good := parseTime(text)
+	if !good {
+		return 0, badParameter("modified_since is a time such as 2026-01-31T12:00:00Z", "modified_since is %q", clip(text))
+	}
+	return t.UnixMilli(), nil
+}
+
+// states are those asked for; none is all of them.
+func (q params) states() ([]stream.State, error) {
+	text, ok := q["state"]
+	switch {
+	case !ok:
+		return []stream.State{stream.Live}, nil
+	case text == "all":
+		return nil, nil
+	}
+	var out []stream.State
+	for name := range strings.SplitSeq(text, ",") {
+		s := stream.State(strings.TrimSpace(name))
+		if !s.Valid() {
+			return nil, badParameter("state is one or more of live, archived, purged and merged, with commas, or all", "state is %q", clip(text))
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// fields are the properties asked for; nil is all of them.
+func (q params) fields() ([]string, error) {
+	text, ok := q["fields"]
+	if !ok {
+		return nil, nil
+	}
+	fields := strings.Split(text, ",")
+	out := make([]string, 0, len(fields))
+	for _, f := range fields {
+		f = strings.TrimSpace(f)
+		if f == "" || len(fields) > maxFields {
+			return nil, badParameter(fmt.Sprintf("fields are up to %d names of properties, with commas", maxFields), "fields is %q", clip(text))
+		}
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// A cursor is the id of the last record of a page, wrapped so that nobody
+// builds on that.
+const cursorMark = "r:"
+
+func makeCursor(id string) string {
+	if id == "" {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(cursorMark + id))
+}
+
+// cursor is the id after which to go on, "" for the beginning.
+func (q params) cursor() (string, error) {
+	text := q["cursor"]
+	if text == "" {
+		return "", nil
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	id, ok := strings.CutPrefix(string(b), cursorMark)
+	if err != nil || !ok || id == "" || len(text) > maxCursor {
+		return "", badParameter(`cursor is the "next" of the page before, as it was given`, "cursor is %q", clip(text))
+	}
+	return id, nil
+}
+
+// readBody reads the JSON object of a request into v; no body at all is an
+// empty one. What it does not know, and what has the wrong type, are problems.
+func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+	b, err := io.ReadAll(r.Body)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return &client.Problem{Type: client.TypeBodyTooLarge, Title: "the body is too large", Status: http.StatusRequestEntityTooLarge,
+			Detail: fmt.Sprintf("a body has at most %d bytes", large.Limit)}
+	case err != nil:
+		return badBody("send the whole body", "the body ended early")
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return decodeBody(b, v)
+}
+
+func decodeBody(b []byte, v any) error {
+	text := strings.TrimSpace(string(b))
+	if text == "" {
+		return nil
+	}
+	const hint = `send a JSON object, such as {"interval":"5m"} to start, or nothing`
+	if text[0] != '{' {
+		return badBody(hint, "the body is not a JSON object")
+	}
+	err := json.Unmarshal([]byte(text), v, json.RejectUnknownMembers(true))
+	var semantic *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
+		return badBody(hint, "there is no field %q", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")))
+	case errors.As(err, &semantic):
+		return badBody(hint, "field %q cannot be a JSON %s", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")), kindName(byte(semantic.JSONKind)))
+	}
+	return badBody(hint, "the body is not JSON: %s", clip(strings.TrimPrefix(err.Error(), "jsontext: ")))
+}
+
+func kindName(kind byte) string {
+	switch kind {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "boolean"
+	case '0':
+		return "number"
+	case '"':
+		return "string"
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	}
+	return "value"
+}

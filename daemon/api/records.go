@@ -1,0 +1,259 @@
+package api
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// position is where "since" points.
+func (s *Server) position(ctx context.Context, name string, q params) (uint64, error) {
+	n, at, err := q.since()
+	if err != nil || at.IsZero() {
+		return n, err
+	}
+	return s.o.Data.PositionAt(ctx, name, at)
+}
+
+func (s *Server) recordQuery(r *http.Request, name string, q params) (rq RecordQuery, fields []string, err error) {
+	if rq.Limit, err = q.limit(defaultLimit, maxLimit); err != nil {
+		return rq, nil, err
+	}
+	if rq.After, err = q.cursor(); err != nil {
+		return rq, nil, err
+	}
+	if rq.States, err = q.states(); err != nil {
+		return rq, nil, err
+	}
+	if rq.ModifiedSince, err = q.modifiedSince(); err != nil {
+		return rq, nil, err
+	}
+	if fields, err = q.fields(); err != nil {
+		return rq, nil, err
+	}
+	rq.Since, err = s.position(r.Context(), name, q)
+	return rq, fields, err
+}
+
+func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error {
+	name, err := s.known(r)
+	if err != nil {
+		return err
+	}
+	query, fields, err := s.recordQuery(r, name, q)
+	if err != nil {
+		return err
+	}
+	o := newOutput(w, prefer(r, mediaJSON, mediaNDJSON))
+	lines := o.media == mediaNDJSON
+	if lines {
+		// Where the next page begins is known behind the last line.
+		w.Header().Set("Trailer", headerNext)
+	} else {
+		o.buf = append(o.buf, `{"records":[`...)
+	}
+	n := 0
+	next, err := s.o.Data.Records(r.Context(), name, query, func(rec *stream.Record) error {
+		if !lines && n > 0 {
+			o.buf = append(o.buf, ',')
+		}
+		n++
+		var err error
+		if o.buf, err = appendRecord(o.buf, rec, fields); err != nil {
+			return err
+		}
+		if lines {
+			o.buf = append(o.buf, '\n')
+		}
+		return o.send(false)
+	})
+	if err != nil {
+		return s.end(o, r, err)
+	}
+	if lines {
+		err = o.send(true)
+		w.Header().Set(headerNext, makeCursor(next))
+	} else {
+		o.buf = append(o.buf, `],"next":`...)
+		o.buf = append(appendString(o.buf, makeCursor(next)), "}\n"...)
+	}
+	return s.end(o, r, err)
+}
+
+// headerNext is the trailer with the cursor of the next page, for NDJSON.
+const headerNext = "Hubpipe-Next"
+
+func (s *Server) record(w http.ResponseWriter, r *http.Request, q params) error {
+	name, err := s.known(r)
+	if err != nil {
+		return err
+	}
+	fields, err := q.fields()
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	rec, err := s.o.Data.Record(name, id)
+	if err != nil {
+		return s.missing(err, client.TypeUnknownRecord, "it may be new: fetch it with `hubpipe sync "+name+" --record ID`",
+			"stream %q has no record %q", name, clip(id))
+	}
+	o := newOutput(w, mediaJSON)
+	if o.buf, err = appendRecord(o.buf, rec, fields); err != nil {
+		return err
+	}
+	o.buf = append(o.buf, '\n')
+	return s.end(o, r, nil)
+}
+
+func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error {
+	name, err := s.known(r)
+	if err != nil {
+		return err
+	}
+	states, err := q.states()
+	if err != nil {
+		return err
+	}
+	fields, err := q.fields()
+	if err != nil {
+		return err
+	}
+	format, ok := q["format"]
+	if !ok {
+		format = "ndjson"
+	}
+	if format != "ndjson" && format != "csv" {
+		return badParameter("format is ndjson or csv", "format is %q", clip(format))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name+"."+format))
+	wanted := func(rec *stream.Record) bool { return states == nil || slices.Contains(states, rec.State) }
+	if format == "csv" {
+		return s.exportCSV(w, r, name, fields, wanted)
+	}
+	o := newOutput(w, mediaNDJSON)
+	_, err = s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
+		if !wanted(rec) {
+			return nil
+		}
+		var err error
+		if o.buf, err = appendRecord(o.buf, rec, fields); err != nil {
+			return err
+		}
+		o.buf = append(o.buf, '\n')
+		return o.send(false)
+	})
+	return s.end(o, r, err)
+}
+
+// errNewProperty cuts an export short whose columns are no longer all.
+var errNewProperty = errors.New("a property appeared while the export ran: begin it again")
+
+// Write gathers, so that a csv.Writer can fill an output.
+func (o *output) Write(b []byte) (int, error) {
+	o.buf = append(o.buf, b...)
+	return len(b), nil
+}
+
+// exportCSV writes a column a property. Which there are only the records tell,
+// so that without fields they are read twice.
+func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, fields []string, wanted func(*stream.Record) bool) error {
+	columns := map[string]int{}
+	all := fields == nil
+	if all {
+		_, err := s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
+			if !wanted(rec) {
+				return nil
+			}
+			return eachProperty(rec.Properties, func(p string, _ jsontext.Value) error {
+				columns[p] = 0
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for p := range columns {
+			fields = append(fields, p)
+		}
+		slices.Sort(fields)
+	}
+	head := []string{"id", "seq", "state", "createdAt", "updatedAt", "archivedAt", "mergedInto"}
+	row := slices.Clone(head)
+	for i, f := range fields {
+		columns[f] = len(head) + i
+		row = append(row, harmless(f))
+	}
+	o := newOutput(w, mediaCSV+"; charset=utf-8")
+	out := csv.NewWriter(o)
+	if err := out.Write(row); err != nil {
+		return s.end(o, r, err)
+	}
+	_, err := s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
+		if !wanted(rec) {
+			return nil
+		}
+		clear(row)
+		copy(row, []string{harmless(rec.ID), strconv.FormatUint(rec.Seq, 10), string(rec.State), rec.CreatedAt, rec.UpdatedAt,
+			rec.ArchivedAt, harmless(rec.MergedInto)})
+		err := eachProperty(rec.Properties, func(p string, v jsontext.Value) error {
+			i, ok := columns[p]
+			switch {
+			case ok:
+				row[i] = harmless(cell(v))
+			case all:
+				return errNewProperty
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("record %s: %w", rec.ID, err)
+		}
+		if err := out.Write(row); err != nil {
+			return err
+		}
+		if len(o.buf) < chunk {
+			return nil // the csv.Writer hands over 4 KiB at a time
+		}
+		return o.send(false)
+	})
+	out.Flush()
+	return s.end(o, r, err)
+}
+
+// cell is a value as text; null is empty.
+func cell(v jsontext.Value) string {
+	switch v.Kind() {
+	case 'n':
+		return ""
+	case '"':
+		b, err := jsontext.AppendUnquote(nil, v)
+		if err != nil {
+			return string(v)
+		}
+		return string(b)
+	}
+	return string(v)
+}
+
+// harmless puts an apostrophe before what a spreadsheet would take for a
+// formula; a number with its sign is none.
+func harmless(s string) string {
+	if s == "" || !strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
+		return s
+	}
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		return s
+	}
+	return "'" + s
+}

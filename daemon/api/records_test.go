@@ -1,0 +1,351 @@
+package api_test
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubpipe/hubpipe/daemon/api"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+func TestRecordShape(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "1", CreatedAt: "2026-01-02T03:04:05Z", UpdatedAt: "2026-01-02T03:04:05.6Z"},
+		Properties: []byte(`{"b":"\u00e9 <&> 1.50","a":null}`)})
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: `2"`, State: stream.Merged, ArchivedAt: "2026-02-02T00:00:00Z", MergedInto: "1"}})
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "bad\xff"}, Properties: []byte("{\n \"a\": \"1\"\n}")})
+	for _, c := range []struct{ path, want string }{
+		{"/v1/streams/contacts/records/1", `{"id":"1","seq":1,"state":"live","createdAt":"2026-01-02T03:04:05Z","updatedAt":"2026-01-02T03:04:05.6Z",` +
+			`"archivedAt":null,"mergedInto":null,"properties":{"b":"\u00e9 <&> 1.50","a":null},"associations":{}}`},
+		{"/v1/streams/contacts/records/1?fields=a,zz,b,a", `{"id":"1","seq":1,"state":"live","createdAt":"2026-01-02T03:04:05Z","updatedAt":"2026-01-02T03:04:05.6Z",` +
+			`"archivedAt":null,"mergedInto":null,"properties":{"a":null,"zz":null,"b":"\u00e9 <&> 1.50"},"associations":{}}`},
+		{"/v1/streams/contacts/records/2%22", `{"id":"2\"","seq":2,"state":"merged","createdAt":null,"updatedAt":null,` +
+			`"archivedAt":"2026-02-02T00:00:00Z","mergedInto":"1","properties":{},"associations":{}}`},
+		{"/v1/streams/contacts/records/bad%ff", `{"id":"bad` + "\ufffd" + `","seq":3,"state":"live","createdAt":null,"updatedAt":null,` +
+			`"archivedAt":null,"mergedInto":null,"properties":{"a":"1"},"associations":{}}`},
+	} {
+		res, body := get(t, b, c.path, "")
+		if body != c.want+"\n" || res.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %s", c.path, cmp.Diff(c.want+"\n", body))
+		}
+	}
+	b.d.add("deals", stream.Record{Head: stream.Head{ID: "1"}, Properties: []byte(`[1]`)})
+	for _, path := range []string{"/records/1?fields=a", "/records?fields=a", "/export?fields=a", "/export?format=csv"} {
+		if p := problem(t, do(t, b, "GET", "/v1/streams/deals"+path, "")); p.Type != client.TypeInternal {
+			t.Errorf("properties that are none: %+v", p)
+		}
+	}
+}
+
+func TestRecordPages(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.fill("contacts", 250)
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "251", State: stream.Purged, Version: 1}})
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "252", State: stream.Archived, Version: 1}, Properties: []byte(`{}`)})
+	ctx := t.Context()
+	page, err := b.c.Records(ctx, "contacts", client.RecordQuery{})
+	if err != nil || len(page.Records) != 100 || page.Next == "" || page.Records[99].ID != "100" {
+		t.Fatalf("the first page: %d %q %v", len(page.Records), page.Next, err)
+	}
+	ids := func(q client.RecordQuery) string {
+		t.Helper()
+		n, first, last := 0, "", ""
+		for r, err := range b.c.AllRecords(ctx, "contacts", q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n == 1 {
+				first = r.ID
+			}
+			last = r.ID
+		}
+		return fmt.Sprintf("%d %s-%s", n, first, last)
+	}
+	for _, c := range []struct {
+		q    client.RecordQuery
+		want string
+	}{
+		{client.RecordQuery{}, "250 1-250"},
+		{client.RecordQuery{Limit: 1000}, "250 1-250"},
+		{client.RecordQuery{Limit: 7, Cursor: page.Next}, "150 101-250"},
+		{client.RecordQuery{States: []string{"all"}}, "252 1-252"},
+		{client.RecordQuery{States: []string{"archived", "purged"}}, "2 251-252"},
+		{client.RecordQuery{Since: "200"}, "50 201-250"},
+		{client.RecordQuery{Since: "1970-01-01T00:03:21Z"}, "50 201-250"},      // the commit of 201
+		{client.RecordQuery{Since: "1970-01-01T01:03:21 01:00"}, "50 201-250"}, // a plus that became a space
+		{client.RecordQuery{ModifiedSince: "1970-01-01T00:04:00.000Z"}, "11 240-250"},
+		{client.RecordQuery{Since: "9999"}, "0 -"},
+	} {
+		if got := ids(c.q); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.q, got, c.want)
+		}
+	}
+	res, body := get(t, b, "/v1/streams/contacts/records?limit=30", "text/html, application/x-ndjson;q=0.9, application/json;q=0.1")
+	if res.Header.Get("Content-Type") != "application/x-ndjson" || strings.Count(body, "\n") != 30 || res.Trailer.Get("Hubpipe-Next") == "" {
+		t.Errorf("NDJSON: %v, trailer %v", res.Header, res.Trailer)
+	}
+	for r, err := range b.c.AllRecords(ctx, "nobody", client.RecordQuery{}) {
+		if !isProblem(err, client.TypeUnknownStream) {
+			t.Errorf("%v %v", r, err)
+		}
+	}
+	if r, err := b.c.Record(ctx, "contacts", "7"); err != nil || r.ID != "7" || *r.CreatedAt != "2026-01-02T03:04:05Z" || r.MergedInto != nil {
+		t.Errorf("one record: %+v %v", r, err)
+	}
+	res, body = get(t, b, "/v1/streams/deals/records", "")
+	if body != `{"records":[],"next":""}`+"\n" {
+		t.Errorf("no records: %s %s", res.Status, body)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.fill("contacts", 2000)
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "5", State: stream.Purged}})
+	ctx := t.Context()
+	n, last := 0, uint64(0)
+	for r, err := range b.c.Changes(ctx, "contacts", client.ChangeQuery{Since: "10"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Seq <= last || r.Seq <= 10 {
+			t.Fatalf("seq %d after %d", r.Seq, last)
+		}
+		n, last = n+1, r.Seq
+	}
+	if n != 1991 || last != 2001 {
+		t.Fatalf("%d changes to %d", n, last)
+	}
+	n = 0
+	for _, err := range b.c.Changes(ctx, "contacts", client.ChangeQuery{Limit: 3, Follow: true}) {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 3 {
+		t.Fatalf("%d of 3 changes", n)
+	}
+	_, body := get(t, b, "/v1/streams/contacts/changes?since=1999&limit=1", "text/event-stream")
+	if !strings.HasPrefix(body, "event: change\nid: 2000\ndata: {\"id\":\"2000\"") || !strings.HasSuffix(body, "}\n\n") {
+		t.Errorf("server-sent events: %q", body)
+	}
+	res := do(t, b, "GET", "/v1/streams/contacts/changes?since=0", "", "Accept", "text/event-stream", "Last-Event-ID", "2000")
+	if all, _ := io.ReadAll(res.Body); strings.Count(string(all), "event: change") != 1 {
+		t.Errorf("an event source that goes on: %q", all)
+	}
+	var buf strings.Builder
+	if err := b.c.CopyChanges(ctx, "contacts", client.ChangeQuery{Since: "1990", Follow: true, Limit: 11}, &buf); err != nil || strings.Count(buf.String(), "\n") != 11 {
+		t.Errorf("a copy: %v %q", err, buf.String())
+	}
+}
+
+func TestExport(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.fill("contacts", 3000)
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "3001", State: stream.Archived}, Properties: []byte(`{"email":"gone@example.com"}`)})
+	ctx := t.Context()
+	n := 0
+	for r, err := range b.c.ExportRecords(ctx, "contacts", client.RecordQuery{Fields: []string{"email"}}) {
+		if n++; err != nil || !strings.HasPrefix(string(r.Properties), `{"email":"p`) || r.State != "live" {
+			t.Fatal(r, err)
+		}
+	}
+	if n != 3000 {
+		t.Fatalf("%d records", n)
+	}
+	var all strings.Builder
+	if err := b.c.Export(ctx, "contacts", "csv", client.RecordQuery{States: []string{"all"}}, &all); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(strings.NewReader(all.String())).ReadAll()
+	if err != nil || len(rows) != 3002 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	head := []string{"id", "seq", "state", "createdAt", "updatedAt", "archivedAt", "mergedInto", "email", "note", "score"}
+	if !cmp.Equal(rows[0], head) {
+		t.Error(cmp.Diff(head, rows[0]))
+	}
+	if want := []string{"3001", "3001", "archived", "", "", "", "", "gone@example.com", "", ""}; !cmp.Equal(rows[3001], want) {
+		t.Error(cmp.Diff(want, rows[3001]))
+	}
+	res, _ := get(t, b, "/v1/streams/contacts/export?format=csv&fields=email", "")
+	if got := res.Header.Get("Content-Disposition"); got != `attachment; filename="contacts.csv"` {
+		t.Error(got)
+	}
+}
+
+// A spreadsheet that opens an export runs nothing.
+func TestExportIsHarmless(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	values := map[string]string{"=HYPERLINK(1)": "'=HYPERLINK(1)", "+cmd|x": "'+cmd|x", "-5.5": "-5.5", "@SUM": "'@SUM", "\tx": "'\tx",
+		"a=b": "a=b", "-": "'-", "two\nlines": "two\nlines", "\"q\",": "\"q\","}
+	want := map[string]string{}
+	i := 0
+	for in, out := range values {
+		i++
+		p, err := json.Marshal(map[string]string{"=name": in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[fmt.Sprint(i)] = out
+		b.d.add("deals", stream.Record{Head: stream.Head{ID: fmt.Sprint(i)}, Properties: p})
+	}
+	_, body := get(t, b, "/v1/streams/deals/export?format=csv", "")
+	rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()
+	if err != nil || rows[0][7] != "'=name" {
+		t.Fatal(rows, err)
+	}
+	for _, row := range rows[1:] {
+		if row[7] != want[row[0]] {
+			t.Errorf("%q, want %q", row[7], want[row[0]])
+		}
+	}
+}
+
+// What breaks in the middle is no whole answer; what breaks before it is an
+// error.
+func TestBrokenStore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.fill("contacts", 3000)
+	for _, path := range []string{"records?limit=1000", "changes", "export", "export?format=csv", "export?format=csv&fields=email"} {
+		b.d.breakAt = "1"
+		if p := problem(t, do(t, b, "GET", "/v1/streams/contacts/"+path, "")); p.Type != client.TypeInternal {
+			t.Errorf("%s: %+v", path, p)
+		}
+		b.d.breakAt = "990"
+		if strings.Contains(path, "format=csv") {
+			b.d.breakAt = "2990"
+		}
+		if path == "export?format=csv" {
+			continue // the columns are read first: an error before the first byte
+		}
+		res := do(t, b, http.MethodGet, "/v1/streams/contacts/"+path, "")
+		if _, err := io.ReadAll(res.Body); err == nil || res.StatusCode != 200 {
+			t.Errorf("%s: a part looks like the whole (%s)", path, res.Status)
+		}
+	}
+	b.d.breakAt = "2990"
+	var last error
+	for _, last = range b.c.Changes(t.Context(), "contacts", client.ChangeQuery{}) {
+	}
+	if last == nil {
+		t.Error("the client takes a part for the whole")
+	}
+	if err := b.c.Export(t.Context(), "contacts", "ndjson", client.RecordQuery{}, io.Discard); err == nil {
+		t.Error("a copy takes a part for the whole")
+	}
+	until(t, "the log says so", func() bool { return strings.Contains(b.log.String(), "checksum") })
+}
+
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *api.Options) { o.KeepAlive = 10 * time.Millisecond })
+	b.d.fill("contacts", 3)
+	got := make(chan client.Record)
+	done := make(chan error, 1)
+	go func() {
+		defer close(got)
+		for r, err := range b.c.Changes(t.Context(), "contacts", client.ChangeQuery{Since: "1", Follow: true}) {
+			if err != nil {
+				done <- err
+				return
+			}
+			got <- r
+		}
+		done <- nil
+	}()
+	for _, want := range []string{"2", "3"} {
+		if r := <-got; r.ID != want {
+			t.Fatalf("record %s, want %s", r.ID, want)
+		}
+	}
+	for i := range 50 {
+		b.d.add("contacts", stream.Record{Head: stream.Head{ID: "2"}, Properties: []byte(`{}`)})
+		if r := <-got; r.ID != "2" || r.Seq != uint64(4+i) {
+			t.Fatalf("record %s at %d", r.ID, r.Seq)
+		}
+	}
+	// A quiet one gets signs of life, and ends with the server.
+	res := do(t, b, "GET", "/v1/streams/contacts/changes?follow=true&since=99999", "", "Accept", "text/event-stream")
+	buf := make([]byte, 32)
+	if n, err := io.ReadAtLeast(res.Body, buf, 14); err != nil || !strings.HasPrefix(string(buf[:n]), ": still here\n\n") {
+		t.Fatalf("a sign of life: %q %v", buf[:n], err)
+	}
+	if err := b.server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatalf("a follower that the server ends: %v", err)
+	}
+	if b.d.watching() != 0 {
+		t.Error("somebody watches still")
+	}
+}
+
+// A follower that goes leaves nothing behind.
+func TestFollowerGoes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.fill("contacts", 1)
+	for range b.c.Changes(t.Context(), "contacts", client.ChangeQuery{Follow: true}) {
+		break
+	}
+	until(t, "nobody watches", func() bool { return b.d.watching() == 0 })
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *api.Options) { o.KeepAlive = 5 * time.Millisecond })
+	b.d.events <- client.Event{ID: 8, Type: client.EventStream, Data: []byte(`{"name":"contacts"}`)}
+	var got []client.Event
+	for e, err := range b.c.Events(t.Context(), 7) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, e); len(got) == 1 {
+			b.d.events <- client.Event{ID: 9, Type: client.EventLog, Data: []byte(`{}`)}
+			close(b.d.events)
+		}
+	}
+	want := []client.Event{{ID: 8, Type: "stream", Data: []byte(`{"name":"contacts"}`)}, {ID: 9, Type: "log", Data: []byte(`{}`)}}
+	if !cmp.Equal(got, want) {
+		t.Fatal(cmp.Diff(want, got))
+	}
+	if calls := b.d.called(); !cmp.Equal(calls, []string{"subscribe 7"}) {
+		t.Fatal(calls)
+	}
+}
+
+func TestEventsEndWithTheServer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	done := make(chan error, 1)
+	go func() {
+		var last error
+		for _, last = range b.c.Events(t.Context(), 0) {
+		}
+		done <- last
+	}()
+	until(t, "it has subscribed", func() bool { return len(b.d.called()) == 1 })
+	if err := b.server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}

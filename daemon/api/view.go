@@ -1,0 +1,44 @@
+package api
+
+import (
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// RunOf gives a run as it is shown; nil for nil.
+func RunOf(r *stream.Run) *client.Run {
+	if r == nil {
+		return nil
+	}
+	return &client.Run{ID: r.ID, Stream: r.Stream, Kind: string(r.Kind), State: string(r.State),
+		Started: r.Started.UTC(), Ended: TimeOf(r.Ended), Records: r.Records, Pages: r.Pages,
+		Requests: r.Requests, Error: ProblemOf(r.Error)}
+}
+
+// ProblemOf gives a problem as it is shown; nil for nil.
+func ProblemOf(p *stream.Problem) *client.Problem {
+	if p == nil {
+		return nil
+	}
+	return &client.Problem{Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, Hint: p.Hint}
+}
+
+// TimeOf gives a time as it is shown: in UTC, nil (null) for the zero time.
+func TimeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+// MillisOf gives milliseconds since 1970 as a time in UTC, nil (null) for 0.
+func MillisOf(ms int64) *time.Time {
+	if ms == 0 {
+		return nil
+	}
+	u := time.UnixMilli(ms).UTC()
+	return &u
+}
