@@ -393,11 +393,11 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s %s is refused: %s", h[0], h[1], res.Status)
 		}
 	}
-	if res := do(t, b, "GET", "/nothing", "", "Authorization", ""); res.StatusCode != 401 {
+	if res := do(t, b, "GET", "/nothing", "", "Authorization", ""); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a route that is none tells strangers so: %s", res.Status)
 	}
 	open := setup(t, func(o *api.Options) { o.Token = "" })
-	if res := do(t, open, "GET", "/v1/streams", "", "Authorization", "Bearer "); res.StatusCode != 401 {
+	if res := do(t, open, "GET", "/v1/streams", "", "Authorization", "Bearer "); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a token set anyone comes in: %s", res.Status)
 	}
 	if strings.Contains(b.log.String(), token) {
@@ -408,12 +408,12 @@ func TestStrangers(t *testing.T) {
 func TestOptionalRoutes(t *testing.T) {
 	t.Parallel()
 	with := setup(t)
-	if res, body := get(t, with, "/metrics?name[]=x", ""); res.StatusCode != 200 || body != "up 1\n" {
+	if res, body := get(t, with, "/metrics?name[]=x", ""); res.StatusCode != http.StatusOK || body != "up 1\n" {
 		t.Errorf("metrics: %s %q", res.Status, body)
 	}
 	without := setup(t, func(o *api.Options) { o.Metrics, o.Events, o.Logs = nil, nil, nil })
 	for _, path := range []string{"/metrics", "/v1/events", "/v1/logs"} {
-		if res := do(t, without, "GET", path, ""); res.StatusCode != 404 {
+		if res := do(t, without, "GET", path, ""); res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s", path, res.Status)
 		}
 	}
@@ -453,7 +453,7 @@ func TestHeadersAndHead(t *testing.T) {
 	for _, path := range []string{"/v1/streams", "/v1/events", "/v1/streams/contacts/changes?follow=true"} {
 		res := do(t, b, http.MethodHead, path, "")
 		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != 200 || len(body) > 0 || res.Header.Get("Hubpipe-Version") != "test" ||
+		if err != nil || res.StatusCode != http.StatusOK || len(body) > 0 || res.Header.Get("Hubpipe-Version") != "test" ||
 			res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("HEAD %s: %s %v %q %v", path, res.Status, res.Header, body, err)
 		}

@@ -58,6 +58,7 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request, do func(context
 		return nil
 	}
 	answer := client.Statuses{Streams: []client.Status{}}
+	//nolint:contextcheck // the closure uses the request's
 	failed, err := s.each(r, func(name string) error {
 		status, err := do(r.Context(), name)
 		if err == nil {
@@ -151,6 +152,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, q params, do func
 		return nil
 	}
 	runs := []client.Run{}
+	//nolint:contextcheck // the closure uses the request's
 	failed, err := s.each(r, func(name string) error {
 		run, err := do(r.Context(), name)
 		if err == nil {

@@ -73,7 +73,11 @@ func listenUnix(ctx context.Context, path string) (*unixSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("http: make the socket %s: %w", path, err)
 	}
-	u := &unixSocket{UnixListener: l.(*net.UnixListener), path: path}
+	ul, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("http: the socket %s is not a unix one", path), l.Close())
+	}
+	u := &unixSocket{UnixListener: ul, path: path}
 	u.SetUnlinkOnClose(false)
 	err = os.Chmod(temp, 0o600)
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
@@ -51,7 +52,7 @@ func (s *Server) problemOf(r *http.Request, err error) *client.Problem {
 	case errors.As(err, &domain):
 		return withStatus(ProblemOf(domain))
 	}
-	for _, k := range append(s.o.Known[:len(s.o.Known):len(s.o.Known)], known()...) {
+	for _, k := range append(slices.Clip(s.o.Known), known()...) {
 		if errors.Is(err, k.Err) {
 			c := k.Problem
 			if c.Detail == "" {

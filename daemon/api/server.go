@@ -196,7 +196,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, remote bool) {
 	rec := &recorder{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(p) // net/http's way of cutting an answer short
 			}
 			s.log.Error("a request failed badly", "method", r.Method, "path", r.URL.Path, "panic", p)

@@ -150,8 +150,7 @@ func (c *Client) open(ctx context.Context, method, path string, q url.Values, ac
 			return nil, ctx.Err()
 		}
 		// The URL says nothing that the address does not.
-		var u *url.Error
-		if errors.As(err, &u) {
+		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
 		}
 		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, err)
