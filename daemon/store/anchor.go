@@ -9,49 +9,90 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 )
+
+// format is the layout of the data folder.
+const format = 1
+
+// counters are numbers that are handed out, each once.
+type counters struct {
+	Seq     uint64 `json:"seq"`
+	Attempt uint64 `json:"attempt"`
+	Run     uint64 `json:"run"`
+}
+
+// step is how far the ceiling is raised at once.
+func step() counters { return counters{Seq: 1 << 20, Attempt: 1 << 16, Run: 1000} }
+
+func (c counters) plus(d counters) counters {
+	return counters{Seq: c.Seq + d.Seq, Attempt: c.Attempt + d.Attempt, Run: c.Run + d.Run}
+}
+
+// atMost tells whether no number of c is above that of d.
+func (c counters) atMost(d counters) bool {
+	return c.Seq <= d.Seq && c.Attempt <= d.Attempt && c.Run <= d.Run
+}
 
 // anchor is what is kept outside Badger: who the store is, and bounds that
 // prove whether anything of it is lost.
 type anchor struct {
-	Store string `json:"store"`
-	Epoch uint64 `json:"epoch"`
-	// Ceiling is above every number that was ever handed out; it is on disk
-	// before one of them is used.
+	Format int    `json:"format"`
+	Store  string `json:"store"`
+	Epoch  uint64 `json:"epoch"`
+	// Ceiling is at or above every number that was ever handed out; it is on
+	// disk before one of them is used.
 	Ceiling counters `json:"ceiling"`
-	// Floor is a position known to be on disk, written behind.
-	Floor       uint64 `json:"floor"`
-	HeldRecords bool   `json:"held_records"`
-	Clean       bool   `json:"clean"`
+	// Floor counts the commits that are known to be on disk, written behind.
+	Floor uint64 `json:"floor"`
+	// Written says that something was committed, Clean that the store was
+	// closed in order; Files are Badger's files and their sizes then.
+	Written bool             `json:"written"`
+	Clean   bool             `json:"clean"`
+	Files   map[string]int64 `json:"files,omitempty"`
 }
 
-// step is how far the ceiling is raised at once.
-const step = 1 << 20
+// meta is what each commit leaves in Badger: the numbers in use, and enough to
+// make a new anchor.
+type meta struct {
+	Store   string   `json:"store"`
+	Epoch   uint64   `json:"epoch"`
+	Commits uint64   `json:"commits"`
+	Last    counters `json:"last"`
+	Ceiling counters `json:"ceiling"`
+	// Position is the newest place in the feed; Last.Seq is above it after an
+	// end that was not clean.
+	Position uint64 `json:"position"`
+}
 
 func newAnchor() anchor {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // it never fails, by its own documentation
-	return anchor{Store: hex.EncodeToString(b[:]), Epoch: 1}
+	return anchor{Format: format, Store: hex.EncodeToString(b[:]), Epoch: 1}
 }
 
-func (s *Store) anchorPath() string { return filepath.Join(s.o.Dir, "anchor.json") }
+var errAnchor = errors.New("the anchor does not decode")
 
-func readAnchor(path string) (anchor, bool, error) {
+// readAnchor returns fs.ErrNotExist where there is none, and errAnchor where
+// it is damaged.
+func readAnchor(path string) (anchor, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return anchor{}, false, nil
+		return anchor{}, fs.ErrNotExist
 	}
 	if err != nil {
-		return anchor{}, false, fmt.Errorf("read the anchor: %w", err)
+		return anchor{}, fmt.Errorf("read the anchor: %w", err)
 	}
 	var a anchor
-	if err := json.Unmarshal(b, &a); err != nil || a.Store == "" {
-		return anchor{}, false, fmt.Errorf("the anchor %s is damaged: restore it from a backup", path)
+	if err := json.Unmarshal(b, &a); err != nil || a.Store == "" || a.Epoch == 0 || a.Format == 0 {
+		return anchor{}, errAnchor
 	}
-	return a, true, nil
+	if a.Format > format {
+		return anchor{}, fmt.Errorf("%s was written by a newer hubpipe: use that one", path)
+	}
+	return a, nil
 }
 
+// writeAnchor replaces the anchor; it is on disk when nil is returned.
 func writeAnchor(path string, a anchor) error {
 	b, err := json.Marshal(a)
 	if err != nil {
@@ -75,30 +116,56 @@ func writeAnchor(path string, a anchor) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// raise lifts the ceiling above what is in use.
-func (s *Store) raise() error {
-	s.anchor.Ceiling = counters{Seq: s.last.Seq + step, Attempt: s.last.Attempt + step, Run: s.last.Run + step}
-	return writeAnchor(s.anchorPath(), s.anchor)
+func (s *Store) anchorPath() string { return filepath.Join(s.o.Dir, "anchor.json") }
+func (s *Store) badgerDir() string  { return filepath.Join(s.o.Dir, "badger") }
+
+// moveAnchor changes the anchor on disk, then in memory.
+func (s *Store) moveAnchor(change func(*anchor)) error {
+	s.anchorMu.Lock()
+	defer s.anchorMu.Unlock()
+	a := s.anchor
+	change(&a)
+	if err := writeAnchor(s.anchorPath(), a); err != nil {
+		return err
+	}
+	s.anchor = a
+	return nil
 }
 
-// raiseTo makes sure that numbers up to next may be used.
+// raiseTo makes sure that numbers up to next may be used. Only the writer
+// moves the ceiling.
 func (s *Store) raiseTo(next counters) error {
-	c := s.anchor.Ceiling
-	if next.Seq < c.Seq && next.Attempt < c.Attempt && next.Run < c.Run {
+	if next.atMost(s.ceiling) {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.anchor.Ceiling = counters{Seq: next.Seq + step, Attempt: next.Attempt + step, Run: next.Run + step}
-	return writeAnchor(s.anchorPath(), s.anchor)
+	ceiling := next.plus(step())
+	if err := s.moveAnchor(func(a *anchor) { a.Ceiling = ceiling }); err != nil {
+		return err
+	}
+	s.ceiling = ceiling
+	return nil
 }
 
-func flock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
-
-func freeSpace(dir string) (uint64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, err
+// tableFiles lists the files of Badger that hold data, with their sizes.
+func tableFiles(dir string) (map[string]int64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the store's files: %w", err)
 	}
-	return st.Bavail * uint64(st.Bsize), nil
+	files := map[string]int64{}
+	for _, e := range entries {
+		switch filepath.Ext(e.Name()) {
+		case ".sst", ".vlog", ".mem":
+		default:
+			if e.Name() != "MANIFEST" {
+				continue
+			}
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, fmt.Errorf("list the store's files: %w", err)
+		}
+		files[e.Name()] = info.Size()
+	}
+	return files, nil
 }

@@ -4,153 +4,221 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/hashicorp/go-hclog"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// maxDict bounds a dictionary; the names of a few hundred properties fit.
-const maxDict = 32 << 10
+const (
+	// maxDict bounds a dictionary; the names of several hundred properties fit.
+	maxDict = 32 << 10
+	// samples is how many records a dictionary is made of: more than a few
+	// gain nothing that can be measured.
+	samples = 4
+	// dictPiece keeps a dictionary in the tree: in the value log, one bad byte
+	// before it would take all the records that need it.
+	dictPiece = valueThreshold - 32
+	// maxEncoders bounds how many streams' encoders are kept (1.5 MiB each).
+	maxEncoders = 8
+)
 
-// codec compresses bodies. Records of a stream repeat the names of their
-// properties, so each stream has a dictionary: the properties of its first
-// record, kept for as long as the stream.
+// What a body is, by its first byte.
+const (
+	noBody = iota
+	rawBody
+	packedBody // zstd; the frame names its dictionary
+)
+
+var errBody = errors.New("a record's body does not decode")
+
+// codec compresses bodies. The records of a stream repeat the names of their
+// properties, so each stream has a dictionary, made of the first records with
+// a property list; with another list comes another dictionary. Old ones stay:
+// records refer to them.
 type codec struct {
-	mu    sync.RWMutex
-	dicts map[string]*dictionary
+	// decoder knows every dictionary; it is replaced when one joins.
+	decoder atomic.Pointer[zstd.Decoder]
+
+	// The rest is the writer's alone.
+	dicts    map[uint32][]byte
+	current  map[string]dictionary
+	sampled  map[string][][]byte
+	encoders []encoder // most recently used last
+	last     uint32
 }
 
-type dictionary struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+// dictionary is the one in use by a stream: its number, and the generation of
+// the property list that it was made for.
+type dictionary struct{ number, list uint32 }
+
+type encoder struct {
+	number uint32
+	zstd   *zstd.Encoder
 }
 
-func newCodec() (*codec, error) { return &codec{dicts: map[string]*dictionary{}}, nil }
-
-func (c *codec) close() {
-	for _, d := range c.dicts {
-		_ = d.enc.Close()
-		d.dec.Close()
+func openCodec(txn *badger.Txn) (*codec, error) {
+	c := &codec{dicts: map[uint32][]byte{}, current: map[string]dictionary{}, sampled: map[string][][]byte{}}
+	err := scan(txn, []byte{kDict}, true, func(key []byte, item *badger.Item) error {
+		name, rest, ok := nameOf(key)
+		if !ok || len(rest) != 10 {
+			return errors.New("a dictionary's key does not decode")
+		}
+		d := dictionary{binary.BigEndian.Uint32(rest), binary.BigEndian.Uint32(rest[4:])}
+		value, err := item.ValueCopy(nil)
+		if err != nil {
+			return fmt.Errorf("read a dictionary of %s: %w", name, err)
+		}
+		c.dicts[d.number] = append(c.dicts[d.number], value...)
+		c.last = max(c.last, d.number)
+		if d.number >= c.current[name].number {
+			c.current[name] = d
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return c, c.renew()
 }
 
-func newDictionary(raw []byte) (*dictionary, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderDictRaw(1, raw), zstd.WithEncoderLevel(zstd.SpeedFastest),
+// renew makes a decoder that knows all dictionaries. The old one is not
+// closed: readers may be using it, and it holds nothing but memory.
+func (c *codec) renew() error {
+	o := []zstd.DOption{zstd.WithDecoderConcurrency(4), zstd.WithDecoderLowmem(true)}
+	for number, raw := range c.dicts {
+		o = append(o, zstd.WithDecoderDictRaw(number, raw))
+	}
+	d, err := zstd.NewReader(nil, o...)
+	if err != nil {
+		return fmt.Errorf("make a decoder: %w", err)
+	}
+	c.decoder.Store(d)
+	return nil
+}
+
+// close lets encoders and decoder go; nobody may be using them.
+func (c *codec) close() {
+	for _, e := range c.encoders {
+		_ = e.zstd.Close()
+	}
+	c.decoder.Load().Close()
+}
+
+// encode appends the body of a record to b.
+func (c *codec) encode(t *Tx, name string, list uint32, properties []byte, b []byte) ([]byte, error) {
+	if properties == nil {
+		return append(b, noBody), nil
+	}
+	d, ok := t.dictionary(name)
+	if !ok || list > d.list {
+		made, err := c.sample(t, name, list, properties)
+		if err != nil {
+			return nil, err
+		}
+		if made != (dictionary{}) {
+			d, ok = made, true
+		}
+	}
+	if !ok {
+		return append(append(b, rawBody), properties...), nil
+	}
+	e, err := c.encoder(d.number)
+	if err != nil {
+		return nil, err
+	}
+	return e.EncodeAll(properties, append(b, packedBody)), nil
+}
+
+// sample takes a record into the next dictionary of its stream and returns
+// that dictionary when it is complete. Its number is never given to another,
+// even if the transaction fails; readers know it before they can meet it.
+func (c *codec) sample(t *Tx, name string, list uint32, properties []byte) (dictionary, error) {
+	c.sampled[name] = append(c.sampled[name], slices.Clone(properties[:min(len(properties), maxDict/samples)]))
+	if len(c.sampled[name]) < samples {
+		return dictionary{}, nil
+	}
+	raw := slices.Concat(c.sampled[name]...)
+	delete(c.sampled, name)
+	if len(raw) < 64 {
+		return dictionary{}, nil
+	}
+	c.last++
+	d := dictionary{c.last, list}
+	key := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(streamKey(kDict, name), d.number), d.list)
+	n := uint16(0)
+	for piece := range slices.Chunk(raw, dictPiece) {
+		if err := t.set(binary.BigEndian.AppendUint16(slices.Clone(key), n), piece); err != nil {
+			return dictionary{}, err
+		}
+		n++
+	}
+	c.dicts[d.number] = raw
+	t.dicts[name] = d
+	return d, c.renew()
+}
+
+func (c *codec) encoder(number uint32) (*zstd.Encoder, error) {
+	for i, e := range c.encoders {
+		if e.number == number {
+			c.encoders = append(slices.Delete(c.encoders, i, i+1), e)
+			return e.zstd, nil
+		}
+	}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderDictRaw(number, c.dicts[number]), zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(64<<10), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, fmt.Errorf("make an encoder: %w", err)
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderDictRaw(1, raw), zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return nil, fmt.Errorf("make a decoder: %w", err)
+	if len(c.encoders) == maxEncoders {
+		_ = c.encoders[0].zstd.Close()
+		c.encoders = slices.Delete(c.encoders, 0, 1)
 	}
-	return &dictionary{enc, dec}, nil
+	c.encoders = append(c.encoders, encoder{number, z})
+	return z, nil
 }
 
-// encode writes head and body; the first record of a stream makes its
-// dictionary.
-func (c *codec) encode(t *Tx, name string, r *stream.Record) ([]byte, error) {
-	b := binary.AppendUvarint(nil, uint64(len(r.ID)))
-	b = append(b, r.ID...)
-	b = appendHead(b, &r.Head)
-	if r.Properties == nil {
-		return append(b, 0), nil
-	}
-	d := t.dicts[name]
-	if d == nil {
-		var err error
-		d, err = c.of(t.txn, name)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			raw := append([]byte(nil), r.Properties[:min(len(r.Properties), maxDict)]...)
-			if len(raw) < 16 {
-				return append(append(b, 1), r.Properties...), nil
-			}
-			if err := t.set(streamKey(kDict, name), raw); err != nil {
-				return nil, err
-			}
-			if d, err = newDictionary(raw); err != nil {
-				return nil, err
-			}
-			// Others may use it when it is on disk, not before.
-			t.dicts[name] = d
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	return d.enc.EncodeAll(r.Properties, append(b, 2)), nil
+// appendRecord begins a record's value in the feed: its id and head; the body
+// follows.
+func appendRecord(id string, head []byte) []byte {
+	b := make([]byte, 0, len(id)+len(head)+512)
+	return append(appendText(b, id), head...)
 }
 
-func (c *codec) of(txn *badger.Txn, name string) (*dictionary, error) {
-	c.mu.RLock()
-	d := c.dicts[name]
-	c.mu.RUnlock()
-	if d != nil {
-		return d, nil
-	}
-	item, err := txn.Get(streamKey(kDict, name))
-	if err != nil {
-		return nil, err
-	}
-	raw, err := item.ValueCopy(nil)
-	if err != nil {
-		return nil, err
-	}
-	if d, err = newDictionary(raw); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dicts[name] == nil {
-		c.dicts[name] = d
-	}
-	return c.dicts[name], nil
-}
-
-var errBody = errors.New("a record's body does not decode")
-
-// adopt takes over the dictionaries of a transaction that was committed.
-func (c *codec) adopt(dicts map[string]*dictionary) {
-	if len(dicts) == 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name, d := range dicts {
-		if c.dicts[name] == nil {
-			c.dicts[name] = d
-		}
-	}
-}
-
-// decode is the inverse of encode.
-func (c *codec) decode(txn *badger.Txn, name string, b []byte) (*stream.Record, error) {
+// readRecord reads id and head and returns the body as it is kept.
+func readRecord(b []byte, h *stream.Head) ([]byte, error) {
 	rd := reader{b: b}
-	r := &stream.Record{}
-	r.ID = string(rd.take(rd.uvarint()))
+	id := rd.text()
 	if rd.bad {
 		return nil, errBody
 	}
-	rest, err := readHead(rd.b, &r.Head)
+	h.ID = id
+	rest, err := readHead(rd.b, h)
 	if err != nil {
 		return nil, err
 	}
 	if len(rest) == 0 {
 		return nil, errBody
 	}
-	switch rest[0] {
-	case 0:
-	case 1:
-		r.Properties = append([]byte(nil), rest[1:]...)
-	case 2:
-		d, err := c.of(txn, name)
-		if err != nil {
-			return nil, err
-		}
-		if r.Properties, err = d.dec.DecodeAll(rest[1:], nil); err != nil {
+	return rest, nil
+}
+
+// decode reads a record as the feed holds it.
+func (c *codec) decode(b []byte) (*stream.Record, error) {
+	r := &stream.Record{}
+	body, err := readRecord(b, &r.Head)
+	if err != nil {
+		return nil, err
+	}
+	switch body[0] {
+	case noBody:
+	case rawBody:
+		r.Properties = slices.Clone(body[1:])
+	case packedBody:
+		if r.Properties, err = c.decoder.Load().DecodeAll(body[1:], nil); err != nil {
 			return nil, fmt.Errorf("%w: %w", errBody, err)
 		}
 	default:
@@ -158,12 +226,3 @@ func (c *codec) decode(txn *badger.Txn, name string, b []byte) (*stream.Record, 
 	}
 	return r, nil
 }
-
-// badgerLog gives Badger's lines to our logger; what it says at info level is
-// of no use to an operator.
-type badgerLog struct{ log hclog.Logger }
-
-func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error(fmt.Sprintf(f, a...)) }
-func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn(fmt.Sprintf(f, a...)) }
-func (l badgerLog) Infof(f string, a ...any)    { l.log.Debug(fmt.Sprintf(f, a...)) }
-func (l badgerLog) Debugf(string, ...any)       {}

@@ -2,10 +2,7 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"strconv"
-
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Keys, by their first byte. A stream's name is preceded by its length, so
@@ -14,13 +11,16 @@ const (
 	kFeed   = 'f' // stream, seq: a record, head and body
 	kIndex  = 'i' // stream, id: the record's head
 	kCount  = 'c' // stream: counts
-	kDict   = 'd' // stream, number: dictionary
+	kDict   = 'd' // stream, number, list, piece: a dictionary
 	kStream = 's' // stream: ledger
 	kSchema = 'p' // stream: definitions
 	kRun    = 'r' // run id
+	kOfRun  = 'q' // stream, run id: nothing; the runs of a stream
+	kActive = 'a' // run id: nothing; the runs that are running
 	kRange  = 'g' // run id, range
 	kWorker = 'w'
 	kPortal = 'o'
+	kTime   = 't' // ms: the last position before
 	kMeta   = 'm'
 )
 
@@ -30,9 +30,21 @@ func streamKey(kind byte, name string) []byte {
 	return append(k, name...)
 }
 
+// nameOf is the inverse of streamKey; ok is false for a key that is none.
+func nameOf(key []byte) (name string, rest []byte, ok bool) {
+	if len(key) < 2 || len(key) < 2+int(key[1]) {
+		return "", nil, false
+	}
+	n := 2 + int(key[1])
+	return string(key[2:n]), key[n:], true
+}
+
 func feedKey(name string, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(streamKey(kFeed, name), seq)
 }
+
+// seqOf reads the position at the end of a feed key.
+func seqOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
 
 // indexKey keeps ids that are numbers as 8 bytes, in their order, and others
 // as text behind them.
@@ -40,99 +52,38 @@ func indexKey(name, id string) []byte {
 	return appendID(streamKey(kIndex, name), id)
 }
 
+// The tags of ids: numbers come before text.
+const (
+	numberTag = 0
+	textTag   = 1
+)
+
 func appendID(k []byte, id string) []byte {
 	if n, err := strconv.ParseUint(id, 10, 64); err == nil && strconv.FormatUint(n, 10) == id {
-		return binary.BigEndian.AppendUint64(append(k, 0), n)
+		return binary.BigEndian.AppendUint64(append(k, numberTag), n)
 	}
-	return append(append(k, 1), id...)
+	return append(append(k, textTag), id...)
+}
+
+// readID is the inverse of appendID.
+func readID(b []byte) (string, bool) {
+	switch {
+	case len(b) == 9 && b[0] == numberTag:
+		return strconv.FormatUint(binary.BigEndian.Uint64(b[1:]), 10), true
+	case len(b) >= 1 && b[0] == textTag:
+		return string(b[1:]), true
+	}
+	return "", false
 }
 
 func textKey(kind byte, text string) []byte { return append([]byte{kind}, text...) }
 
+func rangePrefix(run string) []byte { return append(textKey(kRange, run), '/') }
+
 func rangeKey(run string, id uint32) []byte {
-	return binary.BigEndian.AppendUint32(append(textKey(kRange, run), '/'), id)
+	return binary.BigEndian.AppendUint32(rangePrefix(run), id)
 }
 
-var errHead = errors.New("a record's head does not decode")
-
-// states numbers them as they are stored; the order must never change.
-var states = [...]stream.State{stream.Live, stream.Archived, stream.Purged, stream.Merged} //nolint:gochecknoglobals // a constant table
-
-// appendHead writes a head without its id, which the key or the caller knows.
-func appendHead(b []byte, h *stream.Head) []byte {
-	state := byte(0)
-	for i, s := range states {
-		if s == h.State {
-			state = byte(i)
-		}
-	}
-	b = append(b, 1, state) // format
-	b = binary.AppendUvarint(b, h.Seq)
-	b = binary.AppendVarint(b, h.Version)
-	b = binary.AppendVarint(b, h.AsOf)
-	b = append(b, h.Digest[:]...)
-	b = binary.AppendUvarint(b, uint64(h.List))
-	b = binary.AppendVarint(b, h.Synced)
-	for _, s := range []string{h.CreatedAt, h.UpdatedAt, h.ArchivedAt, h.MergedInto} {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
-	}
-	return b
-}
-
-// readHead returns what follows the head.
-func readHead(b []byte, h *stream.Head) ([]byte, error) {
-	if len(b) < 2 || b[0] != 1 || int(b[1]) >= len(states) {
-		return nil, errHead
-	}
-	h.State = states[b[1]]
-	r := reader{b: b[2:]}
-	h.Seq = r.uvarint()
-	h.Version = r.varint()
-	h.AsOf = r.varint()
-	copy(h.Digest[:], r.take(uint64(len(h.Digest))))
-	h.List = uint32(r.uvarint())
-	h.Synced = r.varint()
-	for _, s := range []*string{&h.CreatedAt, &h.UpdatedAt, &h.ArchivedAt, &h.MergedInto} {
-		*s = string(r.take(r.uvarint()))
-	}
-	if r.bad {
-		return nil, errHead
-	}
-	return r.b, nil
-}
-
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) take(n uint64) []byte {
-	if r.bad || n > uint64(len(r.b)) {
-		r.bad = true
-		return nil
-	}
-	out := r.b[:n]
-	r.b = r.b[n:]
-	return out
+func timeKey(ms int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kTime}, uint64(max(ms, 0)))
 }

@@ -1,49 +1,107 @@
 // Package store keeps records, the change feed and the ledger in Badger. The
 // feed is the primary storage: a record stands in it once, at its newest
 // position, and an index leads from its id there. One goroutine writes;
-// readers are concurrent.
+// readers are concurrent. A file outside Badger, the anchor, proves whether
+// something was lost, so that no number is given twice.
 package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// Errors of the store.
+// Errors of the store. ErrFull passes by itself; after ErrFailed and
+// ErrDamaged nothing is written until the store is opened again.
 var (
 	ErrNotFound = errors.New("not found")
-	ErrFull     = errors.New("the data folder's disk is nearly full: free some space, the daemon goes on by itself")
-	ErrFailed   = errors.New("an earlier write failed")
+	ErrFull     = errors.New("the data folder's disk is nearly full: free some space, hubpipe goes on by itself")
+	ErrFailed   = errors.New("an earlier write to the store failed: mend the disk, then restart the daemon")
+	ErrDamaged  = errors.New("the store is damaged: restore a backup of the data folder, or move it away to fetch everything anew")
+	ErrClosed   = errors.New("the store is closed")
 )
 
-// LockedError is returned where another daemon has the data folder.
+// LockedError is returned where another daemon has the data folder; By names
+// it as far as known.
 type LockedError struct{ Dir, By string }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("the data folder %s is in use by another daemon (%s): stop it, or set another data_dir", e.Dir, e.By)
+	by := e.By
+	if by == "" {
+		by = "unknown process"
+	}
+	return fmt.Sprintf("the data folder %s is in use by another daemon (%s): stop it, or set another data_dir", e.Dir, by)
 }
 
-// Options are where and how a store lives.
+// Options are where and how a store lives. The zero value of each but Dir
+// means its default.
 type Options struct {
 	Dir    string
 	Logger hclog.Logger
 	Now    func() time.Time
-	// FreeMark is how many bytes must stay free on the disk (512 MiB).
+	// FreeMark is how many bytes must stay free on the disk: more than Badger
+	// may allocate before the writer looks again.
 	FreeMark uint64
+	// KeepRuns is how many runs of a stream are kept (1000).
+	KeepRuns int
+	// CheckWait is how long Open waits for the checks after an end that was
+	// not clean; they go on behind (250 ms).
+	CheckWait time.Duration
+}
+
+// Sizes of Badger's parts. A transaction holds 15 % of a memtable: about 20
+// pages of 100 records.
+const (
+	memTable     = 8 << 20
+	valueLogFile = 32 << 20
+	// freeNeed is what opening may allocate at once: a value log file (mapped
+	// at twice its size) and two memtables' logs (likewise).
+	freeNeed = 2*valueLogFile + 4*memTable
+	// valueThreshold keeps heads and the ledger in the tree and bodies out of
+	// it, so that compaction does not rewrite them.
+	valueThreshold = 192
+)
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.FreeMark == 0 {
+		o.FreeMark = 2*freeNeed + 64<<20 // and one compaction
+	}
+	if o.KeepRuns == 0 {
+		o.KeepRuns = 1000
+	}
+	if o.CheckWait == 0 {
+		o.CheckWait = 250 * time.Millisecond
+	}
+	return o
+}
+
+// badgerOptions are for a small daemon: no caches, since reads are scans, and
+// no conflict detection, since there is one writer.
+func badgerOptions(dir string, log *badgerLog) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithLogger(log).
+		WithSyncWrites(true).WithDetectConflicts(false).WithMetricsEnabled(false).
+		WithMemTableSize(memTable).WithNumMemtables(2).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(10).
+		WithBaseTableSize(2 << 20).WithBaseLevelSize(16 << 20).WithNumCompactors(2).WithNumGoroutines(2).
+		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(options.None).
+		WithValueThreshold(valueThreshold).WithValueLogFileSize(valueLogFile).
+		WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnBlockRead)
 }
 
 // Counts are how many records of a stream there are.
@@ -52,21 +110,21 @@ type Counts struct {
 	Tombstones uint64 `json:"tombstones"`
 }
 
-// Ledger is all that is durable besides the records.
-type Ledger struct {
-	Streams []*stream.Stream
-	Runs    []*stream.Run
-	Ranges  map[string][]*stream.Range
-	Workers []*stream.Worker
-	Portals []*stream.Portal
-	Counts  map[string]Counts
+// delta is a change of counts.
+type delta struct{ live, tombstones int64 }
+
+func (d delta) plus(e delta) delta { return delta{d.live + e.live, d.tombstones + e.tombstones} }
+
+func (c Counts) plus(d delta) Counts {
+	return Counts{Live: uint64(int64(c.Live) + d.live), Tombstones: uint64(int64(c.Tombstones) + d.tombstones)}
 }
 
-// counters are the numbers that are handed out, as of the last commit.
-type counters struct {
-	Seq     uint64 `json:"seq"`
-	Attempt uint64 `json:"attempt"`
-	Run     uint64 `json:"run"`
+// of counts one record n times.
+func of(state stream.State, n int64) delta {
+	if state == stream.Live {
+		return delta{live: n}
+	}
+	return delta{tombstones: n}
 }
 
 // Store is one data folder, open.
@@ -76,226 +134,58 @@ type Store struct {
 	codec *codec
 	lock  *os.File
 
-	// used by the writer
-	anchor anchor
-	last   counters
+	// id and epoch do not change while the store is open.
+	id    string
+	epoch uint64
+
+	// These are the writer's.
+	last     counters // handed out, as of the last commit
+	ceiling  counters // on disk in the anchor
+	newRuns  map[string]int
+	lastMark int64 // when a position was last noted under its time, ms
+
+	position atomic.Uint64
+	commits  atomic.Uint64
+
+	anchorMu sync.Mutex
+	anchor   anchor
 
 	mu       sync.Mutex
 	counts   map[string]Counts
 	watchers map[chan struct{}]struct{}
+	status   Status
+	repairs  []repair
+	stopped  bool  // Close came before the checks had ended
+	failed   error // ErrFailed or ErrDamaged, with what happened
 	closed   bool
+	users    sync.WaitGroup // readers and the writer, at work
 
-	position atomic.Uint64
-	quit     chan struct{}
-	wg       sync.WaitGroup
+	// alive ends when Close begins; it stops scans and what runs behind.
+	alive   context.Context
+	end     context.CancelFunc
+	checked chan struct{}
+	wg      sync.WaitGroup
 }
 
-// Badger's bounds for a small daemon: memtables that hold a whole group of
-// pages in a transaction, bodies in the value log so that compaction does not
-// rewrite them, no caches, since reads are scans.
-func badgerOptions(dir string, log hclog.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
-		WithLogger(badgerLog{log}).
-		WithSyncWrites(true).WithDetectConflicts(false).WithMetricsEnabled(false).
-		WithMemTableSize(16 << 20).WithNumMemtables(2).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(10).
-		WithBaseTableSize(4 << 20).WithBaseLevelSize(32 << 20).WithNumCompactors(2).
-		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(0).
-		WithValueThreshold(192).WithValueLogFileSize(64 << 20).
-		WithVerifyValueChecksum(true).WithNumGoroutines(2).WithCompactL0OnClose(false)
-}
+// ID names the store for as long as it exists: it is random.
+func (s *Store) ID() string { return s.id }
 
-// Open opens or makes the store of a data folder. Every failure is one line
-// that says what to do.
-func Open(ctx context.Context, o Options) (*Store, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.FreeMark == 0 {
-		o.FreeMark = 512 << 20
-	}
-	if o.Logger == nil {
-		o.Logger = hclog.NewNullLogger()
-	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
-	}
-	s := &Store{o: o, counts: map[string]Counts{}, watchers: map[chan struct{}]struct{}{}, quit: make(chan struct{})}
-	if err := s.takeLock(); err != nil {
-		return nil, err
-	}
-	if err := s.open(ctx); err != nil {
-		s.release()
-		return nil, err
-	}
-	s.wg.Go(s.background)
-	return s, nil
-}
+// Epoch grows whenever something that was committed is known to be lost.
+func (s *Store) Epoch() uint64 { return s.epoch }
 
-func (s *Store) open(ctx context.Context) error {
-	a, known, err := readAnchor(s.anchorPath())
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(s.o.Dir, "badger")
-	if known && a.HeldRecords {
-		if _, err := os.Stat(filepath.Join(dir, "MANIFEST")); err != nil {
-			return fmt.Errorf("the store in %s is damaged or emptied: its MANIFEST is missing while %s says that it held records; "+
-				"restore a backup, or move the folder away to begin anew", dir, s.anchorPath())
-		}
-	}
-	s.db, err = badger.Open(badgerOptions(dir, s.o.Logger))
-	if err != nil {
-		return fmt.Errorf("open the store in %s: %w", dir, err)
-	}
-	if s.codec, err = newCodec(); err != nil {
-		return errors.Join(err, s.db.Close())
-	}
-	if err := s.recover(ctx, a, known); err != nil {
-		return errors.Join(err, s.db.Close())
-	}
-	return nil
-}
-
-// recover takes over the numbers, counts what has to be counted, and notes in
-// the anchor that the store is in use.
-func (s *Store) recover(ctx context.Context, a anchor, known bool) error {
-	err := s.db.View(func(txn *badger.Txn) error {
-		if err := getJSON(txn, []byte{kMeta}, &s.last); err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-			return fmt.Errorf("read the counters: %w", err)
-		}
-		return scan(txn, []byte{kCount}, false, func(key []byte, item *badger.Item) error {
-			var c Counts
-			if err := itemJSON(item, &c); err != nil {
-				return err
-			}
-			s.counts[string(key[2:])] = c
-			return nil
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if !known {
-		a = newAnchor()
-	}
-	if known && a.HeldRecords && s.last.Seq == 0 {
-		return fmt.Errorf("the store in %s is empty while %s says that it held records: restore a backup, "+
-			"or move the folder away to begin anew", s.o.Dir, s.anchorPath())
-	}
-	if s.last.Seq < a.Floor {
-		s.o.Logger.Error("the store has lost its tail; what went with it is fetched again", "have", s.last.Seq, "had", a.Floor)
-		a.Epoch++
-		s.last = counters{Seq: a.Ceiling.Seq, Attempt: a.Ceiling.Attempt, Run: a.Ceiling.Run}
-	}
-	if known && !a.Clean {
-		if err := s.count(ctx); err != nil {
-			return err
-		}
-	}
-	a.Clean = false
-	s.anchor = a
-	s.position.Store(s.last.Seq)
-	return s.raise()
-}
-
-// count holds the index keys of each stream against its counters.
-func (s *Store) count(ctx context.Context) error {
-	for name, c := range s.counts {
-		n, live := uint64(0), uint64(0)
-		err := s.db.View(func(txn *badger.Txn) error {
-			return scan(txn, streamKey(kIndex, name), true, func(_ []byte, item *badger.Item) error {
-				if n%4096 == 0 && ctx.Err() != nil {
-					return ctx.Err()
-				}
-				n++
-				return item.Value(func(v []byte) error {
-					var h stream.Head
-					if _, err := readHead(v, &h); err != nil {
-						return err
-					}
-					if h.State == stream.Live {
-						live++
-					}
-					return nil
-				})
-			})
-		})
-		if err != nil {
-			return fmt.Errorf("count %s: %w", name, err)
-		}
-		if n != c.Live+c.Tombstones || live != c.Live {
-			s.o.Logger.Error("records are missing from the store; a resync brings them back", "stream", name,
-				"have", n, "should", c.Live+c.Tombstones)
-			s.counts[name] = Counts{Live: live, Tombstones: n - live}
-		}
-	}
-	return nil
-}
-
-func (s *Store) takeLock() error {
-	path := filepath.Join(s.o.Dir, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the lock of the data folder: %w", err)
-	}
-	if err := flock(f); err != nil {
-		by, _ := os.ReadFile(path)
-		_ = f.Close()
-		return &LockedError{Dir: s.o.Dir, By: strings.TrimSpace(string(by))}
-	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt([]byte("process "+strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	s.lock = f
-	return nil
-}
-
-func (s *Store) release() {
-	if s.lock != nil {
-		_ = s.lock.Close()
-	}
-}
-
-// Close ends the store cleanly. It may be called twice.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
-	s.closed = true
-	s.mu.Unlock()
-	close(s.quit)
-	s.wg.Wait()
-	err := s.db.Close()
-	s.anchor.Floor = s.position.Load()
-	s.anchor.HeldRecords = s.anchor.Floor > 0
-	s.anchor.Clean = err == nil
-	err = errors.Join(err, writeAnchor(s.anchorPath(), s.anchor))
-	s.codec.close()
-	s.release()
-	return err
-}
-
-// ID names the store, for ever.
-func (s *Store) ID() string { return s.anchor.Store }
-
-// Epoch grows with each repair.
-func (s *Store) Epoch() uint64 { return s.anchor.Epoch }
-
-// Position is the newest place in the feed.
+// Position is the newest place in the feed that readers see.
 func (s *Store) Position() uint64 { return s.position.Load() }
 
 // Counts are the records of a stream as of the last commit.
-func (s *Store) Counts(name string) Counts {
+func (s *Store) Counts(streamName string) Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.counts[name]
+	return s.counts[streamName]
 }
 
-// Watch returns a channel that is woken after commits, several at once where
-// the reader is slower; stop gives it back.
-func (s *Store) Watch() (<-chan struct{}, func()) {
+// Watch returns a channel that receives after commits, once for several where
+// its reader is slower; stop gives it back.
+func (s *Store) Watch() (changed <-chan struct{}, stop func()) {
 	ch := make(chan struct{}, 1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -307,54 +197,96 @@ func (s *Store) Watch() (<-chan struct{}, func()) {
 	}
 }
 
-// background writes the floor behind and lets Badger clean its value log.
-func (s *Store) background() {
-	floor, gc := time.NewTicker(time.Second), time.NewTicker(5*time.Minute)
-	defer floor.Stop()
-	defer gc.Stop()
-	for {
-		select {
-		case <-s.quit:
-			return
-		case <-floor.C:
-			s.mu.Lock()
-			a, p := s.anchor, s.position.Load()
-			if p > a.Floor {
-				s.anchor.Floor, s.anchor.HeldRecords = p, true
-				if err := writeAnchor(s.anchorPath(), s.anchor); err != nil {
-					s.o.Logger.Warn("write the anchor", "error", err)
-				}
-			}
-			s.mu.Unlock()
-		case <-gc.C:
-			for s.db.RunValueLogGC(0.5) == nil {
-			}
-		}
+// Ready is closed when the checks of the opening have ended; Status says what
+// they found.
+func (s *Store) Ready() <-chan struct{} { return s.checked }
+
+// enter keeps the store open until the caller leaves: closing it under a
+// reader would take mapped memory away.
+func (s *Store) enter() (leave func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
 	}
+	s.users.Add(1)
+	return s.users.Done, nil
 }
 
-func getJSON(txn *badger.Txn, key []byte, v any) error {
-	item, err := txn.Get(key)
+// view runs f on one snapshot.
+func (s *Store) view(f func(*badger.Txn) error) error {
+	leave, err := s.enter()
 	if err != nil {
 		return err
 	}
-	return itemJSON(item, v)
+	defer leave()
+	return s.db.View(f)
 }
 
-func itemJSON(item *badger.Item, v any) error {
-	return item.Value(func(b []byte) error { return json.Unmarshal(b, v) })
-}
-
-// scan calls f for every key with the prefix, in order.
-func scan(txn *badger.Txn, prefix []byte, values bool, f func(key []byte, item *badger.Item) error) error {
-	o := badger.DefaultIteratorOptions
-	o.Prefix, o.PrefetchValues, o.PrefetchSize = prefix, values, 64
-	it := txn.NewIterator(o)
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := f(it.Item().Key(), it.Item()); err != nil {
-			return err
-		}
+// going returns why a scan has to stop.
+func (s *Store) going(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.alive.Err() != nil {
+		return ErrClosed
 	}
 	return nil
+}
+
+// Close ends the store cleanly, after the readers and the writer that are at
+// work; scans are stopped with ErrClosed. It may be called twice.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.end()
+	s.users.Wait()
+	s.wg.Wait()
+	defer s.release()
+	defer s.codec.close()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	files, err := tableFiles(s.badgerDir())
+	if err != nil {
+		return err
+	}
+	return s.moveAnchor(func(a *anchor) {
+		a.Floor = s.commits.Load()
+		a.Written = a.Floor > 0
+		// A store that is not in order is checked when it is opened.
+		a.Clean = s.sound()
+		a.Files = files
+	})
+}
+
+// sound tells whether all checks have ended and left nothing to do.
+func (s *Store) sound() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.checked:
+		return s.failed == nil && !s.stopped && len(s.repairs) == 0
+	default:
+		return false
+	}
+}
+
+func (s *Store) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = err
+	}
 }

@@ -1,41 +1,68 @@
 package store
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// Tx is one transaction of the one writer.
+// Tx is one transaction of the one writer: all of it becomes durable in
+// Commit, or nothing. It belongs to one goroutine and ends with Commit or
+// Discard.
 type Tx struct {
-	s      *Store
-	txn    *badger.Txn
-	next   counters
-	counts map[string]Counts
-	dicts  map[string]*dictionary
-	count  int
-	size   int
-	dirty  bool
+	s        *Store
+	txn      *badger.Txn
+	leave    func()
+	now      int64 // ms
+	next     counters
+	counts   map[string]delta
+	dicts    map[string]dictionary
+	newRuns  map[string]int
+	keys     int
+	size     int // of keys and of what stays in the tree
+	raw      int // of values
+	repaired int
+	dirty    bool
+	ended    bool
 }
 
-// Begin begins a transaction. It returns ErrFull below the free-space mark.
+// Begin begins a transaction. It returns ErrFull below the free-space mark,
+// ErrFailed and ErrDamaged where nothing may be written any more, ErrClosed
+// after Close.
 func (s *Store) Begin() (*Tx, error) {
-	free, err := freeSpace(s.o.Dir)
-	if err == nil && free < s.o.FreeMark {
+	if err := s.failure(); err != nil {
+		return nil, err
+	}
+	if free, err := freeSpace(s.o.Dir); err == nil && free < s.o.FreeMark {
 		return nil, ErrFull
 	}
-	return &Tx{s: s, txn: s.db.NewTransaction(true), next: s.last, counts: map[string]Counts{}, dicts: map[string]*dictionary{}}, nil
+	leave, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	t := &Tx{s: s, txn: s.db.NewTransaction(true), leave: leave, now: s.o.Now().UnixMilli(), next: s.last,
+		counts: map[string]delta{}, dicts: map[string]dictionary{}, newRuns: map[string]int{}}
+	if err := t.repair(); err != nil {
+		t.Discard()
+		return nil, fmt.Errorf("repair the store: %w", err)
+	}
+	return t, nil
 }
 
 // Head returns what is stored of a record, nil where there is nothing. It sees
 // what this transaction wrote.
-func (t *Tx) Head(name, id string) (*stream.Head, error) {
-	item, err := t.txn.Get(indexKey(name, id))
+func (t *Tx) Head(streamName, id string) (*stream.Head, error) {
+	return headAt(t.txn, streamName, id)
+}
+
+// headAt returns nil where the index has no such id.
+func headAt(txn *badger.Txn, name, id string) (*stream.Head, error) {
+	item, err := txn.Get(indexKey(name, id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, nil
 	}
@@ -43,116 +70,100 @@ func (t *Tx) Head(name, id string) (*stream.Head, error) {
 		return nil, fmt.Errorf("read the index: %w", err)
 	}
 	h := &stream.Head{ID: id}
-	err = item.Value(func(v []byte) error { _, err := readHead(v, h); return err })
-	return h, err
+	if err := item.Value(func(v []byte) error { _, err := readHead(v, h); return err }); err != nil {
+		return nil, fmt.Errorf("read the index of %s at %s: %w", name, id, err)
+	}
+	return h, nil
 }
 
-// Put stores a reading at the next position; the record's old place in the
-// feed goes in the same transaction. Purged and merged records keep no
-// properties.
-func (t *Tx) Put(name string, r *stream.Record) error {
-	old, err := t.Head(name, r.ID)
+// Put stores a reading at the next position and notes that in r (Seq, Synced);
+// the record's old place in the feed goes in the same transaction. A purged or
+// merged record is stored without properties, and r loses them too.
+func (t *Tx) Put(streamName string, r *stream.Record) error {
+	if n := len(streamName); n == 0 || n > 255 {
+		return fmt.Errorf("store a record: a stream's name has 1 to 255 bytes, not %d", n)
+	}
+	old, err := t.Head(streamName, r.ID)
 	if err != nil {
 		return err
 	}
-	t.next.Seq++
-	r.Seq, r.Synced = t.next.Seq, t.s.o.Now().UnixMilli()
 	if r.State == stream.Purged || r.State == stream.Merged {
 		r.Properties = nil
 	}
-	c := t.countsOf(name)
+	r.Seq, r.Synced = t.next.Seq+1, t.now
+	head, err := appendHead(nil, &r.Head)
+	if err != nil {
+		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
+	}
+	value, err := t.s.codec.encode(t, streamName, r.List, r.Properties, appendRecord(r.ID, head))
+	if err != nil {
+		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
+	}
+	change := of(r.State, 1)
 	if old != nil {
-		if err := t.delete(feedKey(name, old.Seq)); err != nil {
+		change = change.plus(of(old.State, -1))
+		if err := t.delete(feedKey(streamName, old.Seq)); err != nil {
 			return err
 		}
-		if old.State == stream.Live {
-			c.Live--
-		} else {
-			c.Tombstones--
-		}
 	}
-	if r.State == stream.Live {
-		c.Live++
-	} else {
-		c.Tombstones++
-	}
-	t.counts[name] = c
-	body, err := t.s.codec.encode(t, name, r)
-	if err != nil {
+	if err := errors.Join(t.set(indexKey(streamName, r.ID), head), t.set(feedKey(streamName, r.Seq), value)); err != nil {
 		return err
 	}
-	if err := t.set(indexKey(name, r.ID), appendHead(nil, &r.Head)); err != nil {
-		return err
-	}
-	return t.set(feedKey(name, r.Seq), body)
+	t.next.Seq++
+	t.counts[streamName] = t.counts[streamName].plus(change)
+	return nil
 }
 
-func (t *Tx) countsOf(name string) Counts {
-	if c, ok := t.counts[name]; ok {
-		return c
+func (t *Tx) dictionary(name string) (dictionary, bool) {
+	if d, ok := t.dicts[name]; ok {
+		return d, true
 	}
-	return t.s.Counts(name)
+	d, ok := t.s.codec.current[name]
+	return d, ok
 }
+
+// What Badger counts for an entry besides key and value, generously.
+const entryOverhead = 64
 
 func (t *Tx) set(key, value []byte) error {
-	t.count++
-	t.size += len(key) + min(len(value), 192) + 64
+	t.keys++
+	t.size += len(key) + min(len(value), valueThreshold) + entryOverhead
+	t.raw += len(value)
 	t.dirty = true
-	return t.txn.Set(key, value)
+	if err := t.txn.Set(key, value); err != nil {
+		return fmt.Errorf("write to the store: %w", err)
+	}
+	return nil
 }
 
 func (t *Tx) delete(key []byte) error {
-	t.count++
-	t.size += len(key) + 64
+	t.keys++
+	t.size += len(key) + entryOverhead
 	t.dirty = true
-	return t.txn.Delete(key)
+	if err := t.txn.Delete(key); err != nil {
+		return fmt.Errorf("write to the store: %w", err)
+	}
+	return nil
 }
 
 func (t *Tx) put(key []byte, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("encode for the store: %w", err)
 	}
 	return t.set(key, b)
 }
 
-// PutStream writes what the ledger knows of a stream.
-func (t *Tx) PutStream(s *stream.Stream) error { return t.put(streamKey(kStream, s.Name), s) }
-
-// PutRun writes a run.
-func (t *Tx) PutRun(r *stream.Run) error { return t.put(textKey(kRun, r.ID), r) }
-
-// PutRange writes a range of a run.
-func (t *Tx) PutRange(run string, g *stream.Range) error { return t.put(rangeKey(run, g.ID), g) }
-
-// PutWorker writes which process has a worker's name.
-func (t *Tx) PutWorker(w *stream.Worker) error { return t.put(textKey(kWorker, w.ID), w) }
-
-// PutPortal writes whose data a portal's is.
-func (t *Tx) PutPortal(p *stream.Portal) error { return t.put(textKey(kPortal, p.Name), p) }
-
-// PutSchema writes a stream's property definitions, as JSON.
-func (t *Tx) PutSchema(name string, definitions []byte) error {
-	return t.set(streamKey(kSchema, name), definitions)
+func (t *Tx) has(key []byte) (bool, error) {
+	_, err := t.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
-// DropRanges lets the ranges of a run go.
-func (t *Tx) DropRanges(run string) error {
-	var keys [][]byte
-	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: append(textKey(kRange, run), '/')})
-	for it.Rewind(); it.Valid(); it.Next() {
-		keys = append(keys, it.Item().KeyCopy(nil))
-	}
-	it.Close()
-	for _, k := range keys {
-		if err := t.delete(k); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// NextAttempt hands out a number of the one counter.
+// NextAttempt hands out a number of the one counter of attempts. It counts as
+// given when the transaction is committed.
 func (t *Tx) NextAttempt() (uint64, error) {
 	t.next.Attempt++
 	t.dirty = true
@@ -166,53 +177,108 @@ func (t *Tx) NextRun() (string, error) {
 	return fmt.Sprintf("r%012d", t.next.Run), nil
 }
 
-// HasRoom tells whether that much more surely fits.
+// What a transaction takes: a part of what Badger does, since the ledger goes
+// with the records, and little enough of values that memory stays level.
+const (
+	recordSize = 420 // of a record's three keys and its head, in the tree
+	maxRaw     = 8 << 20
+)
+
+// HasRoom tells whether records with that many bytes in all surely fit.
 func (t *Tx) HasRoom(records, bytes int) bool {
-	return int64(t.count+3*records+64) < t.s.db.MaxBatchCount()/2 &&
-		int64(t.size+400*records+min(bytes, 1<<20)) < t.s.db.MaxBatchSize()/2
+	return int64(t.keys+3*records+64) < t.s.db.MaxBatchCount()*3/4 &&
+		int64(t.size+recordSize*records) < t.s.db.MaxBatchSize()*3/4 &&
+		t.raw+bytes < maxRaw
 }
 
-// Commit makes it durable: it is on disk when nil is returned. After an error
-// nothing of it is.
+// markEvery is how often a position is noted under its time.
+const markEvery = 60_000
+
+// Commit makes the transaction durable: when it returns nil, it is on disk,
+// readers see it and watchers are woken. After an error nothing is changed;
+// where Badger could not write, Begin returns ErrFailed from then on.
 func (t *Tx) Commit() error {
-	defer t.txn.Discard()
+	if t.ended {
+		return errors.New("commit: the transaction has ended")
+	}
+	defer t.Discard()
 	if !t.dirty {
 		return nil
 	}
-	if err := t.s.raiseTo(t.next); err != nil {
+	s := t.s
+	if err := s.raiseTo(t.next); err != nil {
 		return err
 	}
-	for name, c := range t.counts {
-		if err := t.put(streamKey(kCount, name), c); err != nil {
+	m := meta{Store: s.id, Epoch: s.epoch, Commits: s.commits.Load() + 1, Last: t.next, Ceiling: s.ceiling, Position: s.position.Load()}
+	mark := false
+	if t.next.Seq != s.last.Seq {
+		m.Position = t.next.Seq
+		if mark = t.now-s.lastMark >= markEvery || t.now < s.lastMark; mark {
+			if err := t.set(timeKey(t.now), binary.BigEndian.AppendUint64(nil, s.last.Seq)); err != nil {
+				return err
+			}
+		}
+	}
+	for name, d := range t.counts {
+		if err := t.put(streamKey(kCount, name), s.Counts(name).plus(d)); err != nil {
 			return err
 		}
 	}
-	if err := t.put([]byte{kMeta}, t.next); err != nil {
+	if err := t.put([]byte{kMeta}, m); err != nil {
 		return err
 	}
 	if err := t.txn.Commit(); err != nil {
-		return fmt.Errorf("write the store: %w", err)
+		// What reached the log shows only when the store is opened again.
+		err = fmt.Errorf("%w (%w)", ErrFailed, err)
+		s.fail(err)
+		return err
 	}
-	t.s.codec.adopt(t.dicts)
-	t.s.committed(t)
+	if mark {
+		s.lastMark = t.now
+	}
+	s.committed(t, m)
+	if m.Commits == 1 {
+		// From here on an empty folder is one that was emptied.
+		// That it cannot be told is no reason to call the commit, which is on
+		// disk, failed: the floor is written behind.
+		if err := s.writeFloor(); err != nil {
+			s.o.Logger.Warn("the anchor cannot be written", "error", err)
+		}
+	}
 	return nil
 }
 
-// Discard lets the transaction go.
-func (t *Tx) Discard() { t.txn.Discard() }
-
-func (s *Store) committed(t *Tx) {
+// committed moves what is in memory after what is on disk.
+func (s *Store) committed(t *Tx, m meta) {
 	s.last = t.next
+	for name, d := range t.dicts {
+		s.codec.current[name] = d
+	}
+	for name, n := range t.newRuns {
+		s.newRuns[name] = n
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.Copy(s.counts, t.counts)
-	if s.position.Swap(t.next.Seq) == t.next.Seq {
-		return
+	for name, d := range t.counts {
+		s.counts[name] = s.counts[name].plus(d)
 	}
+	s.repairs = s.repairs[t.repaired:]
+	s.position.Store(m.Position)
+	s.commits.Store(m.Commits)
 	for ch := range s.watchers {
 		select {
 		case ch <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// Discard lets the transaction go; after Commit it does nothing.
+func (t *Tx) Discard() {
+	if t.ended {
+		return
+	}
+	t.ended = true
+	t.txn.Discard()
+	t.leave()
 }

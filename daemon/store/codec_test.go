@@ -1,0 +1,160 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+func FuzzHead(f *testing.F) {
+	for _, h := range []stream.Head{record("1", 5, stream.Archived).Head, {State: stream.Merged, MergedInto: "7", ArchivedAt: "2026-13-01", Version: -1, List: 1<<32 - 1}} {
+		b, err := appendHead(nil, &h)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var h stream.Head
+		rest, err := readHead(b, &h)
+		if err != nil {
+			return
+		}
+		again, err := appendHead(nil, &h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back stream.Head
+		rest2, err := readHead(append(again, rest...), &back)
+		if err != nil || back != h || !bytes.Equal(rest, rest2) {
+			t.Fatalf("%+v became %+v: %v", h, back, err)
+		}
+	})
+}
+
+func FuzzTimes(f *testing.F) {
+	for _, s := range []string{"", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.006Z", "2026-01-02T03:04:05.06Z", "2026-02-30T03:04:05Z", "x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r := reader{b: appendTime(nil, s)}
+		if got := r.time(); got != s || r.bad || len(r.b) != 0 {
+			t.Fatalf("%q came back as %q", s, got)
+		}
+	})
+}
+
+// Every id comes back from its key, and keys stand in the order of numbers,
+// then of text.
+func FuzzIDs(f *testing.F) {
+	f.Add("7", "10")
+	f.Add("007", "18446744073709551615")
+	f.Add("18446744073709551616", "")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		ka, kb := indexKey("contacts", a), indexKey("contacts", b)
+		for id, k := range map[string][]byte{a: ka, b: kb} {
+			name, rest, ok := nameOf(k)
+			got, valid := readID(rest)
+			if !ok || !valid || name != "contacts" || got != id {
+				t.Fatalf("%q came back as %q of %q", id, got, name)
+			}
+		}
+		if (a == b) != bytes.Equal(ka, kb) {
+			t.Fatalf("%q and %q: keys %x and %x", a, b, ka, kb)
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte{1, '7', 1, 0})
+	c := &codec{dicts: map[uint32][]byte{}}
+	if err := c.renew(); err != nil {
+		f.Fatal(err)
+	}
+	head, err := appendHead(nil, &record("7", 1, stream.Live).Head)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, body := range [][]byte{{noBody}, {rawBody, '{', '}'}, {packedBody, 1, 2, 3}, {9}, {}} {
+		f.Add(append(appendRecord("7", head), body...))
+	}
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = c.decode(b) })
+}
+
+// Bodies come back whatever dictionary they were packed with, also after the
+// list changed, and after reopening.
+func TestDictionaries(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	rng := rand.New(rand.NewSource(7))
+	var want []*stream.Record
+	for list := range uint32(3) {
+		for name := range maxEncoders + 2 {
+			commit(t, s, func(tx *Tx) error {
+				for i := range 10 {
+					r := record(fmt.Sprint(list, "-", i), 1, stream.Live)
+					r.List = list
+					r.Properties = []byte(strings.ReplaceAll(string(randomProperties(rng)), "property", fmt.Sprint("list", list)))
+					if name == 0 {
+						want = append(want, r)
+					}
+					if err := tx.Put(fmt.Sprint("s", name), r); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+	}
+	if got := s.codec.last; got != 3*(maxEncoders+2) {
+		t.Errorf("%d dictionaries for 3 lists of %d streams", got, maxEncoders+2)
+	}
+	if got := len(s.codec.encoders); got != maxEncoders {
+		t.Errorf("%d encoders are kept", got)
+	}
+	for range 2 {
+		if diff := cmp.Diff(want, feed(t, s, "s0", 0)); diff != "" {
+			t.Fatalf("the feed (-put +got):\n%s", diff)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir)
+	}
+	if got := s.codec.current["s0"].list; got != 2 {
+		t.Errorf("the dictionary after reopening is of list %d", got)
+	}
+}
+
+// randomProperties are about 1.8 KB of JSON, as HubSpot sends a contact with
+// 45 properties.
+func randomProperties(rng *rand.Rand) []byte {
+	var b strings.Builder
+	n := rng.Intn(100_000)
+	fmt.Fprintf(&b, `{"email":"first%d.last%d@company-%d.example","firstname":"First%d","lastname":"Last%d","phone":"+49%d",`,
+		n, n, rng.Intn(5000), n, n, rng.Int63n(1e10))
+	fmt.Fprintf(&b, `"createdate":"2024-%02d-%02dT%02d:%02d:%02d.%03dZ","lastmodifieddate":"2025-%02d-%02dT%02d:%02d:%02d.%03dZ"`,
+		1+rng.Intn(12), 1+rng.Intn(28), rng.Intn(24), rng.Intn(60), rng.Intn(60), rng.Intn(1000),
+		1+rng.Intn(12), 1+rng.Intn(28), rng.Intn(24), rng.Intn(60), rng.Intn(60), rng.Intn(1000))
+	words := []string{"lead", "customer", "true", "false", "subscriber", "opportunity", "Some longer value of a select box"}
+	for i := range 38 {
+		fmt.Fprintf(&b, `,"hs_property_number_%d":`, i)
+		switch rng.Intn(4) {
+		case 0:
+			b.WriteString("null")
+		case 1:
+			fmt.Fprintf(&b, `"%d"`, rng.Intn(100_000))
+		default:
+			fmt.Fprintf(&b, `"%s"`, words[rng.Intn(len(words))])
+		}
+	}
+	b.WriteString("}")
+	return []byte(b.String())
+}

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Open opens or makes the store of a data folder. An error is one line that
+// says what is wrong and what to do; *LockedError where another daemon has the
+// folder.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o = o.withDefaults()
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	s := &Store{o: o, counts: map[string]Counts{}, watchers: map[chan struct{}]struct{}{},
+		newRuns: map[string]int{}, checked: make(chan struct{})}
+	s.alive, s.end = context.WithCancel(context.Background())
+	if err := s.takeLock(); err != nil {
+		s.release()
+		return nil, err
+	}
+	thorough, err := s.open()
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	s.wg.Go(s.background)
+	s.wg.Go(func() { s.checkAll(thorough) })
+	if !thorough {
+		return s, nil
+	}
+	wait := time.NewTimer(o.CheckWait)
+	defer wait.Stop()
+	select {
+	case <-s.checked:
+	case <-wait.C:
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), s.Close())
+	}
+	return s, nil
+}
+
+// open returns whether the store has to be checked in full.
+func (s *Store) open() (thorough bool, err error) {
+	if free, err := freeSpace(s.o.Dir); err == nil && free < min(s.o.FreeMark, freeNeed) {
+		return false, fmt.Errorf("the disk of %s has %d MiB free, the store needs %d: free some space",
+			s.o.Dir, free>>20, min(s.o.FreeMark, freeNeed)>>20)
+	}
+	a, err := readAnchor(s.anchorPath())
+	anchored := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errAnchor) {
+		return false, err
+	}
+	broken := errors.Is(err, errAnchor)
+	before, err := s.lookFor(a, anchored || broken)
+	if err != nil {
+		return false, err
+	}
+	log := &badgerLog{log: s.o.Logger}
+	s.db, err = badger.Open(badgerOptions(s.badgerDir(), log))
+	if err != nil {
+		return false, fmt.Errorf("open the store in %s: %w; restore a backup of the data folder, or move it away to fetch everything anew",
+			s.badgerDir(), err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+	}()
+	if log.ignored.Load() {
+		return false, fmt.Errorf("a table of the store in %s is damaged: restore a backup of the data folder, "+
+			"or move it away to fetch everything anew", s.badgerDir())
+	}
+	if err := s.takeOver(a, anchored, broken); err != nil {
+		return false, err
+	}
+	return !anchored || !a.Clean || s.status.LostTail || s.shrunk(a.Files, before), nil
+}
+
+// lookFor refuses a Badger folder that lacks what the anchor says it had:
+// Badger would begin anew without a word. It returns the files that there are.
+func (s *Store) lookFor(a anchor, expected bool) (map[string]int64, error) {
+	dir := s.badgerDir()
+	files, err := tableFiles(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	_, manifest := files["MANIFEST"]
+	switch {
+	case manifest:
+	case len(files) > 0:
+		return nil, fmt.Errorf("the store in %s is damaged: its MANIFEST is missing; restore a backup of the data folder, "+
+			"or move it away to fetch everything anew", dir)
+	case expected && (a.Written || a.Store == ""):
+		return nil, fmt.Errorf("the store in %s is missing while %s says that it held something; restore a backup of the data folder, "+
+			"or move it away to fetch everything anew", dir, filepath.Base(s.anchorPath()))
+	}
+	return files, nil
+}
+
+// shrunk tells whether a file is not what it was at the clean stop, or what it
+// was before Badger opened it: Badger cuts its log at the first byte that does
+// not fit, and what followed is lost.
+func (s *Store) shrunk(stop, before map[string]int64) bool {
+	now, err := tableFiles(s.badgerDir())
+	if err != nil {
+		return true
+	}
+	for name, size := range stop {
+		was, there := before[name]
+		if filepath.Ext(name) == ".vlog" && (!there || was != size || now[name] < size) {
+			return true
+		}
+	}
+	return false
+}
+
+// takeOver takes the numbers from Badger and anchor, whichever is above, and
+// notes that the store is in use.
+func (s *Store) takeOver(a anchor, anchored, broken bool) error {
+	var m meta
+	err := s.db.View(func(txn *badger.Txn) error {
+		err := getJSON(txn, []byte{kMeta}, &m)
+		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+			return fmt.Errorf("read the numbers in use: %w", err)
+		}
+		if s.codec, err = openCodec(txn); err != nil {
+			return err
+		}
+		return scan(txn, []byte{kCount}, true, func(key []byte, item *badger.Item) error {
+			name, _, ok := nameOf(key)
+			var c Counts
+			if err := itemJSON(item, &c); err != nil || !ok {
+				return fmt.Errorf("read the counts of %q: %w", name, err)
+			}
+			s.counts[name] = c
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	last := m.Last
+	jump := false
+	switch {
+	case m.Commits == 0 && (broken || anchored && a.Written):
+		return fmt.Errorf("the store in %s is empty while %s says that it held something; restore a backup of the data folder, "+
+			"or move it away to fetch everything anew", s.badgerDir(), filepath.Base(s.anchorPath()))
+	case m.Commits == 0 && !anchored:
+		a = newAnchor()
+	case m.Commits == 0:
+	case !anchored:
+		// Everything that the anchor knew is in Badger too, but for how much
+		// there should be.
+		s.o.Logger.Error("the anchor is missing or damaged; a new one is made, and readers begin anew", "store", m.Store)
+		a = newAnchor()
+		a.Store, a.Epoch = m.Store, m.Epoch+1
+		last, jump = m.Ceiling.plus(step()), true
+	case m.Store != a.Store:
+		return fmt.Errorf("%s belongs to another store than %s: put the folders back as they were", s.anchorPath(), s.badgerDir())
+	case m.Commits < a.Floor:
+		s.o.Logger.Error("the store has lost what was committed last; it is fetched again", "commits", a.Floor-m.Commits)
+		s.status.LostTail = true
+		a.Epoch = max(a.Epoch, m.Epoch) + 1
+		last, jump = a.Ceiling, true
+	default:
+		a.Epoch = max(a.Epoch, m.Epoch)
+		if !a.Clean {
+			// The floor is written behind: what was lost above it shows
+			// nowhere. Gaps are cheap.
+			last, jump = a.Ceiling, true
+		}
+	}
+	s.id, s.epoch, s.last = a.Store, a.Epoch, last
+	s.position.Store(m.Position)
+	if jump {
+		// In Badger first: until the anchor agrees, the next opening finds the
+		// epoch here and the same ceiling there.
+		m.Store, m.Epoch, m.Last, m.Ceiling = s.id, s.epoch, last, last
+		m.Commits = max(m.Commits, a.Floor) + 1
+		if err := s.db.Update(func(txn *badger.Txn) error { return setJSON(txn, []byte{kMeta}, m) }); err != nil {
+			return fmt.Errorf("write the numbers in use: %w", err)
+		}
+	}
+	s.commits.Store(m.Commits)
+	a.Ceiling = last.plus(step())
+	a.Floor, a.Written, a.Clean, a.Files = m.Commits, m.Commits > 0, false, nil
+	s.ceiling = a.Ceiling
+	return s.moveAnchor(func(was *anchor) { *was = a })
+}
+
+// background writes the floor behind and lets Badger clean its value log.
+func (s *Store) background() {
+	floor, gc := time.NewTicker(time.Second), time.NewTicker(5*time.Minute)
+	defer floor.Stop()
+	defer gc.Stop()
+	said := false
+	for {
+		select {
+		case <-s.alive.Done():
+			return
+		case <-floor.C:
+			err := s.writeFloor()
+			if err != nil && !said {
+				s.o.Logger.Warn("the anchor cannot be written", "error", err)
+			}
+			said = err != nil
+		case <-gc.C:
+			s.collect()
+		}
+	}
+}
+
+func (s *Store) writeFloor() error {
+	s.anchorMu.Lock()
+	floor := s.anchor.Floor
+	s.anchorMu.Unlock()
+	commits := s.commits.Load()
+	if commits <= floor {
+		return nil
+	}
+	return s.moveAnchor(func(a *anchor) { a.Floor, a.Written = commits, true })
+}
+
+// collect frees value log files of which half is superseded, until there is
+// none. It stays away from a store that may be damaged.
+func (s *Store) collect() {
+	for s.alive.Err() == nil && s.failure() == nil {
+		if err := s.db.RunValueLogGC(0.5); err != nil {
+			if !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
+				s.o.Logger.Warn("the value log cannot be cleaned", "error", err)
+			}
+			return
+		}
+	}
+}
+
+func getJSON(txn *badger.Txn, key []byte, v any) error {
+	item, err := txn.Get(key)
+	if err != nil {
+		return err
+	}
+	return itemJSON(item, v)
+}
+
+func itemJSON(item *badger.Item, v any) error {
+	return item.Value(func(b []byte) error { return json.Unmarshal(b, v) })
+}
+
+func setJSON(txn *badger.Txn, key []byte, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return txn.Set(key, b)
+}
+
+// scan calls f for every key with the prefix, in order. The key holds until f
+// returns.
+func scan(txn *badger.Txn, prefix []byte, values bool, f func(key []byte, item *badger.Item) error) error {
+	o := badger.DefaultIteratorOptions
+	o.Prefix, o.PrefetchValues, o.PrefetchSize = prefix, values, 64
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := f(it.Item().Key(), it.Item()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
