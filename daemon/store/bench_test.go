@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
-	"math/rand"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -19,7 +19,7 @@ func BenchmarkCommit(b *testing.B) {
 		b.Run(map[bool]string{false: "new", true: "update"}[update], func(b *testing.B) {
 			dir := b.TempDir()
 			s := open(b, dir)
-			rng := rand.New(rand.NewSource(1))
+			rng := rand.New(rand.NewPCG(1, 1))
 			bodies, raw := make([][]byte, 1000), 0
 			for i := range bodies {
 				bodies[i] = randomProperties(rng)
@@ -33,7 +33,7 @@ func BenchmarkCommit(b *testing.B) {
 							id = n % 8000
 						}
 						r := record(fmt.Sprint(100_000+51*id), int64(n), stream.Live)
-						r.Properties = bodies[rng.Intn(len(bodies))]
+						r.Properties = bodies[rng.IntN(len(bodies))]
 						raw += len(r.Properties)
 						n++
 						if err := tx.Put("contacts", r); err != nil {
@@ -73,7 +73,7 @@ func diskUse(b *testing.B, dir string) (total int64) {
 // BenchmarkFeed reads 40,000 records of 1.8 KB.
 func BenchmarkFeed(b *testing.B) {
 	s := open(b, b.TempDir())
-	rng := rand.New(rand.NewSource(1))
+	rng := rand.New(rand.NewPCG(1, 1))
 	for page := range 100 {
 		commit(b, s, func(tx *Tx) error {
 			for i := range 400 {

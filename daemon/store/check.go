@@ -176,7 +176,7 @@ func (s *Store) inspect(ctx context.Context, txn *badger.Txn, name string) (Stre
 		if err != nil || h.Seq != seq {
 			r.Unreadable++
 			broken[seq] = true
-			return nil
+			return nil //nolint:nilerr // it is counted, and the rest is looked at
 		}
 		at, err := headAt(txn, name, h.ID)
 		if err != nil || at == nil || at.Seq != seq {

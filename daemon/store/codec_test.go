@@ -3,7 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"math/rand"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -93,7 +93,7 @@ func TestDictionaries(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	rng := rand.New(rand.NewSource(7))
+	rng := rand.New(rand.NewPCG(7, 1))
 	var want []*stream.Record
 	for list := range uint32(3) {
 		for name := range maxEncoders + 2 {
@@ -137,22 +137,22 @@ func TestDictionaries(t *testing.T) {
 // 45 properties.
 func randomProperties(rng *rand.Rand) []byte {
 	var b strings.Builder
-	n := rng.Intn(100_000)
+	n := rng.IntN(100_000)
 	fmt.Fprintf(&b, `{"email":"first%d.last%d@company-%d.example","firstname":"First%d","lastname":"Last%d","phone":"+49%d",`,
-		n, n, rng.Intn(5000), n, n, rng.Int63n(1e10))
+		n, n, rng.IntN(5000), n, n, rng.Int64N(1e10))
 	fmt.Fprintf(&b, `"createdate":"2024-%02d-%02dT%02d:%02d:%02d.%03dZ","lastmodifieddate":"2025-%02d-%02dT%02d:%02d:%02d.%03dZ"`,
-		1+rng.Intn(12), 1+rng.Intn(28), rng.Intn(24), rng.Intn(60), rng.Intn(60), rng.Intn(1000),
-		1+rng.Intn(12), 1+rng.Intn(28), rng.Intn(24), rng.Intn(60), rng.Intn(60), rng.Intn(1000))
+		1+rng.IntN(12), 1+rng.IntN(28), rng.IntN(24), rng.IntN(60), rng.IntN(60), rng.IntN(1000),
+		1+rng.IntN(12), 1+rng.IntN(28), rng.IntN(24), rng.IntN(60), rng.IntN(60), rng.IntN(1000))
 	words := []string{"lead", "customer", "true", "false", "subscriber", "opportunity", "Some longer value of a select box"}
 	for i := range 38 {
 		fmt.Fprintf(&b, `,"hs_property_number_%d":`, i)
-		switch rng.Intn(4) {
+		switch rng.IntN(4) {
 		case 0:
 			b.WriteString("null")
 		case 1:
-			fmt.Fprintf(&b, `"%d"`, rng.Intn(100_000))
+			fmt.Fprintf(&b, `"%d"`, rng.IntN(100_000))
 		default:
-			fmt.Fprintf(&b, `"%s"`, words[rng.Intn(len(words))])
+			fmt.Fprintf(&b, `"%s"`, words[rng.IntN(len(words))])
 		}
 	}
 	b.WriteString("}")

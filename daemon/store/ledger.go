@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -56,9 +57,7 @@ func (s *Store) Load(ctx context.Context) (Ledger, error) {
 	slices.SortFunc(l.Streams, func(a, b *stream.Stream) int { return strings.Compare(a.Name, b.Name) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n, c := range s.counts {
-		l.Counts[n] = c
-	}
+	maps.Copy(l.Counts, s.counts)
 	return l, nil
 }
 
@@ -197,7 +196,7 @@ func (t *Tx) prune(name string) error {
 		if active || id == st.Unfinished {
 			continue
 		}
-		if err := errors.Join(t.DropRanges(id), t.delete(textKey(kRun, id)), t.delete(append(prefix[:len(prefix):len(prefix)], id...))); err != nil {
+		if err := errors.Join(t.DropRanges(id), t.delete(textKey(kRun, id)), t.delete(append(slices.Clip(prefix), id...))); err != nil {
 			return err
 		}
 	}
@@ -247,9 +246,9 @@ func (s *Store) Runs(ctx context.Context, streamName string, state stream.RunSta
 	err := s.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
 		defer it.Close()
-		start := append(prefix[:len(prefix):len(prefix)], 0xff)
+		start := append(slices.Clip(prefix), 0xff)
 		if before != "" {
-			start = append(prefix[:len(prefix):len(prefix)], before...)
+			start = append(slices.Clip(prefix), before...)
 		}
 		for it.Seek(start); it.ValidForPrefix(prefix) && (limit <= 0 || len(out) < limit); it.Next() {
 			if err := s.going(ctx); err != nil {

@@ -111,9 +111,10 @@ func TestRefused(t *testing.T) {
 		harm func(t *testing.T, dir string)
 		says string
 	}{
-		{"manifest", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "badger", "MANIFEST")) }, "MANIFEST"},
-		{"folder", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "badger")) }, "missing"},
+		{"manifest", func(t *testing.T, dir string) { t.Helper(); remove(t, filepath.Join(dir, "badger", "MANIFEST")) }, "MANIFEST"},
+		{"folder", func(t *testing.T, dir string) { t.Helper(); remove(t, filepath.Join(dir, "badger")) }, "missing"},
 		{"emptied", func(t *testing.T, dir string) {
+			t.Helper()
 			remove(t, filepath.Join(dir, "badger"))
 			other := t.TempDir()
 			if err := open(t, other).Close(); err != nil {
@@ -124,17 +125,23 @@ func TestRefused(t *testing.T) {
 			}
 		}, "empty"},
 		{"another store's", func(t *testing.T, dir string) {
+			t.Helper()
 			remove(t, filepath.Join(dir, "badger"))
 			if err := os.Rename(filepath.Join(filled(t, 50), "badger"), filepath.Join(dir, "badger")); err != nil {
 				t.Fatal(err)
 			}
 		}, "another store"},
-		{"table", func(t *testing.T, dir string) { remove(t, files(t, dir, "*.sst")[0]) }, "restore a backup"},
-		{"manifest flipped", func(t *testing.T, dir string) { edit(t, filepath.Join(dir, "badger", "MANIFEST"), flip(20)) }, "restore a backup"},
+		{"table", func(t *testing.T, dir string) { t.Helper(); remove(t, files(t, dir, "*.sst")[0]) }, "restore a backup"},
+		{"manifest flipped", func(t *testing.T, dir string) {
+			t.Helper()
+			edit(t, filepath.Join(dir, "badger", "MANIFEST"), flip(20))
+		}, "restore a backup"},
 		{"newer", func(t *testing.T, dir string) {
+			t.Helper()
 			edit(t, filepath.Join(dir, "anchor.json"), func([]byte) []byte { return []byte(`{"format":99,"store":"x","epoch":1}`) })
 		}, "newer"},
 		{"no anchor, no store", func(t *testing.T, dir string) {
+			t.Helper()
 			edit(t, filepath.Join(dir, "anchor.json"), func([]byte) []byte { return []byte(`{"for`) })
 			remove(t, filepath.Join(dir, "badger"))
 		}, "missing"},
@@ -234,7 +241,10 @@ func TestALostAnchorBeginsAnEpoch(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(*testing.T, string){
 		"missing": remove,
-		"damaged": func(t *testing.T, path string) { edit(t, path, func(b []byte) []byte { return b[:len(b)/2] }) },
+		"damaged": func(t *testing.T, path string) {
+			t.Helper()
+			edit(t, path, func(b []byte) []byte { return b[:len(b)/2] })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,7 +23,7 @@ func (s *Store) takeLock() error {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return fmt.Errorf("lock the data folder %s: %w", s.o.Dir, err)
 		}
-		by, _ := os.ReadFile(path) // who it is is a courtesy
+		by, _ := os.ReadFile(path) // its name is a courtesy
 		return &LockedError{Dir: s.o.Dir, By: strings.TrimSpace(string(by))}
 	}
 	s.lock = f
@@ -48,5 +48,5 @@ func freeSpace(dir string) (uint64, error) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("read the free space of %s: %w", dir, err)
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil
+	return st.Bavail * uint64(st.Bsize), nil
 }

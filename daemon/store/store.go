@@ -161,7 +161,7 @@ type Store struct {
 	users    sync.WaitGroup // readers and the writer, at work
 
 	// alive ends when Close begins; it stops scans and what runs behind.
-	alive   context.Context
+	alive   context.Context //nolint:containedctx // the store's own life; it ends with Close
 	end     context.CancelFunc
 	checked chan struct{}
 	wg      sync.WaitGroup

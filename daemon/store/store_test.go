@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -146,9 +147,7 @@ func TestStoreAgainstAMap(t *testing.T) {
 			if err := tx.Commit(); err != nil {
 				t.Fatal(err)
 			}
-			for id, r := range staged {
-				want[id] = r
-			}
+			maps.Copy(want, staged)
 		}
 		var live uint64
 		for id, w := range want {
@@ -343,7 +342,7 @@ func TestTheCeilingIsRaisedFirst(t *testing.T) {
 func TestHasRoom(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
-	rng := rand.New(rand.NewSource(1))
+	rng := rand.New(rand.NewPCG(1, 1))
 	for range 2 { // the second time each record replaces one
 		tx := begin(t, s)
 		n := 0

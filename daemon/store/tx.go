@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -251,12 +252,8 @@ func (t *Tx) Commit() error {
 // committed moves what is in memory after what is on disk.
 func (s *Store) committed(t *Tx, m meta) {
 	s.last = t.next
-	for name, d := range t.dicts {
-		s.codec.current[name] = d
-	}
-	for name, n := range t.newRuns {
-		s.newRuns[name] = n
-	}
+	maps.Copy(s.codec.current, t.dicts)
+	maps.Copy(s.newRuns, t.newRuns)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, d := range t.counts {
