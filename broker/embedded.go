@@ -1,121 +1,266 @@
-// Package broker is the bus between hubpipe's processes: the embedded broker
-// with its guard and access rules, and the client session that daemon and
-// workers share.
 package broker
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// EmbeddedOptions are how the embedded broker listens and whom it knows.
-type EmbeddedOptions struct {
-	Listen string // TCP; port 0 is a free one, empty none
-	Socket string // unix socket, for its owner alone
-	Prefix string
-	// MaxPacket is the greatest packet taken (1 MiB).
-	MaxPacket int
-	// Authenticate judges a user that comes over TCP.
-	Authenticate func(username, password string) (Identity, bool)
-	Logger       hclog.Logger
+// Limits bound what clients can cost. A zero value takes its default.
+type Limits struct {
+	LoginTimeout time.Duration // from connection to CONNECT: 10 s
+	LoginPacket  int           // bytes of a CONNECT: 8 KiB
+	WriteTimeout time.Duration // for a peer that does not read: 5 s
+	Pending      int           // connections that have not logged in, a listener: 128
+	Connections  int           // that have, a listener: 1024
+	PerAddress   int           // of one address: 512
+	Sessions     int           // of control users, connected or kept: 1024
+	Inflight     int           // messages kept for a client: 2048
+	Session      time.Duration // how long a session is kept: 1 h
 }
 
-// Embedded is mochi behind the guard. Its limits are set on purpose: few and
-// small messages wait, since all that is lost is said again.
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	span := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	span(&l.LoginTimeout, 10*time.Second)
+	span(&l.WriteTimeout, 5*time.Second)
+	span(&l.Session, time.Hour)
+	set(&l.LoginPacket, 8<<10)
+	set(&l.Pending, 128)
+	set(&l.Connections, 1024)
+	set(&l.PerAddress, 512)
+	set(&l.Sessions, 1024)
+	set(&l.Inflight, 2048)
+	l.Inflight = min(l.Inflight, math.MaxUint16)
+	return l
+}
+
+// defaultMaxPacket is the greatest packet where nothing else is asked for.
+const defaultMaxPacket = 1 << 20
+
+// EmbeddedOptions say where the broker listens and whom it lets in.
+type EmbeddedOptions struct {
+	Listen    string // host:port, port 0 for a free one; empty for no TCP
+	Socket    string // path of a unix socket, mode 0600; empty for none
+	Prefix    string // of hubpipe's topics and client ids
+	MaxPacket int    // bytes of a whole packet; 1 MiB by default
+
+	// Authenticate says who logs in over TCP. Nobody is the daemon there.
+	// Whoever can open the unix socket is who its client id says.
+	Authenticate func(username, password string) (Identity, bool)
+
+	Logger hclog.Logger
+	Limits Limits
+}
+
+// Embedded is an MQTT broker within the process, behind the guard and the
+// access rules. It keeps nothing across restarts.
 type Embedded struct {
 	o      EmbeddedOptions
+	log    hclog.Logger
 	server *mqtt.Server
-	tcp    net.Listener
+	hook   *hook
+
+	mu        sync.Mutex // guards what follows
+	listeners []*listener
+	started   bool
+	stopped   bool
+	done      chan struct{} // closed when all has ended
 }
 
-// NewEmbedded returns a broker that has not begun.
+// NewEmbedded checks the options; it opens nothing.
 func NewEmbedded(o EmbeddedOptions) (*Embedded, error) {
-	if o.MaxPacket == 0 {
-		o.MaxPacket = 1 << 20
+	if o.Listen == "" && o.Socket == "" {
+		return nil, errors.New("the broker has neither an address nor a socket to listen on")
 	}
-	caps := mqtt.NewDefaultServerCapabilities()
-	caps.MaximumClients = maxClients
-	caps.MaximumSessionExpiryInterval = 3600
-	caps.MaximumMessageExpiryInterval = 3600
-	caps.MaximumClientWritesPending = 1024
-	caps.MaximumInflight = 1024
-	caps.TopicAliasMaximum = 0
-	caps.SharedSubAvailable = 0
-	caps.MaximumPacketSize = uint32(o.MaxPacket)
-	caps.Compatibilities.NoInheritedPropertiesOnAck = true
-	e := &Embedded{o: o, server: mqtt.New(&mqtt.Options{Capabilities: caps, Logger: slog.New(slog.DiscardHandler),
-		SysTopicResendInterval: 3600})}
-	if err := e.server.AddHook(&rules{o: o}, nil); err != nil {
-		return nil, fmt.Errorf("set up the broker's rules: %w", err)
+	if o.Prefix == "" || !validTopic(o.Prefix, false) || o.Prefix[0] == '$' {
+		return nil, fmt.Errorf("the broker's prefix %q cannot begin a topic", o.Prefix)
 	}
-	return e, nil
+	if o.Listen != "" && o.Authenticate == nil {
+		return nil, errors.New("a broker that listens on TCP needs to know whom to let in")
+	}
+	if o.Authenticate == nil {
+		o.Authenticate = func(string, string) (Identity, bool) { return Identity{}, false }
+	}
+	if o.MaxPacket <= 0 {
+		o.MaxPacket = defaultMaxPacket
+	}
+	o.MaxPacket = min(o.MaxPacket, 256<<20)
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	o.Limits = o.Limits.withDefaults()
+	return &Embedded{o: o, log: o.Logger, done: make(chan struct{})}, nil
 }
 
-// Start binds and serves; it returns when clients can connect.
-func (e *Embedded) Start(ctx context.Context) error {
-	var lc net.ListenConfig
+// capabilities are the limits of the broker behind the guard, each on purpose.
+func (e *Embedded) capabilities() *mqtt.Capabilities {
+	c := mqtt.NewDefaultServerCapabilities()
+	c.MaximumSessionExpiryInterval = seconds(e.o.Limits.Session)
+	c.MaximumMessageExpiryInterval = 0                  // else retained messages would end too
+	c.MaximumInflight = uint16(e.o.Limits.Inflight)     // beyond it messages are dropped, and said again
+	c.MaximumClientWritesPending = 2048                 // a slot for each client is made at its login
+	c.MaximumPacketSize = uint32(e.o.MaxPacket)         // the guard's limit, once more
+	c.TopicAliasMaximum = 0                             // an alias hides the topic from the rules
+	c.SharedSubAvailable = 0                            // gives work to members that are gone
+	c.Compatibilities.NoInheritedPropertiesOnAck = true // else PUBACKs echo the publisher's
+	return c
+}
+
+// Start opens the sockets and serves; it returns when clients can connect, or
+// with an error that names the address, and then nothing is left open.
+func (e *Embedded) Start(ctx context.Context) (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.started || e.stopped {
+		return errors.New("the broker was started or stopped already")
+	}
+	var open []net.Listener
+	defer func() {
+		if err != nil {
+			for _, ln := range open {
+				_ = ln.Close()
+			}
+		}
+	}()
+	e.server = mqtt.New(&mqtt.Options{
+		Capabilities:           e.capabilities(),
+		Logger:                 slog.New(logBridge{log: e.log}),
+		SysTopicResendInterval: 24 * 60 * 60,
+	})
+	e.hook = &hook{prefix: e.o.Prefix, maxPacket: uint32(e.o.MaxPacket), maxExpiry: seconds(e.o.Limits.Session),
+		maxSessions: e.o.Limits.Sessions, maxKeepAlive: 40_000, authenticate: e.o.Authenticate, server: e.server,
+		log: e.log, owners: map[string]*owner{}}
+	if err := e.server.AddHook(e.hook, nil); err != nil {
+		return fmt.Errorf("prepare the broker: %w", err)
+	}
+	if e.o.Socket != "" {
+		ln, err := listenUnix(ctx, e.o.Socket)
+		if err != nil {
+			return err
+		}
+		open = append(open, ln)
+		e.attach("socket", ln, true)
+	}
 	if e.o.Listen != "" {
-		l, err := lc.Listen(ctx, "tcp", e.o.Listen)
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", e.o.Listen)
 		if err != nil {
 			return fmt.Errorf("the broker cannot listen on %s: %w; is another program there? set broker { listen }", e.o.Listen, err)
 		}
-		e.tcp = l
-		if err := e.server.AddListener(listeners.NewNet("tcp", newGuard(l, e.o.MaxPacket))); err != nil {
-			return errors.Join(fmt.Errorf("add the broker's listener: %w", err), l.Close())
-		}
+		open = append(open, ln)
+		e.attach("tcp", ln, false)
 	}
-	if err := e.listenUnix(ctx); err != nil {
-		if e.tcp != nil {
-			_ = e.tcp.Close()
+	for _, l := range e.listeners {
+		if err := e.server.AddListener(l); err != nil {
+			return fmt.Errorf("prepare the broker: %w", err)
 		}
-		return err
+		l.wg.Add(1) // for Serve, which the broker calls
 	}
 	if err := e.server.Serve(); err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}
+	e.started = true
 	return nil
 }
 
-// listenUnix opens the socket; one that nobody answers any more is removed.
-func (e *Embedded) listenUnix(ctx context.Context) error {
-	if e.o.Socket == "" {
-		return nil
-	}
-	d := net.Dialer{Timeout: time.Second}
-	if c, err := d.DialContext(ctx, "unix", e.o.Socket); err == nil {
-		_ = c.Close()
-		return fmt.Errorf("another broker answers on %s", e.o.Socket)
-	}
-	_ = os.Remove(e.o.Socket)
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "unix", e.o.Socket)
-	if err != nil {
-		return fmt.Errorf("the broker cannot listen on %s: %w", e.o.Socket, err)
-	}
-	if err := os.Chmod(e.o.Socket, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("close %s to others: %w", e.o.Socket, err), l.Close())
-	}
-	return e.server.AddListener(listeners.NewNet("unix", newGuard(l, e.o.MaxPacket)))
+func (e *Embedded) attach(id string, ln net.Listener, trusted bool) {
+	e.listeners = append(e.listeners, &listener{id: id, ln: ln, trusted: trusted, limits: e.o.Limits, packet: e.o.MaxPacket,
+		gate: newGate(e.o.Limits), release: e.hook.released, log: e.log, end: make(chan struct{})})
 }
 
-// Stop disconnects everybody and closes the listeners. It may be called twice.
-func (e *Embedded) Stop(context.Context) error {
-	return e.server.Close()
-}
-
-// Addr is where the broker listens over TCP, "" where it does not.
+// Addr is the TCP address that the broker listens on, with its real port, or
+// the socket's path where there is no TCP; empty before Start.
 func (e *Embedded) Addr() string {
-	if e.tcp == nil {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.listeners) == 0 {
 		return ""
 	}
-	return e.tcp.Addr().String()
+	return e.listeners[len(e.listeners)-1].Address()
+}
+
+// Stop says goodbye to all clients, closes the sockets and returns when
+// everything has ended, or when ctx has. It may be called more than once, and
+// without Start.
+func (e *Embedded) Stop(ctx context.Context) error {
+	e.mu.Lock()
+	if !e.started {
+		e.stopped = true
+		e.mu.Unlock()
+		return nil
+	}
+	if !e.stopped {
+		e.stopped = true
+		go e.close()
+	}
+	e.mu.Unlock()
+	select {
+	case <-e.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the broker: %w", ctx.Err())
+	}
+}
+
+// close ends at the latest when the last write to a client gives up, a second
+// or so after it began; Stop waits for it.
+func (e *Embedded) close() {
+	defer close(e.done)
+	if err := e.server.Close(); err != nil {
+		e.log.Warn("the broker did not close cleanly", "error", err)
+	}
+	for _, l := range e.listeners {
+		l.wg.Wait()
+	}
+}
+
+// listenUnix opens a socket that only its owner may use. A file that is left
+// over is removed only where it is a socket on which nobody answers.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("the broker's socket: %w", err)
+	case info.Mode()&fs.ModeSocket == 0:
+		return nil, fmt.Errorf("the broker's socket %s: a file that is not a socket is in its place", path)
+	default:
+		probe, cancel := context.WithTimeout(ctx, time.Second)
+		conn, err := (&net.Dialer{}).DialContext(probe, "unix", path)
+		cancel()
+		if err == nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("the broker's socket %s: another process answers on it", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the broker's old socket: %w", err)
+		}
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("the broker cannot listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("the broker's socket: %w", err)
+	}
+	return ln, nil
 }

@@ -1,180 +1,237 @@
 package broker
 
 import (
+	"bufio"
 	"bytes"
-	"errors"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// Bounds of the guard.
-const (
-	maxClients    = 1000
-	connectTime   = 10 * time.Second
-	maxBeforeAuth = 16 << 10
-)
+// keepBuffer is the greatest frame buffer that a connection keeps.
+const keepBuffer = 64 << 10
 
-// errFrame is why the guard hangs up.
-var errFrame = errors.New("a frame that the guard refuses")
-
-// guard stands between the sockets and the broker, whose decoder can be ended
-// by one truncated packet and allocates what a packet announces. It hands on
-// whole frames only, within bounds, which the broker's own decoder has taken.
-type guard struct {
-	net.Listener
-	max  int
-	open atomic.Int64
-}
-
-func newGuard(l net.Listener, maxPacket int) net.Listener { return &guard{Listener: l, max: maxPacket} }
-
-// Accept takes the next connection; those above the cap are closed at once.
-func (g *guard) Accept() (net.Conn, error) {
-	for {
-		c, err := g.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if g.open.Add(1) > maxClients {
-			g.open.Add(-1)
-			_ = c.Close()
-			continue
-		}
-		_ = c.SetReadDeadline(time.Now().Add(connectTime))
-		return &guarded{Conn: c, g: g}, nil
-	}
-}
-
-// guarded is one connection. Reads come from the frame that was checked last.
-type guarded struct {
+// guardConn is a connection as the broker sees it: what it reads are whole
+// packets that were checked, one after another. Only the broker's reader calls
+// Read; the rest is safe from several goroutines.
+type guardConn struct {
 	net.Conn
-	g       *guard
-	once    sync.Once
-	frame   []byte // what is left of it
+	trusted      bool // the socket says who may come: no password is asked
+	limit        int  // bytes of a packet, after login
+	writeTimeout time.Duration
+	closed       func(*guardConn)
+
+	// Of the reader alone.
+	in      *bufio.Reader
+	frame   bytes.Buffer
+	pending []byte // checked, not yet read
 	version byte
-	known   bool // CONNECT has come
+
+	hurry atomic.Bool // the broker is stopping
+	once  sync.Once
+	mu    sync.Mutex // guards what follows
+	who   Identity
+	claim string // the client id whose session this connection holds
+	why   error
 }
 
-func (c *guarded) Close() error {
-	c.once.Do(func() { c.g.open.Add(-1) })
-	return c.Conn.Close()
-}
-
-// SetDeadline is the broker's; until CONNECT has come the guard's stands.
-func (c *guarded) SetDeadline(t time.Time) error {
-	if !c.known {
-		return c.Conn.SetWriteDeadline(t)
+// login reads and checks the CONNECT, before the broker hears of the
+// connection at all.
+func (c *guardConn) login(limit int) error {
+	body, err := readFrame(c.in, &c.frame, limit, true)
+	if err != nil {
+		return err
 	}
-	return c.Conn.SetDeadline(t)
+	frame := c.frame.Bytes()
+	pk, err := checkFrame(frame[0], frame[body:], 0)
+	if err != nil {
+		return err
+	}
+	c.version, c.pending = pk.ProtocolVersion, frame
+	return nil
 }
 
-func (c *guarded) Read(p []byte) (int, error) {
-	if len(c.frame) == 0 {
-		if err := c.next(); err != nil {
-			return 0, err
+// Read hands on what was checked, and reads and checks the next packet where
+// there is nothing left. A packet that fails ends the connection.
+func (c *guardConn) Read(p []byte) (int, error) {
+	if len(c.pending) == 0 {
+		if c.frame.Cap() > keepBuffer {
+			c.frame = bytes.Buffer{}
 		}
+		body, err := readFrame(c.in, &c.frame, c.limit, false)
+		if err != nil {
+			return 0, c.fail(err)
+		}
+		frame := c.frame.Bytes()
+		if _, err := checkFrame(frame[0], frame[body:], c.version); err != nil {
+			return 0, c.fail(err)
+		}
+		c.pending = frame
 	}
-	n := copy(p, c.frame)
-	c.frame = c.frame[n:]
+	n := copy(p, c.pending)
+	c.pending = c.pending[n:]
 	return n, nil
 }
 
-// next reads and checks one whole frame.
-func (c *guarded) next() error {
-	var head [5]byte
-	if _, err := io.ReadFull(c.Conn, head[:2]); err != nil {
-		return err
+func (c *guardConn) fail(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why == nil {
+		c.why = err
 	}
-	n, length, shift := 2, int(head[1]&0x7f), 7
-	for head[n-1]&0x80 != 0 {
-		if n == len(head) {
-			return errFrame
-		}
-		if _, err := io.ReadFull(c.Conn, head[n:n+1]); err != nil {
-			return err
-		}
-		length |= int(head[n]&0x7f) << shift
-		shift += 7
-		n++
-	}
-	limit := c.g.max
-	if !c.known {
-		limit = maxBeforeAuth
-	}
-	if length > limit {
-		return errFrame
-	}
-	frame := make([]byte, n+length)
-	copy(frame, head[:n])
-	if _, err := io.ReadFull(c.Conn, frame[n:]); err != nil {
-		return err
-	}
-	if err := c.check(frame[0], frame[n:]); err != nil {
-		return err
-	}
-	c.frame = frame
-	return nil
+	return err
 }
 
-// check tries a frame with the broker's own decoder, where a panic ends
-// nothing.
-func (c *guarded) check(first byte, body []byte) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = errFrame
+// Write gives up on a peer that does not read: while one write waits, every
+// publisher to that peer's topics does.
+func (c *guardConn) Write(p []byte) (int, error) {
+	if !c.hurry.Load() {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+			return 0, err
 		}
-	}()
-	pk := packets.Packet{ProtocolVersion: c.version}
-	if err := pk.FixedHeader.Decode(first); err != nil {
-		return errFrame
 	}
-	pk.FixedHeader.Remaining = len(body)
-	body = bytes.Clone(body) // the decoder keeps pieces of it
-	if !c.known && pk.FixedHeader.Type != packets.Connect {
-		return errFrame
-	}
-	switch pk.FixedHeader.Type {
-	case packets.Connect:
-		if c.known {
-			return errFrame
-		}
-		if err := pk.ConnectDecode(body); err != nil {
-			return errFrame
-		}
-		c.version, c.known = pk.ProtocolVersion, true
-		return c.Conn.SetReadDeadline(time.Time{})
-	case packets.Publish:
-		err = pk.PublishDecode(body)
-		if err == nil && pk.Properties.TopicAliasFlag {
-			return errFrame // an alias hides the topic from the rules
-		}
-	case packets.Puback:
-		err = pk.PubackDecode(body)
-	case packets.Pubrec:
-		err = pk.PubrecDecode(body)
-	case packets.Pubrel:
-		err = pk.PubrelDecode(body)
-	case packets.Pubcomp:
-		err = pk.PubcompDecode(body)
-	case packets.Subscribe:
-		err = pk.SubscribeDecode(body)
-	case packets.Unsubscribe:
-		err = pk.UnsubscribeDecode(body)
-	case packets.Pingreq:
-	case packets.Disconnect:
-		err = pk.DisconnectDecode(body)
-	case packets.Auth:
-		err = pk.AuthDecode(body)
-	default:
-		return errFrame
-	}
+	n, err := c.Conn.Write(p)
 	if err != nil {
-		return errFrame
+		// The broker would go on with the next packet, in the middle of this one.
+		_ = c.Conn.Close()
 	}
-	return nil
+	return n, err
+}
+
+// SetDeadline is the broker's keep-alive; it is about reading alone.
+func (c *guardConn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
+
+// Close closes the connection and gives up its place.
+func (c *guardConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { c.closed(c) })
+	return err
+}
+
+func (c *guardConn) identity() Identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.who
+}
+
+func (c *guardConn) setIdentity(who Identity, claim string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.who, c.claim = who, claim
+}
+
+func (c *guardConn) claimed() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.claim
+}
+
+// gate counts the connections of a listener and holds their bounds. Those that
+// have not logged in yet are a queue of which the oldest makes room: a client
+// that says who it is gets through, however many are silent.
+type gate struct {
+	pendingMax, total, perAddress int
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	pending []*guardConn // oldest first
+	open    map[*guardConn]string
+	byAddr  map[string]int
+}
+
+func newGate(l Limits) *gate {
+	return &gate{pendingMax: l.Pending, total: l.Connections, perAddress: l.PerAddress,
+		open: map[*guardConn]string{}, byAddr: map[string]int{}}
+}
+
+// enter takes a connection in that has not logged in; false where the gate is
+// closed. The caller closes what it gets back.
+func (g *gate) enter(c *guardConn) (evicted *guardConn, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, false
+	}
+	if len(g.pending) >= g.pendingMax {
+		evicted = g.pending[0]
+		g.pending = append(g.pending[:0], g.pending[1:]...)
+	}
+	g.pending = append(g.pending, c)
+	return evicted, true
+}
+
+// admit moves a connection from those that wait to those that are in; false
+// where there is no room for it.
+func (g *gate) admit(c *guardConn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.unqueue(c) || g.closed || len(g.open) >= g.total {
+		return false
+	}
+	addr := address(c.Conn)
+	if addr != "" && g.byAddr[addr] >= g.perAddress {
+		return false
+	}
+	g.open[c] = addr
+	g.byAddr[addr]++
+	return true
+}
+
+func (g *gate) unqueue(c *guardConn) bool {
+	for i, p := range g.pending {
+		if p == c {
+			g.pending = append(g.pending[:i], g.pending[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// leave forgets a connection.
+func (g *gate) leave(c *guardConn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unqueue(c)
+	addr, ok := g.open[c]
+	if !ok {
+		return
+	}
+	delete(g.open, c)
+	if g.byAddr[addr]--; g.byAddr[addr] == 0 {
+		delete(g.byAddr, addr)
+	}
+}
+
+// close lets nobody in from now on, and returns who is there.
+func (g *gate) close() []*guardConn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	all := append([]*guardConn(nil), g.pending...)
+	for c := range g.open {
+		all = append(all, c)
+	}
+	return all
+}
+
+// counts says how many wait and how many are in.
+func (g *gate) counts() (pending, open int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.pending), len(g.open)
+}
+
+// address is the peer's address without its port, empty for unix sockets.
+func address(c net.Conn) string {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.IP.String()
+	}
+	return ""
+}
+
+// shorten makes writes that wait, and those to come, give up soon.
+func (c *guardConn) shorten(d time.Duration) {
+	c.hurry.Store(true)
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(d))
 }

@@ -1,190 +1,141 @@
 package broker
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"crypto/subtle"
 	"strings"
-
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
+	"unicode/utf8"
 )
 
-// Role is what an identity may be.
-type Role string
+// Action is what somebody wants to do with a topic.
+type Action uint8
 
-// The roles.
+// The actions. A last will is a publish.
 const (
-	Daemon  Role = "daemon"
-	Worker  Role = "worker"
-	Control Role = "control"
+	Publish   Action = iota + 1 // send to a topic
+	Subscribe                   // ask for a topic or a filter
+	Deliver                     // be given a message on a topic
 )
 
-// Identity is who a connection belongs to.
-type Identity struct {
-	Role Role
-	Name string // of a worker
-}
-
-// Action is what an identity wants to do with a topic.
-type Action int
-
-// The actions. A filter is subscribed to, a topic read on delivery.
-const (
-	Publish Action = iota
-	Subscribe
-	Read
-)
-
-// TokenAuthenticator knows the user hubpipe, who may control, and the users
-// hubpipe-worker-NAME, each with the daemon's token as password.
-func TokenAuthenticator(token func() string, prefix string) func(username, password string) (Identity, bool) {
-	return func(username, password string) (Identity, bool) {
-		want, got := sha256.Sum256([]byte(token())), sha256.Sum256([]byte(password))
-		if token() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-			return Identity{}, false
-		}
-		if username == prefix {
-			return Identity{Role: Control}, true
-		}
-		if name, ok := strings.CutPrefix(username, prefix+"-worker-"); ok && name != "" {
-			return Identity{Role: Worker, Name: name}, true
-		}
-		return Identity{}, false
-	}
-}
-
-// identityOf is whom a client id stands for on the unix socket, which only its
-// owner can reach.
-func identityOf(prefix, clientID string) Identity {
-	if clientID == prefix+"-daemon" || clientID == prefix+"-daemon-control" {
-		return Identity{Role: Daemon}
-	}
-	if name, ok := strings.CutPrefix(clientID, prefix+"-worker-"); ok && name != "" {
-		return Identity{Role: Worker, Name: name}
-	}
-	return Identity{Role: Control}
-}
-
-// mayUse tells whether a client id belongs to an identity. Those that begin
-// with the prefix belong to the daemon and to the worker of that name.
-func mayUse(id Identity, prefix, clientID string) bool {
-	if !strings.HasPrefix(clientID, prefix) {
-		return id.Role == Control
-	}
-	return identityOf(prefix, clientID) == id
-}
-
-// Allowed is the whole of the access rules; what it does not name is denied.
-func Allowed(id Identity, prefix, topic string, action Action) bool {
-	if strings.HasPrefix(strings.ToLower(topic), "$share") {
+// Allowed is the whole of the access rules: what is not named here is denied.
+// Filters are allowed only where every topic that they match is the
+// identity's; shared subscriptions and all else that begins with "$" are
+// nobody's, however they are spelled.
+func Allowed(who Identity, prefix, topic string, action Action) bool {
+	if prefix == "" || topic == "" || topic[0] == '$' || !validTopic(topic, action == Subscribe) {
 		return false
 	}
-	inside := topic == prefix || strings.HasPrefix(topic, prefix+"/")
-	rest := strings.TrimPrefix(topic, prefix+"/")
-	switch id.Role {
-	case Daemon:
-		return inside || action == Publish && !strings.HasPrefix(topic, "$")
-	case Worker:
-		own := "workers/" + id.Name
-		if !inside {
+	inside, below := underPrefix(prefix, topic)
+	switch action {
+	case Publish:
+		return mayPublish(who, inside, topic, prefix, below)
+	case Subscribe, Deliver:
+		return mayRead(who, inside, below)
+	default:
+		return false
+	}
+}
+
+// place says where a topic or filter lies.
+type place uint8
+
+const (
+	outside place = iota // matches nothing at or below the prefix
+	across               // a filter whose wildcards reach into the prefix
+	within               // spelled out below the prefix
+)
+
+func mayPublish(who Identity, where place, topic, prefix string, below []string) bool {
+	switch who.Role {
+	case RoleDaemon:
+		return where == outside || len(below) > 0
+	case RoleWorker:
+		return where == within && len(below) >= 2 && below[0] == "workers" && below[1] == who.Name && validName(who.Name) &&
+			(len(below) == 2 || len(below) == 3 && (below[2] == "pages" || below[2] == "heartbeat"))
+	case RoleControl:
+		return where == outside || topic == prefix+"/control"
+	default:
+		return false
+	}
+}
+
+func mayRead(who Identity, where place, below []string) bool {
+	switch who.Role {
+	case RoleDaemon:
+		return true
+	case RoleWorker:
+		if where != within || len(below) == 0 {
 			return false
 		}
-		if action == Publish {
-			return rest == own || rest == own+"/pages" || rest == own+"/heartbeat"
+		return len(below) == 1 && below[0] == "status" ||
+			len(below) >= 2 && below[0] == "workers" && below[1] == who.Name && validName(who.Name)
+	case RoleControl, RoleReader:
+		if where == outside {
+			return who.Role == RoleControl
 		}
-		return rest == "status" || rest == own || rest == own+"/commands" || rest == own+"/answers"
-	case Control:
-		if !inside {
-			return outside(topic, prefix, action)
+		if where != within || len(below) == 0 {
+			return false
 		}
-		if action == Publish {
-			return rest == "control"
+		switch below[0] {
+		case "status":
+			return len(below) == 1
+		case "streams", "workers", "changes":
+			// "+" is one level and so is every topic there is; "#" would be more.
+			return len(below) == 2 && below[1] != "#"
+		case "control":
+			return who.Role == RoleControl && len(below) >= 2 && below[1] == "response"
 		}
-		return readable(rest)
-	}
-	return false
-}
-
-// outside is what a control user may do beyond the prefix: topics for its own
-// answers. A wildcard there must not reach into the prefix.
-func outside(topic, prefix string, action Action) bool {
-	if strings.HasPrefix(topic, "$") {
+		return false
+	default:
 		return false
 	}
-	first, _, _ := strings.Cut(topic, "/")
-	root, _, _ := strings.Cut(prefix, "/")
-	return action != Subscribe || first != "#" && first != "+" && first != root
 }
 
-func readable(rest string) bool {
-	if rest == "status" || rest == "control/response" || strings.HasPrefix(rest, "control/response/") {
+// underPrefix says where a topic or filter lies, and its levels below the
+// prefix where it is within.
+func underPrefix(prefix, topic string) (place, []string) {
+	levels := strings.Split(topic, "/")
+	wild := false
+	for p := range strings.SplitSeq(prefix, "/") {
+		if len(levels) == 0 {
+			return outside, nil
+		}
+		switch levels[0] {
+		case "#":
+			return across, nil
+		case "+":
+			wild = true
+		case p:
+		default:
+			return outside, nil
+		}
+		levels = levels[1:]
+	}
+	if wild {
+		return across, nil
+	}
+	return within, levels
+}
+
+// validTopic says whether a topic, or a filter where that is asked for, is one
+// by the rules of MQTT: not empty, not too long, UTF-8 without NUL, wildcards
+// only in filters, as whole levels, and "#" only at the end.
+func validTopic(topic string, filter bool) bool {
+	if topic == "" || len(topic) > 65535 || !utf8.ValidString(topic) || strings.IndexByte(topic, 0) >= 0 {
+		return false
+	}
+	if !strings.ContainsAny(topic, "+#") {
 		return true
 	}
-	kind, name, ok := strings.Cut(rest, "/")
-	return ok && (kind == "streams" || kind == "workers" || kind == "changes") && !strings.Contains(name, "/") && name != "#"
-}
-
-// rules is mochi's hook for all of the above. It returns bare codes only, and
-// recovers: an error of ours must not end the broker.
-type rules struct {
-	mqtt.HookBase
-	o EmbeddedOptions
-}
-
-func (*rules) ID() string { return "hubpipe-rules" }
-
-func (*rules) Provides(b byte) bool {
-	return bytes.Contains([]byte{mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnWill}, []byte{b})
-}
-
-// OnConnectAuthenticate lets in who has the token, under a client id of its
-// own; the unix socket asks for none.
-func (r *rules) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) (ok bool) {
-	defer func() {
-		if recover() != nil {
-			ok = false
+	if !filter {
+		return false
+	}
+	levels := strings.Split(topic, "/")
+	for i, level := range levels {
+		switch {
+		case level == "+":
+		case level == "#" && i == len(levels)-1:
+		case strings.ContainsAny(level, "+#"):
+			return false
 		}
-	}()
-	if cl.Net.Listener == "unix" {
-		return true
 	}
-	id, ok := r.o.Authenticate(string(pk.Connect.Username), string(pk.Connect.Password))
-	return ok && (pk.Connect.ClientIdentifier == "" && id.Role == Control || mayUse(id, r.o.Prefix, pk.Connect.ClientIdentifier))
-}
-
-func (r *rules) identity(cl *mqtt.Client) Identity {
-	if cl.Net.Listener == "unix" {
-		return identityOf(r.o.Prefix, cl.ID)
-	}
-	if name, ok := strings.CutPrefix(string(cl.Properties.Username), r.o.Prefix+"-worker-"); ok {
-		return Identity{Role: Worker, Name: name}
-	}
-	return Identity{Role: Control}
-}
-
-// OnACLCheck is asked on publish, on subscribe and on delivery; filters have
-// wildcards, topics have none.
-func (r *rules) OnACLCheck(cl *mqtt.Client, topic string, write bool) (ok bool) {
-	defer func() {
-		if recover() != nil {
-			ok = false
-		}
-	}()
-	action := Read
-	switch {
-	case write:
-		action = Publish
-	case strings.ContainsAny(topic, "+#"):
-		action = Subscribe
-	}
-	return Allowed(r.identity(cl), r.o.Prefix, topic, action)
-}
-
-// OnWill holds last wills to the same rules; mochi does not.
-func (r *rules) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
-	if !r.OnACLCheck(cl, will.TopicName, true) {
-		return mqtt.Will{}, nil
-	}
-	return will, nil
+	return true
 }

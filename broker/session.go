@@ -2,261 +2,398 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/url"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session/state"
 	"github.com/hashicorp/go-hclog"
 )
 
-// Message is something to publish.
+// ErrNotConnected is returned by Publish while there is no connection, or
+// while its subscriptions are not yet granted. Nothing was sent.
+var ErrNotConnected = errors.New("not connected to the broker")
+
+// ErrStopped is returned by a session that was stopped, or never started.
+var ErrStopped = errors.New("the session is stopped")
+
+// ErrTooLarge says that a message is larger than the broker takes; nothing was
+// sent. Both are bytes of the whole packet.
+type ErrTooLarge struct {
+	Size  int
+	Limit int
+}
+
+// Error names both sizes.
+func (e ErrTooLarge) Error() string {
+	return fmt.Sprintf("a message of %d bytes is larger than the broker's limit of %d", e.Size, e.Limit)
+}
+
+// Message is what is published. The payload must not change until Publish has
+// returned nil.
 type Message struct {
 	Topic           string
 	Payload         []byte
 	QoS             byte
 	Retain          bool
-	Expiry          time.Duration // 0: never
+	Expiry          time.Duration // rounded up to seconds; 0 is never
 	ResponseTopic   string
 	CorrelationData []byte
+	ContentType     string
 }
 
-// Properties are what came with a message besides its payload.
+// Properties are what came with a message beside its topic and payload.
 type Properties struct {
 	ResponseTopic   string
 	CorrelationData []byte
-	Retain          bool
+	ContentType     string
+	Retain          bool // it was retained before we subscribed
 }
 
-// Subscription is a filter that a session listens to.
+// Subscription is a filter that the session asks for on every connection.
+// RetainHandling is MQTT's: 0 sends retained messages each time, 1 only for a
+// new subscription, 2 never.
 type Subscription struct {
 	Topic          string
 	QoS            byte
 	RetainHandling byte
 }
 
-// ConnInfo is what the broker said when the connection came up.
+// ConnInfo is what the broker said of itself when it let us in.
 type ConnInfo struct {
-	SessionPresent bool
-	MaxPacket      uint32 // 0: no limit was named
+	MaxPacket       uint32 // bytes of a whole packet; 0 is no limit
+	SessionPresent  bool   // the broker still had our session
+	MaxQoS          byte
+	RetainAvailable bool
+	SessionExpiry   time.Duration // granted
+	Refused         []string      // subscriptions that the broker refused
 }
 
-// TooLargeError is a message that the broker would not take; it was not sent.
-type TooLargeError struct{ Size, Limit int }
-
-func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("a message of %d bytes is above the broker's limit of %d: raise broker { max_packet }", e.Size, e.Limit)
-}
-
-// SessionOptions are where and as whom a session connects.
+// SessionOptions say where the broker is, who comes, and who is told.
+// The callbacks must not block: they hold up what comes in. They are never
+// called after Stop has returned.
 type SessionOptions struct {
-	URL           string // mqtt://, mqtts:// or unix://
-	ClientID      string
-	Username      string
-	Password      string
-	CleanStart    bool
-	Expiry        time.Duration
+	URL    string // mqtt://host[:port], mqtts://host[:port] or unix:///path
+	CAFile string // PEM; for mqtts instead of the system's roots
+
+	ClientID string
+	Username string
+	Password string
+
 	Will          *Message
 	Subscriptions []Subscription
-	// The callbacks must not block.
-	OnUp      func(ConnInfo)
-	OnDown    func(error)
-	OnMessage func(topic string, payload []byte, p Properties)
+	CleanStart    bool          // begin without what an earlier connection left, each time
+	Expiry        time.Duration // how long the broker keeps the session; 0 is not at all
+
+	OnUp      func(ConnInfo) // connected and subscribed
+	OnDown    func(error)    // the connection that OnUp told of is lost; not called by Stop
+	OnMessage func(topic string, payload []byte, props Properties)
+
 	Logger    hclog.Logger
+	KeepAlive time.Duration // 8 s by default; a dead peer is noticed after two
+	MaxWait   time.Duration // greatest pause between attempts to connect; 5 s by default
+	MaxPacket int           // a limit of our own besides the broker's; 0 is none
+	Jitter    func() float64
 }
 
-// Session is a connection that comes back by itself. Nothing depends on what
-// the broker keeps for it: it makes interruptions quiet, no more.
+// publishers bounds how many publishes are on their way at once.
+const publishers = 256
+
+// Session is a client's lasting relation with a broker: it connects, connects
+// again whenever the connection is lost, and subscribes each time. What was
+// published may arrive twice, late or never; that is for the caller to repeat.
 type Session struct {
-	o      SessionOptions
-	url    *url.URL
-	cm     atomic.Pointer[autopaho.ConnectionManager]
-	cancel context.CancelFunc
-	up     atomic.Bool
-	limit  atomic.Int64
-	wg     sync.WaitGroup
+	o       SessionOptions
+	log     hclog.Logger
+	target  target
+	slots   chan struct{}
+	wg      sync.WaitGroup // publishes
+	backoff backoff
+
+	mu      sync.Mutex // guards all below
+	cancel  context.CancelCauseFunc
+	done    chan struct{} // closed when run has ended; nil before Start
+	raw     net.Conn      // of the newest attempt
+	conn    *connection   // connected and subscribed, else nil
+	up      chan struct{} // closed while conn is there
+	info    ConnInfo
+	lastErr error
+	stopped bool
 }
 
-// NewSession returns a session that has not begun.
+// connection is one connection of the session, from CONNACK to its loss.
+type connection struct {
+	ctx    context.Context //nolint:containedctx // ends with the connection
+	cancel context.CancelCauseFunc
+	client *paho.Client
+}
+
+// NewSession checks the options; it does not connect.
 func NewSession(o SessionOptions) (*Session, error) {
-	raw := o.URL
-	if !strings.Contains(raw, "://") {
-		raw = "mqtt://" + raw
-	}
-	u, err := url.Parse(raw)
+	t, err := parseTarget(o.URL, o.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("broker address %q: %w", o.URL, err)
+		return nil, err
 	}
-	return &Session{o: o, url: u}, nil
+	if o.ClientID == "" {
+		return nil, errors.New("a session needs a client id")
+	}
+	if o.Will != nil && !validTopic(o.Will.Topic, false) {
+		return nil, fmt.Errorf("last will: %q is not a topic", o.Will.Topic)
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.KeepAlive <= 0 {
+		o.KeepAlive = 8 * time.Second
+	}
+	if o.MaxWait <= 0 {
+		o.MaxWait = 5 * time.Second
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.Float64
+	}
+	return &Session{o: o, log: o.Logger, target: t, slots: make(chan struct{}, publishers),
+		backoff: backoff{base: 50 * time.Millisecond, limit: o.MaxWait, jitter: o.Jitter},
+		up:      make(chan struct{})}, nil
 }
 
-// Start begins to connect, in the background, until Stop.
+// Start begins to connect in the background and returns at once. The session
+// lasts until Stop, whatever becomes of ctx.
 func (s *Session) Start(ctx context.Context) error {
-	ctx, s.cancel = context.WithCancel(ctx)
-	c := autopaho.ClientConfig{
-		ServerUrls: []*url.URL{s.url}, KeepAlive: 20, CleanStartOnInitialConnection: s.o.CleanStart,
-		SessionExpiryInterval: uint32(s.o.Expiry / time.Second), ConnectUsername: s.o.Username,
-		ConnectPassword: []byte(s.o.Password), ConnectTimeout: 5 * time.Second, ReconnectBackoff: backoff,
-		OnConnectionUp: s.connected,
-		OnConnectionDown: func() bool {
-			s.up.Store(false)
-			return true
-		},
-		OnConnectError:    s.failed,
-		AttemptConnection: s.dial,
-		ClientConfig: paho.ClientConfig{ClientID: s.o.ClientID,
-			OnClientError:     s.failed,
-			OnPublishReceived: []func(paho.PublishReceived) (bool, error){s.received},
-			PacketTimeout:     10 * time.Second},
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return ErrStopped
 	}
-	if w := s.o.Will; w != nil {
-		c.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain}
+	if s.done != nil {
+		return errors.New("the session was started already")
 	}
-	cm, err := autopaho.NewConnection(ctx, c)
-	if err != nil {
-		s.cancel()
-		return fmt.Errorf("connect to the broker: %w", err)
-	}
-	s.cm.Store(cm)
+	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	s.cancel, s.done = cancel, make(chan struct{})
+	go s.run(run, s.done)
 	return nil
 }
 
-// backoff grows from a tenth of a second to ten, with jitter, so that many do
-// not come back at once.
-func backoff(attempt int) time.Duration {
-	if attempt == 0 {
-		return 0
-	}
-	d := min(10*time.Second, 100*time.Millisecond<<min(attempt, 7))
-	return d/2 + time.Duration(rand.Int64N(int64(d)))
-}
-
-func (s *Session) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
-	var d net.Dialer
-	switch u.Scheme {
-	case "unix":
-		return d.DialContext(ctx, "unix", u.Path)
-	case "mqtts", "ssl", "tls":
-		return (&tls.Dialer{Config: &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", hostPort(u, "8883"))
-	}
-	return d.DialContext(ctx, "tcp", hostPort(u, "1883"))
-}
-
-func hostPort(u *url.URL, port string) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return net.JoinHostPort(u.Hostname(), port)
-}
-
-// connected subscribes anew each time: the broker may have lost the session.
-func (s *Session) connected(cm *autopaho.ConnectionManager, ack *paho.Connack) {
-	info := ConnInfo{SessionPresent: ack.SessionPresent}
-	if ack.Properties != nil && ack.Properties.MaximumPacketSize != nil {
-		info.MaxPacket = *ack.Properties.MaximumPacketSize
-	}
-	s.limit.Store(int64(info.MaxPacket))
-	s.cm.Store(cm) // the connection can be up before Start has returned
-	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		sub := &paho.Subscribe{}
-		for _, x := range s.o.Subscriptions {
-			sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: x.Topic, QoS: x.QoS, RetainHandling: x.RetainHandling})
+// run connects and connects again until the session is stopped.
+func (s *Session) run(ctx context.Context, done chan struct{}) {
+	defer close(done)
+	kept := state.NewInMemory() // what was published and not acknowledged
+	for {
+		pause := time.NewTimer(s.backoff.next())
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
 		}
-		if len(sub.Subscriptions) > 0 {
-			if _, err := cm.Subscribe(ctx, sub); err != nil {
-				s.failed(fmt.Errorf("subscribe: %w", err))
+		c, info, err := s.connect(ctx, kept)
+		if err != nil {
+			if ctx.Err() != nil {
 				return
 			}
+			s.backoff.failed()
+			s.mu.Lock()
+			s.lastErr = err
+			s.mu.Unlock()
+			s.log.Debug("cannot connect", "broker", s.target.String(), "error", err)
+			continue
 		}
-		s.up.Store(true)
+		s.backoff.up()
+		s.serve(c, info)
+		if ctx.Err() != nil {
+			// A normal DISCONNECT: the last will is not sent.
+			_ = c.client.Disconnect(&paho.Disconnect{})
+			<-c.client.Done()
+			return
+		}
+		<-c.client.Done()
+		s.backoff.down()
+	}
+}
+
+// connect makes one connection, login included. ReceiveMaximum is left alone:
+// the embedded broker stalls and loses messages where a client sets it.
+func (s *Session) connect(ctx context.Context, kept *state.State) (*connection, ConnInfo, error) {
+	attempt, stop := context.WithTimeout(ctx, connectTimeout)
+	defer stop()
+	conn, err := s.dial(attempt)
+	if err != nil {
+		return nil, ConnInfo{}, fmt.Errorf("connect to %s: %w", s.target, err)
+	}
+	own, cancel := context.WithCancelCause(ctx)
+	c := &connection{ctx: own, cancel: cancel}
+	c.client = paho.NewClient(paho.ClientConfig{
+		ClientID:          s.o.ClientID,
+		Conn:              conn,
+		Session:           kept,
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){s.received},
+		OnClientError:     func(err error) { cancel(fmt.Errorf("the connection was lost: %w", err)) },
+		OnServerDisconnect: func(d *paho.Disconnect) {
+			cancel(fmt.Errorf("the broker closed the connection: reason 0x%02x", d.ReasonCode))
+		},
+	})
+	c.client.SetErrorLogger(pahoLog{s.log})
+	ack, err := c.client.Connect(attempt, s.connectPacket())
+	if err != nil {
+		_ = conn.Close()
+		cancel(err)
+		if ack != nil {
+			return nil, ConnInfo{}, fmt.Errorf("the broker at %s refused us: reason 0x%02x: %w", s.target, ack.ReasonCode, err)
+		}
+		return nil, ConnInfo{}, fmt.Errorf("log in at %s: %w", s.target, err)
+	}
+	return c, connInfo(ack, s.o.Expiry), nil
+}
+
+func (s *Session) connectPacket() *paho.Connect {
+	expiry := seconds(s.o.Expiry)
+	cp := &paho.Connect{
+		ClientID:   s.o.ClientID,
+		CleanStart: s.o.CleanStart,
+		KeepAlive:  uint16(min(max(s.o.KeepAlive/time.Second, 1), 3600)),
+		Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry},
+	}
+	if s.o.Username != "" {
+		cp.UsernameFlag, cp.Username = true, s.o.Username
+	}
+	if s.o.Password != "" {
+		cp.PasswordFlag, cp.Password = true, []byte(s.o.Password)
+	}
+	if w := s.o.Will; w != nil {
+		cp.WillMessage = &paho.WillMessage{Retain: w.Retain, QoS: w.QoS, Topic: w.Topic, Payload: w.Payload}
+		cp.WillProperties = &paho.WillProperties{}
+		if w.Expiry > 0 {
+			e := seconds(w.Expiry)
+			cp.WillProperties.MessageExpiry = &e
+		}
+	}
+	return cp
+}
+
+// serve is the life of one connection: subscribe, tell, wait, tell.
+func (s *Session) serve(c *connection, info ConnInfo) {
+	s.mu.Lock()
+	s.info, s.lastErr = info, nil
+	s.mu.Unlock()
+	refused, ok := s.subscribe(c)
+	if ok {
+		info.Refused = refused
+		s.mu.Lock()
+		s.conn, s.info = c, info
+		close(s.up)
+		s.mu.Unlock()
 		if s.o.OnUp != nil {
 			s.o.OnUp(info)
 		}
-	})
-}
-
-func (s *Session) failed(err error) {
-	if s.o.OnDown != nil && !errors.Is(err, context.Canceled) {
+	}
+	<-c.ctx.Done()
+	err := context.Cause(c.ctx)
+	s.mu.Lock()
+	s.lastErr = err
+	if ok {
+		s.conn, s.up = nil, make(chan struct{})
+	}
+	s.mu.Unlock()
+	if ok && s.o.OnDown != nil && !errors.Is(err, ErrStopped) {
 		s.o.OnDown(err)
 	}
 }
 
-func (s *Session) received(r paho.PublishReceived) (bool, error) {
-	p := Properties{Retain: r.Packet.Retain}
-	if r.Packet.Properties != nil {
-		p.ResponseTopic, p.CorrelationData = r.Packet.Properties.ResponseTopic, r.Packet.Properties.CorrelationData
+// subscribe asks until the broker has answered or the connection is lost.
+func (s *Session) subscribe(c *connection) (refused []string, ok bool) {
+	if len(s.o.Subscriptions) == 0 {
+		return nil, c.ctx.Err() == nil
 	}
-	if s.o.OnMessage != nil {
-		s.o.OnMessage(r.Packet.Topic, r.Packet.Payload, p)
+	sub := &paho.Subscribe{}
+	for _, f := range s.o.Subscriptions {
+		sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: f.Topic, QoS: f.QoS, RetainHandling: f.RetainHandling})
 	}
+	for {
+		ack, err := c.client.Subscribe(c.ctx, sub)
+		if ack != nil && len(ack.Reasons) == len(sub.Subscriptions) {
+			for i, reason := range ack.Reasons {
+				if reason >= 0x80 {
+					refused = append(refused, s.o.Subscriptions[i].Topic)
+				}
+			}
+			if len(refused) > 0 {
+				s.log.Error("the broker refused subscriptions", "topics", refused)
+			}
+			return refused, c.ctx.Err() == nil
+		}
+		s.log.Warn("the broker does not answer a subscribe; asking again", "error", err)
+		again := time.NewTimer(time.Second)
+		select {
+		case <-c.ctx.Done():
+			again.Stop()
+			return nil, false
+		case <-again.C:
+		}
+	}
+}
+
+func (s *Session) received(p paho.PublishReceived) (bool, error) {
+	if s.o.OnMessage == nil || p.Packet == nil {
+		return true, nil
+	}
+	props := Properties{Retain: p.Packet.Retain}
+	if q := p.Packet.Properties; q != nil {
+		props.ResponseTopic, props.CorrelationData, props.ContentType = q.ResponseTopic, q.CorrelationData, q.ContentType
+	}
+	s.o.OnMessage(p.Packet.Topic, p.Packet.Payload, props)
 	return true, nil
 }
 
-// Connected tells whether the session is up and subscribed.
-func (s *Session) Connected() bool { return s.up.Load() }
-
-// MaxPacket is the broker's limit, 0 where it named none.
-func (s *Session) MaxPacket() int { return int(s.limit.Load()) }
-
-// AwaitUp waits until the session is up and subscribed.
+// AwaitUp returns when the session is connected and subscribed, or with the
+// context's error and the reason of the last failed attempt.
 func (s *Session) AwaitUp(ctx context.Context) error {
-	t := time.NewTicker(5 * time.Millisecond)
-	defer t.Stop()
-	for !s.up.Load() {
+	for {
+		s.mu.Lock()
+		up, stopped := s.up, s.stopped
+		s.mu.Unlock()
+		if stopped {
+			return ErrStopped
+		}
 		select {
-		case <-t.C:
+		case <-up:
+			if s.Connected() {
+				return nil
+			}
 		case <-ctx.Done():
-			return fmt.Errorf("no connection to the broker: %w", ctx.Err())
+			s.mu.Lock()
+			last := s.lastErr
+			s.mu.Unlock()
+			if last != nil {
+				return fmt.Errorf("%w: %w", ctx.Err(), last)
+			}
+			return ctx.Err()
 		}
 	}
-	return nil
 }
 
-// Publish sends a message. It refuses what the broker would not take, and
-// returns by the end of its context; an error leaves open whether the message
-// went out.
-func (s *Session) Publish(ctx context.Context, m Message) error {
-	if limit := int(s.limit.Load()); limit > 0 && len(m.Payload)+len(m.Topic)+256 > limit {
-		return &TooLargeError{Size: len(m.Payload), Limit: limit}
-	}
-	p := &paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain,
-		Properties: &paho.PublishProperties{ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData}}
-	if m.Expiry > 0 {
-		e := uint32(max(1, m.Expiry/time.Second))
-		p.Properties.MessageExpiry = &e
-	}
-	cm := s.cm.Load()
-	if cm == nil {
-		return fmt.Errorf("publish to %s: the session has not begun", m.Topic)
-	}
-	if _, err := cm.Publish(ctx, p); err != nil {
-		return fmt.Errorf("publish to %s: %w", m.Topic, err)
-	}
-	return nil
+// Connected says whether the session is connected and subscribed.
+func (s *Session) Connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil
 }
 
-// Stop disconnects; the last will is not sent.
-func (s *Session) Stop(ctx context.Context) error {
-	cm := s.cm.Load()
-	if cm == nil {
-		return nil
+// MaxPacket is the greatest packet in bytes that the broker said it takes, or
+// our own limit where that is less; 0 where neither is known.
+func (s *Session) MaxPacket() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.maxPacket()
+}
+
+func (s *Session) maxPacket() int {
+	limit := int(s.info.MaxPacket)
+	if s.o.MaxPacket > 0 && (limit == 0 || s.o.MaxPacket < limit) {
+		limit = s.o.MaxPacket
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	_ = cm.Disconnect(ctx) // the connection may be gone already
-	s.cancel()
-	<-cm.Done()
-	s.wg.Wait()
-	s.up.Store(false)
-	return nil
+	return limit
 }

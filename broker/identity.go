@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"strings"
+)
+
+// Role says what somebody on the bus may do; the zero value may do nothing.
+type Role uint8
+
+// The roles, from the one that may do nothing to the one that may do most.
+const (
+	RoleNone    Role = iota
+	RoleReader       // reads status, streams, workers and changes
+	RoleControl      // a reader that may also send commands and read their answers
+	RoleWorker       // its own topics and the daemon's status
+	RoleDaemon       // everything below the prefix, and answers outside it
+)
+
+// String names the role in lower case.
+func (r Role) String() string {
+	switch r {
+	case RoleReader:
+		return "reader"
+	case RoleControl:
+		return "control"
+	case RoleWorker:
+		return "worker"
+	case RoleDaemon:
+		return "daemon"
+	default:
+		return "none"
+	}
+}
+
+// Identity is who a connection belongs to. Sessions belong to identities: one
+// is never given to a connection of another identity.
+type Identity struct {
+	Role Role
+	Name string // of the worker; of other roles empty or a user's name
+}
+
+// ControlUser is the user name under which the daemon's token gives control
+// over TCP.
+const ControlUser = "hubpipe"
+
+// TokenAuthenticator gives control to user "hubpipe" and a worker's identity
+// to user "<prefix>-worker-<name>" (or "hubpipe-worker-<name>"), where the
+// password is the token. The token is asked for at each login, so that it may
+// change; an empty one lets nobody in. It is compared in constant time.
+func TokenAuthenticator(token func() string, prefix string) func(username, password string) (Identity, bool) {
+	return func(username, password string) (Identity, bool) {
+		want := token()
+		have, need := sha256.Sum256([]byte(password)), sha256.Sum256([]byte(want))
+		if subtle.ConstantTimeCompare(have[:], need[:]) != 1 || want == "" {
+			return Identity{}, false
+		}
+		if username == ControlUser {
+			return Identity{Role: RoleControl}, true
+		}
+		for _, stem := range []string{prefix, ControlUser} {
+			if name, ok := strings.CutPrefix(username, stem+"-worker-"); ok && validName(name) {
+				return Identity{Role: RoleWorker, Name: name}, true
+			}
+		}
+		return Identity{}, false
+	}
+}
+
+// daemonClient, daemonControlClient and workerClient are the client ids that
+// belong to the daemon's two connections and to a worker.
+func daemonClient(prefix string) string        { return prefix + "-daemon" }
+func daemonControlClient(prefix string) string { return prefix + "-daemon-control" }
+func workerClient(prefix, name string) string  { return prefix + "-worker-" + name }
+
+// identityOfClient is who a client id belongs to; ids outside the prefix are a
+// control user's. It is false for ids that begin with the prefix and are
+// nobody's.
+func identityOfClient(prefix, id string) (Identity, bool) {
+	if id == daemonClient(prefix) || id == daemonControlClient(prefix) {
+		return Identity{Role: RoleDaemon}, true
+	}
+	if name, ok := strings.CutPrefix(id, workerClient(prefix, "")); ok && validName(name) {
+		return Identity{Role: RoleWorker, Name: name}, true
+	}
+	if strings.HasPrefix(id, prefix) {
+		return Identity{}, false
+	}
+	return Identity{Role: RoleControl}, true
+}
+
+// mayUseClient says whether an identity that logged in may use a client id.
+// One that the broker made up itself is anybody's but a worker's or the
+// daemon's, whose ids are fixed.
+func mayUseClient(who Identity, prefix, id string, assigned bool) bool {
+	switch who.Role {
+	case RoleDaemon, RoleWorker:
+		owner, ok := identityOfClient(prefix, id)
+		return ok && !assigned && owner == who
+	case RoleControl, RoleReader:
+		return assigned || !strings.HasPrefix(id, prefix)
+	default:
+		return false
+	}
+}
+
+// validName says whether a worker's name is one that fits a topic and a client
+// id: [a-z0-9_-]{1,64}.
+func validName(name string) bool {
+	if name == "" || len(name) > 64 {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
