@@ -2,369 +2,285 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/hubpipe/hubpipe/broker/protocol"
-	"github.com/hubpipe/hubpipe/worker/hubspot"
-	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
-// attempt is one run in this process's hands.
+// errOver says that an attempt has ended without a fault of its own.
+var errOver = errors.New("the attempt is over")
+
+// Kinds of run and range that are treated apart; others come with the fetch.
+const (
+	backfillRun = "backfill"
+
+	listRange   = "list"
+	sweepRange  = "sweep"
+	windowRange = "window"
+)
+
+// attempt is one run in this process's hands. Its goroutine prepares what the
+// ranges share and waits for them; each range has a goroutine of its own.
 type attempt struct {
 	w      *Worker
 	n      uint64
-	store  string
-	epoch  uint64
-	fetch  protocol.Fetch
-	object catalogue.Object
-	client *hubspot.Client
-	ctx    context.Context //nolint:containedctx // the attempt's own life; it ends with cancel
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	fetch  *protocol.Fetch
+	source Source
+	log    hclog.Logger
 
-	progress atomic.Uint64
-	requests uint64 // of the client, when the attempt began
+	ctx    context.Context //nolint:containedctx // the attempt's own life
+	cancel context.CancelCauseFunc
 
-	// under w.mu
-	ranges map[uint32]*rangeRun
-	fresh  chan *rangeRun // ranges that came later
+	// Set before the first range begins.
+	names []string // of the properties, in a fixed order
+	list  string   // their hash
+	found map[uint32][]protocol.Listed
 
-	mu      sync.Mutex
-	began   int64
-	account *protocol.Account
-	wait    *protocol.Wait
-	props   []string
-	list    string
+	mu      sync.Mutex // under it: the following; never held while w.mu is taken
+	ranges  map[uint32]*ranger
+	waiting []*ranger // not begun yet
+	begun   bool
+	over    bool
+	err     error
+	wg      sync.WaitGroup
 }
 
-// rangeRun is a range and what answers its pages.
-type rangeRun struct {
-	protocol.Range
-	answers chan protocol.Answer
-	repeat  chan struct{}
-	listed  []hubspot.Hit // found already, by the run's first search
-	found   bool
-}
-
-func newRange(g protocol.Range) *rangeRun {
-	return &rangeRun{Range: g, answers: make(chan protocol.Answer, 4), repeat: make(chan struct{}, 1)}
-}
-
-func newAttempt(w *Worker, c *protocol.Command, client *hubspot.Client) *attempt {
-	a := &attempt{w: w, n: c.Attempt, store: c.Store, epoch: c.Epoch, fetch: *c.Fetch, began: c.Fetch.Began,
-		requests: client.Requests(), ranges: map[uint32]*rangeRun{}, fresh: make(chan *rangeRun, 4096)}
-	a.client = client.Reporting(a.waits)
-	a.ctx, a.cancel = context.WithCancel(w.ctx)
-	for _, g := range c.Fetch.Ranges {
-		a.ranges[g.ID] = newRange(g)
-	}
+// newAttempt makes an attempt; w.mu is held.
+func newAttempt(w *Worker, s Start) *attempt {
+	a := &attempt{w: w, n: s.Attempt, fetch: s.Fetch, ranges: map[uint32]*ranger{},
+		log: w.log.With("stream", s.Fetch.Stream, "run", s.Fetch.Run, "attempt", s.Attempt)}
+	a.ctx, a.cancel = context.WithCancelCause(w.work)
+	a.add(s.Fetch.Ranges)
 	return a
 }
 
-// add takes ranges that the attempt lacks; w.mu is held.
+// add takes up ranges; those that come while the attempt is prepared wait.
 func (a *attempt) add(ranges []protocol.Range) {
-	for _, g := range ranges {
-		if a.ranges[g.ID] != nil {
-			continue
-		}
-		r := newRange(g)
-		select {
-		case a.fresh <- r:
-			a.ranges[g.ID] = r
-		default: // the next heartbeat shows that it is missing
-		}
-	}
-}
-
-// report is what a heartbeat says of the attempt; w.mu is held.
-func (a *attempt) report() protocol.AttemptReport {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := protocol.AttemptReport{Attempt: a.n, Began: a.began, Account: a.account, Progress: a.progress.Load(),
-		Requests: a.client.Requests() - a.requests, Wait: a.wait}
-	for id, g := range a.ranges {
-		r.Ranges = append(r.Ranges, protocol.RangeReport{ID: id, Seq: g.Seq})
-	}
-	return r
-}
-
-// waits notes why HubSpot is not getting on.
-func (a *attempt) waits(x hubspot.Wait) {
-	a.mu.Lock()
-	a.wait = nil
-	if x.Kind != "" {
-		a.wait = &protocol.Wait{Kind: x.Kind, Reason: x.Reason, Until: x.Until.UTC().Format(time.RFC3339)}
-	}
-	a.mu.Unlock()
-	a.progress.Add(1)
-	a.w.wake()
-}
-
-// errEnded says that the attempt is over without a fault of its own.
-var errEnded = errors.New("the attempt has ended")
-
-func (a *attempt) run() {
-	err := a.work()
-	a.cancel()
-	a.wg.Wait()
-	switch {
-	case err == nil || errors.Is(err, errEnded):
-		a.w.finish(a, nil)
-	case a.w.ctx.Err() != nil:
-	default:
-		a.w.finish(a, a.problem(err))
-	}
-}
-
-// problem turns an error into what a person reads.
-func (a *attempt) problem(err error) *protocol.Problem {
-	var b *hubspot.Blocked
-	var p *refused
-	switch {
-	case errors.Is(err, context.Canceled):
-		return nil
-	case errors.As(err, &b):
-		return &protocol.Problem{Type: b.Type, Title: "HubSpot refuses", Detail: b.Detail, Hint: b.Hint, Blocked: true}
-	case errors.As(err, &p):
-		return &protocol.Problem{Type: "page-refused", Title: "the daemon refused a page", Detail: p.reason,
-			Hint: "worker and daemon may be of different versions"}
-	}
-	return &protocol.Problem{Type: "fetch-failed", Title: "the fetch failed", Detail: err.Error(), Hint: "it is tried again by itself"}
-}
-
-func (a *attempt) work() error {
-	var ok bool
-	if a.object, ok = catalogue.Lookup(a.fetch.Object); !ok {
-		return fmt.Errorf("the worker knows no object %q; it may be older than the daemon", a.fetch.Object)
-	}
-	if err := a.contact(); err != nil {
-		return err
-	}
-	ranges := a.first()
-	if err := a.definitions(ranges[0]); err != nil {
-		return err
-	}
-	if err := a.searchAll(ranges); err != nil {
-		return err
-	}
-	errs := make(chan error, 1)
-	begin := func(r *rangeRun) {
-		a.wg.Go(func() {
-			if err := a.rangeOf(r); err != nil {
-				select {
-				case errs <- err:
-				default:
-				}
-			}
-		})
-	}
-	for _, r := range ranges {
-		begin(r)
-	}
-	for {
-		select {
-		case r := <-a.fresh:
-			begin(r)
-		case err := <-errs:
-			return err
-		case <-a.ctx.Done():
-			return a.ctx.Err()
+	for _, g := range ranges {
+		if a.ranges[g.ID] != nil || a.over {
+			continue
+		}
+		r := &ranger{a: a, g: g, answers: make(chan protocol.Answer, 1)}
+		a.ranges[g.ID] = r
+		if a.begun {
+			a.wg.Go(r.run)
+		} else {
+			a.waiting = append(a.waiting, r)
 		}
 	}
 }
 
-// first are the ranges that came with the fetch, in order.
-func (a *attempt) first() []*rangeRun {
-	a.w.mu.Lock()
-	defer a.w.mu.Unlock()
-	out := make([]*rangeRun, 0, len(a.fetch.Ranges))
-	for _, g := range a.fetch.Ranges {
-		out = append(out, a.ranges[g.ID])
+// answer hands an answer to the range that waits for it; it never blocks, since
+// a range has one page in flight.
+func (a *attempt) answer(e Answered) {
+	a.mu.Lock()
+	r := a.ranges[e.Range]
+	a.mu.Unlock()
+	if r != nil {
+		select {
+		case r.answers <- e.Answer:
+		default:
+		}
 	}
-	return out
+	if e.Answer.RunEnded {
+		a.cancel(errOver)
+	}
 }
 
-// contact makes sure, before one record is read, that the token is of the
-// account that the stream's data came from.
-func (a *attempt) contact() error {
-	acc, err := a.client.Account(a.ctx)
+// run is the attempt's goroutine.
+func (a *attempt) run() {
+	a.log.Debug("an attempt begins", "kind", a.fetch.Kind, "ranges", len(a.fetch.Ranges))
+	// Waits are reported from within the calls.
+	a.source = a.w.o.Portals[a.fetch.Portal](a.wait)
+	err := a.prepare()
+	if err == nil {
+		a.begin()
+		select {
+		case <-a.ctx.Done(): // the last answer, a range's failure, or the daemon
+		case <-a.w.gate.stopped(): // what is in flight may still be answered
+			err = errStopping
+		}
+	} else if !errors.Is(err, errStopping) {
+		a.fail(err)
+	}
+	a.mu.Lock()
+	a.over = true
+	if a.err == nil && errors.Is(err, errStopping) {
+		a.err = err
+	}
+	a.mu.Unlock()
+	a.wg.Wait()
+	a.w.finish(a)
+}
+
+// core lets f report to the worker's state, unless the attempt is over: its
+// number may be another store's by then.
+func (a *attempt) core(f func(c *Core)) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if a.ctx.Err() == nil {
+		f(a.w.core)
+	}
+}
+
+func (a *attempt) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.begun = true
+	for _, r := range a.waiting {
+		a.wg.Go(r.run)
+	}
+	a.waiting = nil
+}
+
+// fail ends the attempt with what is wrong; the first failure counts, and those
+// that follow from the end do not.
+func (a *attempt) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err == nil && a.ctx.Err() == nil {
+		a.err = err
+	}
+	a.cancel(err)
+}
+
+// finish takes an attempt off the list, as failed where it has.
+func (w *Worker) finish(a *attempt) {
+	w.mu.Lock()
+	if w.running[a.n] == a {
+		delete(w.running, a.n)
+		switch {
+		case a.err == nil || errors.Is(a.err, errOver):
+			w.core.Finished(a.n)
+		case errors.Is(a.err, errStopping):
+			// Stays listed until the last heartbeat, which gives it back.
+		default:
+			p := problemOf(a.err)
+			a.log.Warn("the attempt failed", "problem", p.Type, "error", a.err)
+			w.core.Failed(a.n, p)
+			if p.Blocked {
+				w.know.forget(a.fetch.Portal)
+			}
+		}
+	}
+	w.mu.Unlock()
+	wake(w.beats)
+}
+
+// problemOf puts an error in the words that the daemon shows.
+func problemOf(err error) protocol.Problem {
+	if p, ok := errors.AsType[*ProblemError](err); ok {
+		return p.Problem
+	}
+	return protocol.Problem{Type: "fetch-failed", Title: "the fetch failed", Detail: err.Error(),
+		Hint: "the run is tried again by itself; see the worker's log"}
+}
+
+// wait is told why the source waits, and nil when it goes on.
+func (a *attempt) wait(x *protocol.Wait) {
+	a.core(func(c *Core) { c.Wait(a.n, x) })
+	wake(a.w.beats)
+}
+
+// ask calls HubSpot through the gate. A call that ended because the daemon was
+// silent is made again when it is heard.
+func ask[T any](ctx context.Context, a *attempt, f func(ctx context.Context) (T, error)) (T, error) {
+	for {
+		inside, leave, err := a.w.gate.enter(ctx)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		v, err := f(inside)
+		cause := context.Cause(inside)
+		leave()
+		if err == nil {
+			a.core(func(c *Core) {
+				c.Progress(a.n)
+				c.Requests(a.n, a.source.Requests())
+			})
+			return v, nil
+		}
+		if !errors.Is(cause, errSilent) || ctx.Err() != nil {
+			if cause != nil {
+				err = cause
+			}
+			return v, err
+		}
+	}
+}
+
+// prepare makes sure whose data it is, learns the properties, and asks for all
+// windows at once where that may do.
+func (a *attempt) prepare() error {
+	if err := a.account(); err != nil {
+		return err
+	}
+	windows := a.windows()
+	newest := len(windows) > 0 && windows[0].g.Newest
+	// Without a search the definitions give the run its beginning.
+	force := a.fetch.Began == 0 && (a.fetch.Kind == backfillRun || !newest)
+	defs, fresh, err := a.definitions(force)
 	if err != nil {
 		return err
 	}
-	if a.fetch.Account != 0 && a.fetch.Account != acc.PortalID {
-		return &hubspot.Blocked{Type: "account",
-			Detail: fmt.Sprintf("the token of portal %s is of HubSpot account %d, and the data here of account %d", a.fetch.Portal, acc.PortalID, a.fetch.Account),
-			Hint:   "give the portal a token of the account that it had, or name a new portal"}
+	if force {
+		a.began(defs.AsOf - clockSlack)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.account = &protocol.Account{ID: acc.PortalID, TimeZone: acc.TimeZone, Currency: acc.Currency}
-	if a.began == 0 && a.fetch.Kind != "incremental" {
-		a.began = acc.Date - 2000
+	if err := a.search(windows); err != nil {
+		return err
 	}
+	return a.schema(defs, fresh)
+}
+
+// clockSlack is taken from HubSpot's times where a run's beginning is one.
+const clockSlack = 2000
+
+// began notes the run's beginning and returns the one that counts.
+func (a *attempt) began(ms int64) int64 {
+	a.core(func(c *Core) { ms = c.Began(a.n, ms) })
+	return ms
+}
+
+// account compares whose data the token reads with whose the stream has, before
+// one record is read.
+func (a *attempt) account() error {
+	acc, ok := a.w.know.account(a.fetch.Portal, a.w.o.SchemaEvery)
+	if !ok {
+		var err error
+		if acc, err = ask(a.ctx, a, a.source.Account); err != nil {
+			return fmt.Errorf("read the account of portal %s: %w", a.fetch.Portal, err)
+		}
+	}
+	if a.fetch.Account != 0 && a.fetch.Account != acc.ID {
+		return &ProblemError{protocol.Problem{Type: "account-mismatch", Title: "the token is of another HubSpot account", Blocked: true,
+			Detail: fmt.Sprintf("portal %s: the token reads account %d, the data here is of account %d", a.fetch.Portal, acc.ID, a.fetch.Account),
+			Hint:   "give the portal a token of its account, or name another portal for this one"}}
+	}
+	if !ok {
+		a.w.know.learn(a.fetch.Portal, acc)
+	}
+	a.core(func(c *Core) { c.Account(a.n, acc) })
 	return nil
 }
 
-// definitions reads what properties there are, at the latest an hour after the
-// last time, and sends them where the list has changed.
-func (a *attempt) definitions(r *rangeRun) error {
-	ps, asOf, err := a.client.Properties(a.ctx, a.object)
-	if err != nil {
-		return err
-	}
-	for _, p := range ps {
-		if matches(a.fetch.Properties, p.Name) && !matches(a.fetch.Exclude, p.Name) || p.Name == a.object.Cursor {
-			a.props = append(a.props, p.Name)
-		}
-	}
-	slices.Sort(a.props)
-	h := sha256.New()
-	for _, n := range a.props {
-		h.Write([]byte(n + "\n"))
-	}
-	a.list = hex.EncodeToString(h.Sum(nil)[:8])
-	if a.list == a.fetch.SchemaHash {
-		return nil
-	}
-	b, err := json.Marshal(ps)
-	if err != nil {
-		return fmt.Errorf("encode the definitions: %w", err)
-	}
-	if a.began == 0 {
-		a.began = asOf - 2000
-	}
-	_, err = a.send(r, &protocol.Page{Kind: protocol.SchemaPage, To: r.Cursor, List: a.list, AsOf: asOf, Schema: b})
-	return err
-}
-
-func matches(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if ok, err := path.Match(p, name); ok && err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// refused is a page that the daemon will never take.
-type refused struct{ reason string }
-
-func (e *refused) Error() string { return "the daemon refused a page: " + e.reason }
-
-// send puts a page in flight and repeats it until it is answered: on a timer
-// that backs off, and when the connection is up again.
-func (a *attempt) send(r *rangeRun, p *protocol.Page) (protocol.Answer, error) {
-	a.mu.Lock()
-	p.Store, p.Epoch, p.Process, p.Attempt = a.store, a.epoch, a.w.process, a.n
-	p.Range, p.Seq, p.From = r.ID, r.Seq, r.Cursor
-	p.Began, p.Account, p.Requests = a.began, a.account, a.client.Requests()-a.requests
-	if p.List == "" {
-		p.List = a.list
-	}
-	a.mu.Unlock()
-	encoded, err := a.w.o.Codec.Encode(p)
-	if err != nil {
-		return protocol.Answer{}, err
-	}
-	wait := a.w.o.Repeat
-	for {
-		a.publish(encoded)
-		t := time.NewTimer(wait)
-		got, err := a.await(r, t)
-		t.Stop()
-		if err != nil || got != nil {
-			if got == nil {
-				return protocol.Answer{}, err
-			}
-			return a.take(r, *got)
-		}
-		wait = min(a.w.o.Lease, wait*2)
-	}
-}
-
-func (a *attempt) publish(encoded []byte) {
-	if !a.w.o.Bus.Connected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, a.w.o.Lease)
-	defer cancel()
-	if err := a.w.o.Bus.Publish(ctx, a.w.o.Topics.Pages(a.w.o.Name), encoded, 1, false, a.w.o.Lease); err != nil && a.ctx.Err() == nil {
-		a.w.log.Debug("send a page", "error", err)
-	}
-}
-
-// await returns the answer to the page in flight, or nothing when it is time
-// to send it again.
-func (a *attempt) await(r *rangeRun, t *time.Timer) (*protocol.Answer, error) {
-	for {
-		select {
-		case got := <-r.answers:
-			if got.Seq == r.Seq {
-				return &got, nil
-			}
-		case <-r.repeat:
-			return nil, nil
-		case <-t.C:
-			return nil, nil
-		case <-a.ctx.Done():
-			return nil, a.ctx.Err()
-		}
-	}
-}
-
-func (a *attempt) take(r *rangeRun, got protocol.Answer) (protocol.Answer, error) {
-	a.progress.Add(1)
-	switch got.Type {
-	case protocol.Committed:
-		a.w.mu.Lock()
-		r.Seq, r.Cursor = got.Seq+1, got.Cursor
-		if got.RangeEnded {
-			delete(a.ranges, r.ID)
-		}
-		a.w.mu.Unlock()
-		if got.RunEnded {
-			return got, errEnded
-		}
-		return got, nil
-	case protocol.Busy:
-		// Not this page's fault: it is sent again after a moment.
-		if err := pause(a.ctx, a.w.o.Repeat/2); err != nil {
-			return got, err
-		}
-		return got, errBusy
-	}
-	return got, &refused{got.Reason}
-}
-
-var errBusy = errors.New("the daemon is busy")
-
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits, unless the attempt ends or the worker stops before.
+func (a *attempt) sleep(d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-a.ctx.Done():
+		return context.Cause(a.ctx)
+	case <-a.w.gate.stopped():
+		return errStopping
 	}
-}
-
-// ready waits until the worker may ask HubSpot.
-func (a *attempt) ready() error {
-	for !a.w.mayFetch() {
-		if err := pause(a.ctx, a.w.o.Heartbeat/3); err != nil {
-			return err
-		}
-	}
-	a.progress.Add(1)
-	return nil
 }

@@ -1,15 +1,14 @@
-// Package worker is a worker process: it takes commands, runs attempts, sends
-// pages and waits for their commits. It decides nothing that lasts; all that
-// it knows of an attempt came with the fetch.
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	mathrand "math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -17,350 +16,409 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
-	"github.com/hubpipe/hubpipe/worker/hubspot"
 )
 
 // ErrDisplaced ends a worker whose name another process has taken.
-var ErrDisplaced = errors.New("another process has taken this worker's name; give one of them another with --name")
+var ErrDisplaced = errors.New("another process has taken this worker's name")
+
+// Bounds of the way between the bus and the worker.
+const (
+	inboxQueue   = 1024 // what exceeds it is dropped: all of it is said again
+	publishers   = 4
+	publishBound = 5 * time.Second
+)
 
 // Bus is the worker's connection to the broker. Publish returns when the
 // broker has the message, or with an error that leaves open whether it has.
 type Bus interface {
 	Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool, expiry time.Duration) error
-	// MaxPacket is the greatest message that the broker takes, 0 unknown.
+	// MaxPacket is the greatest packet that the broker takes, 0 if unknown.
 	MaxPacket() int
 	Connected() bool
 }
 
-// Options are what a worker is made of.
+// Options are what a Worker is made of. Name, Topics, Codec and Bus are
+// required; durations that are zero get the ledger's defaults.
 type Options struct {
-	Name     string
-	Version  string
-	Portals  map[string]*hubspot.Client
-	Capacity int
-	Topics   protocol.Topics
-	Codec    *protocol.Codec
-	Bus      Bus
-	Logger   hclog.Logger
+	Name, Version string
+	// Process names this process among those that ever had the name; "" makes
+	// a random one.
+	Process string
+	Portals map[string]Portal
+	// Concurrency is how many attempts run at once, 8 by default.
+	Concurrency int
+	Topics      protocol.Topics
+	Codec       *protocol.Codec
+	Bus         Bus
+	Logger      hclog.Logger
 
-	Lease     time.Duration // 15 s
-	Heartbeat time.Duration // 3 s
-	Repeat    time.Duration // first repeat of a page (2 s), doubling to a lease
-	SchemaAge time.Duration // definitions older than this are read again (1 h)
+	Lease, HeartbeatEvery time.Duration
+	RepeatMin, RepeatMax  time.Duration
+	// SchemaEvery is how old property definitions and the knowledge of the
+	// account may be (1 h).
+	SchemaEvery time.Duration
+	// RereadDelays are the waits before a reading that is older than what is
+	// stored is made again (5 s and 60 s).
+	RereadDelays [2]time.Duration
+	// DrainTime bounds how long Stop waits for answers to pages in flight (5 s).
+	DrainTime time.Duration
 }
 
-// keptAttempts bounds how many ended attempts are remembered, so that a late
-// fetch starts none of them again.
-const keptAttempts = 1000
-
-// Worker is one process of a worker. Command and Answer may be called from any
-// goroutine and never block.
+// Worker is one worker process: it takes commands, runs attempts, sends their
+// pages and waits for the commits. It keeps nothing that lasts; all it knows of
+// an attempt came with the fetch.
 type Worker struct {
-	o       Options
-	process string
-	log     hclog.Logger
+	o     Options
+	log   hclog.Logger
+	gate  *gate
+	inbox chan message
+	pages chan struct{} // something may be due
+	beats chan struct{} // the state has changed
+	done  chan struct{}
+	know  *knowledge
 
-	ctx    context.Context //nolint:containedctx // the process's own life; it ends with Stop
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	beats  chan struct{} // asks for a heartbeat at once
-	ended  chan struct{}
-	once   sync.Once
-	err    error
+	// ctx ends the worker's own goroutines, work the attempts'.
+	ctx, work          context.Context //nolint:containedctx // the process's own life
+	endSelf, endWork   context.CancelFunc
+	wg, attempts       sync.WaitGroup
+	silence            *time.Timer
+	startOnce, stopped sync.Once
 
-	mu       sync.Mutex
-	store    string
-	epoch    uint64
-	heard    time.Time // when the daemon was last heard
-	attempts map[uint64]*attempt
-	failed   map[uint64]protocol.Problem
-	gone     []uint64
-	leaving  bool
+	mu      sync.Mutex // under it: all of the following; held for moments only
+	core    *Core
+	running map[uint64]*attempt
+	ended   bool
+	started bool
+	leaving bool
+	err     error
+	echoed  time.Time
+}
+
+type message struct {
+	topic   string
+	payload []byte
 }
 
 // New returns a worker that has not begun.
 func New(o Options) (*Worker, error) {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
+	if o.Name == "" || o.Codec == nil || o.Bus == nil {
+		return nil, errors.New("a worker needs a name, a codec and a bus")
+	}
+	if o.Process == "" {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return nil, fmt.Errorf("name the process: %w", err)
 		}
+		o.Process = hex.EncodeToString(b[:])
 	}
-	def(&o.Lease, 15*time.Second)
-	def(&o.Heartbeat, 3*time.Second)
-	def(&o.Repeat, 2*time.Second)
-	def(&o.SchemaAge, time.Hour)
-	if o.Capacity == 0 {
-		o.Capacity = 8
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
 	}
-	var b [8]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return nil, fmt.Errorf("name the process: %w", err)
+	o.Concurrency = cmp.Or(o.Concurrency, 8)
+	o.Lease = cmp.Or(o.Lease, 15*time.Second)
+	o.HeartbeatEvery = cmp.Or(o.HeartbeatEvery, 3*time.Second)
+	o.SchemaEvery = cmp.Or(o.SchemaEvery, time.Hour)
+	o.DrainTime = cmp.Or(o.DrainTime, 5*time.Second)
+	if o.RereadDelays == [2]time.Duration{} {
+		o.RereadDelays = [2]time.Duration{5 * time.Second, time.Minute}
 	}
-	return &Worker{o: o, process: hex.EncodeToString(b[:]), log: o.Logger, beats: make(chan struct{}, 1),
-		ended: make(chan struct{}), attempts: map[uint64]*attempt{}, failed: map[uint64]protocol.Problem{}}, nil
+	core := NewCore(CoreOptions{Worker: o.Name, Process: o.Process, Version: o.Version,
+		Portals: slices.Collect(maps.Keys(o.Portals)), Capacity: o.Concurrency, Lease: o.Lease,
+		HeartbeatEvery: o.HeartbeatEvery, RepeatMin: o.RepeatMin, RepeatMax: o.RepeatMax, Jitter: mathrand.Float64})
+	return &Worker{o: o, log: o.Logger, gate: newGate(), inbox: make(chan message, inboxQueue),
+		pages: make(chan struct{}, 1), beats: make(chan struct{}, 1), done: make(chan struct{}),
+		know: newKnowledge(), core: core, running: map[uint64]*attempt{}}, nil
 }
 
 // Process names this process; no other has the same.
-func (w *Worker) Process() string { return w.process }
+func (w *Worker) Process() string { return w.o.Process }
 
-// Start begins the heartbeats; the daemon does the rest.
-func (w *Worker) Start(ctx context.Context) {
-	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	w.wg.Go(w.beat)
+// Start begins the heartbeats and returns; the daemon's answers do the rest.
+func (w *Worker) Start(ctx context.Context) error {
+	w.startOnce.Do(func() {
+		own := context.WithoutCancel(ctx)
+		w.ctx, w.endSelf = context.WithCancel(own)
+		w.work, w.endWork = context.WithCancel(own)
+		w.silence = time.AfterFunc(w.o.Lease/2, w.regate)
+		w.mu.Lock()
+		w.started = true
+		w.mu.Unlock()
+		out := make(chan Outgoing)
+		w.wg.Go(w.listen)
+		w.wg.Go(w.beat)
+		w.wg.Go(func() { w.pump(out) })
+		for range publishers {
+			w.wg.Go(func() { w.publish(out) }) //nolint:contextcheck // it lives as long as the worker
+		}
+	})
+	return nil
 }
 
-// Done is closed when the worker has ended by itself; Err says why.
-func (w *Worker) Done() <-chan struct{} { return w.ended }
+// Done is closed when the worker cannot go on by itself; Err says why. Stop has
+// to be called all the same.
+func (w *Worker) Done() <-chan struct{} { return w.done }
 
-// Err is why the worker ended by itself.
+// Err is ErrDisplaced, with the daemon's words, once Done is closed.
 func (w *Worker) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
 }
 
-// Stop ends the attempts, tells the daemon so that their runs go on elsewhere
-// at once, and waits for all that it started.
-func (w *Worker) Stop(ctx context.Context) {
+// Stop lets go: nothing more is fetched, pages in flight get their answer
+// within the drain time, and the daemon is told, so that the runs go on
+// elsewhere at once. It returns when everything has ended.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.stopped.Do(func() { w.stop(ctx) })
+	return nil
+}
+
+func (w *Worker) stop(ctx context.Context) {
 	w.mu.Lock()
+	started := w.started
 	w.leaving = true
-	for n, a := range w.attempts {
-		w.drop(n, a)
-	}
 	w.mu.Unlock()
-	w.heartbeat(ctx)
-	w.presence(ctx, "offline")
-	w.cancel()
+	w.gate.stop()
+	if !started {
+		return
+	}
+	w.silence.Stop()
+	drained := make(chan struct{})
+	w.wg.Go(func() {
+		w.attempts.Wait()
+		close(drained)
+	})
+	bound := time.NewTimer(w.o.DrainTime)
+	defer bound.Stop()
+	select {
+	case <-drained:
+	case <-bound.C:
+	case <-ctx.Done():
+	}
+	w.endWork()
+	<-drained
+	w.mu.Lock()
+	w.core.Leave()
+	displaced := w.err != nil
+	w.mu.Unlock()
+	if !displaced && w.o.Bus.Connected() {
+		// The topic of a displaced process belongs to the other by now.
+		w.heartbeat(ctx, 1)
+		w.presence(ctx, "offline")
+	}
+	w.endSelf()
 	w.wg.Wait()
 }
 
-// Reconnected is called when the connection is up: the daemon hears at once.
-func (w *Worker) Reconnected() {
-	w.wake()
-	w.wg.Go(func() { w.presence(w.ctx, "online") })
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, a := range w.attempts {
-		for _, r := range a.ranges {
-			select {
-			case r.repeat <- struct{}{}:
-			default:
-			}
-		}
+// Message takes what came in on one of the worker's topics. It never blocks,
+// and may be called from any goroutine.
+func (w *Worker) Message(topic string, payload []byte) {
+	select {
+	case w.inbox <- message{topic, payload}:
+	default:
+		w.log.Debug("inbox is full, a message was dropped", "topic", topic)
 	}
 }
 
-func (w *Worker) wake() {
+// Up is called whenever the connection to the broker is there: the daemon hears
+// of the process, and all that is in flight is sent again. It never blocks.
+func (w *Worker) Up() {
+	w.mu.Lock()
+	w.core.Reconnected(time.Now())
+	w.mu.Unlock()
+	w.Message(upTopic, nil)
+	wake(w.beats)
+	wake(w.pages)
+}
+
+// upTopic marks, in the inbox, that presence is to be published.
+const upTopic = ""
+
+func wake(c chan struct{}) {
 	select {
-	case w.beats <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-func (w *Worker) beat() {
-	t := time.NewTicker(w.o.Heartbeat)
-	defer t.Stop()
+func (w *Worker) listen() {
 	for {
-		w.heartbeat(w.ctx)
 		select {
-		case <-t.C:
-		case <-w.beats:
+		case m := <-w.inbox:
+			w.handle(m)
 		case <-w.ctx.Done():
 			return
 		}
 	}
 }
 
-func (w *Worker) heartbeat(ctx context.Context) {
-	if !w.o.Bus.Connected() {
-		return
-	}
-	payload, err := json.Marshal(w.state())
-	if err != nil {
-		w.log.Error("encode a heartbeat", "error", err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, w.o.Heartbeat)
-	defer cancel()
-	if err := w.o.Bus.Publish(ctx, w.o.Topics.Heartbeat(w.o.Name), payload, 0, false, w.o.Heartbeat); err != nil {
-		w.log.Debug("send a heartbeat", "error", err)
+func (w *Worker) handle(m message) {
+	switch m.topic {
+	case upTopic:
+		w.presence(w.ctx, "online")
+	case w.o.Topics.Commands(w.o.Name):
+		c, err := protocol.Unmarshal[protocol.Command](m.payload)
+		if err != nil {
+			w.log.Warn("a command does not decode", "error", err)
+			return
+		}
+		w.take(func(now time.Time) []Event { return w.core.Command(now, c) })
+	case w.o.Topics.Answers(w.o.Name):
+		a, err := protocol.Unmarshal[protocol.Answer](m.payload)
+		if err != nil {
+			w.log.Warn("an answer does not decode", "error", err)
+			return
+		}
+		w.take(func(now time.Time) []Event { return w.core.Answer(now, a) })
+	case w.o.Topics.Worker(w.o.Name):
+		w.echo(m.payload)
 	}
 }
 
-// state is what a heartbeat lists.
-func (w *Worker) state() protocol.Heartbeat {
+// echo puts the retained presence right where another one replaced it: the
+// last will of a process before, for one.
+func (w *Worker) echo(payload []byte) {
+	p, err := protocol.Unmarshal[protocol.Presence](payload)
+	now := time.Now()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	hb := protocol.Heartbeat{Worker: w.o.Name, Process: w.process, Version: w.o.Version, Store: w.store,
-		Time: time.Now().UTC().Format(time.RFC3339), Capacity: w.o.Capacity, Leaving: w.leaving}
-	for name := range w.o.Portals {
-		hb.Portals = append(hb.Portals, name)
+	wrong := (err != nil || p.Process != w.o.Process || p.State != "online") &&
+		!w.leaving && w.err == nil && now.Sub(w.echoed) >= time.Second
+	if wrong {
+		w.echoed = now
 	}
-	slices.Sort(hb.Portals)
-	for _, a := range w.attempts {
-		hb.Attempts = append(hb.Attempts, a.report())
-	}
-	for n, p := range w.failed {
-		hb.Failed = append(hb.Failed, protocol.AttemptFailure{Attempt: n, Problem: p})
-	}
-	return hb
-}
-
-func (w *Worker) presence(ctx context.Context, state string) {
-	payload, err := w.Presence(state)
-	if err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, w.o.Heartbeat)
-	defer cancel()
-	if err := w.o.Bus.Publish(ctx, w.o.Topics.Worker(w.o.Name), payload, 1, true, 0); err != nil {
-		w.log.Debug("say who is here", "error", err)
+	w.mu.Unlock()
+	if wrong {
+		w.presence(w.ctx, "online")
 	}
 }
 
-// Presence is the payload of the worker's retained topic; "offline" is its
-// last will.
-func (w *Worker) Presence(state string) ([]byte, error) {
-	p := protocol.Presence{State: state, Process: w.process, Version: w.o.Version, Capacity: w.o.Capacity,
-		Time: time.Now().UTC().Format(time.RFC3339)}
-	for name := range w.o.Portals {
-		p.Portals = append(p.Portals, name)
-	}
-	slices.Sort(p.Portals)
-	return json.Marshal(p)
-}
-
-// Command takes a command in.
-func (w *Worker) Command(payload []byte) {
-	c, err := protocol.Unmarshal[protocol.Command](payload)
-	if err != nil {
-		w.log.Warn("a command does not decode", "error", err)
-		return
-	}
-	if c.Process != w.process {
-		return
-	}
+// take lets the core have a message and does what follows from it.
+func (w *Worker) take(f func(time.Time) []Event) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.listen(c.Store, c.Epoch)
-	switch c.Type {
-	case protocol.CancelCommand:
-		delete(w.failed, c.Attempt)
-		w.drop(c.Attempt, w.attempts[c.Attempt])
-	case protocol.FetchCommand:
-		w.fetch(&c)
+	before := w.core.given()
+	events := f(time.Now())
+	changed := w.core.given() != before
+	for _, e := range events {
+		changed = w.do(e) || changed
+	}
+	w.mu.Unlock()
+	w.regate()
+	wake(w.pages)
+	if changed {
+		wake(w.beats)
 	}
 }
 
-// fetch starts an attempt, or brings ranges to one that runs. One that was
-// finished, failed or dropped is never started again.
-func (w *Worker) fetch(c *protocol.Command) {
-	_, failed := w.failed[c.Attempt]
-	if c.Fetch == nil || w.leaving || failed || slices.Contains(w.gone, c.Attempt) {
-		return
+// do acts on an event, under mu; it tells whether the daemon should hear of the
+// change at once.
+func (w *Worker) do(e Event) bool {
+	switch e := e.(type) {
+	case Start:
+		if w.leaving {
+			w.core.Finished(e.Attempt) // the last heartbeat gives it back
+			return false
+		}
+		a := newAttempt(w, e)
+		w.running[e.Attempt] = a
+		w.attempts.Go(a.run)
+	case AddRanges:
+		if a := w.running[e.Attempt]; a != nil {
+			a.add(e.Ranges)
+		}
+	case Answered:
+		if a := w.running[e.Attempt]; a != nil {
+			a.answer(e)
+		}
+		return false
+	case Cancel:
+		if a := w.running[e.Attempt]; a != nil {
+			a.log.Info("the attempt ends", "reason", e.Reason)
+			a.cancel(errOver)
+		}
+	case Displaced:
+		w.err = ErrDisplaced
+		if e.Reason != "" {
+			w.err = fmt.Errorf("%w: %s", ErrDisplaced, e.Reason)
+		}
+		if !w.ended {
+			w.ended = true
+			close(w.done)
+		}
 	}
-	if a := w.attempts[c.Attempt]; a != nil {
-		a.add(c.Fetch.Ranges)
-		return
-	}
-	client := w.o.Portals[c.Fetch.Portal]
-	if client == nil {
-		w.failed[c.Attempt] = protocol.Problem{Type: "portal-unknown", Title: "the worker does not serve the portal",
-			Detail: "portal " + c.Fetch.Portal, Hint: "give the worker its credentials in its configuration"}
-		w.wake()
-		return
-	}
-	a := newAttempt(w, c, client)
-	w.attempts[c.Attempt] = a
-	w.wg.Go(a.run)
-	w.wake()
+	return true
 }
 
-// listen notes that the daemon is there. Attempts of another store or of an
-// epoch before are of no use to it.
-func (w *Worker) listen(store string, epoch uint64) {
-	w.heard = time.Now()
-	if store == w.store && epoch == w.epoch {
-		return
+// regate opens or closes the way to HubSpot by when the daemon was last heard.
+func (w *Worker) regate() {
+	now := time.Now()
+	w.mu.Lock()
+	open := w.core.MayFetch(now) && !w.leaving
+	if open {
+		w.silence.Reset(w.core.SilentAt().Sub(now))
 	}
-	for n, a := range w.attempts {
-		w.drop(n, a)
-	}
-	w.store, w.epoch = store, epoch
+	w.mu.Unlock()
+	w.gate.set(open)
 }
 
-// drop ends an attempt; w.mu is held.
-func (w *Worker) drop(n uint64, a *attempt) {
-	if a != nil {
-		a.cancel()
-		delete(w.attempts, n)
-	}
-	if !slices.Contains(w.gone, n) {
-		w.gone = append(w.gone, n)
-		if len(w.gone) > keptAttempts {
-			w.gone = w.gone[1:]
+// pump hands the pages that are due to the publishers.
+func (w *Worker) pump(out chan<- Outgoing) {
+	defer close(out)
+	for {
+		var due []Outgoing
+		var next time.Time
+		if w.o.Bus.Connected() { // else Up comes, and makes all due
+			w.mu.Lock()
+			due, next = w.core.Due(time.Now())
+			w.mu.Unlock()
+		}
+		for _, o := range due {
+			select {
+			case out <- o:
+			case <-w.ctx.Done():
+				return
+			}
+		}
+		wait := w.o.Lease
+		if !next.IsZero() {
+			wait = max(time.Millisecond, time.Until(next))
+		}
+		if !pause(w.ctx, wait, w.pages) {
+			return
 		}
 	}
 }
 
-// Answer takes an answer in.
-func (w *Worker) Answer(payload []byte) {
-	a, err := protocol.Unmarshal[protocol.Answer](payload)
-	if err != nil {
-		w.log.Warn("an answer does not decode", "error", err)
-		return
-	}
-	if a.Process != w.process {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.listen(a.Store, a.Epoch)
-	if a.Type == protocol.Displaced {
-		w.once.Do(func() {
-			w.err = ErrDisplaced
-			close(w.ended)
-		})
-		return
-	}
-	at := w.attempts[a.Attempt]
-	if at == nil {
-		return
-	}
-	if a.Type == protocol.Fenced {
-		w.log.Info("an attempt was fenced", "stream", at.fetch.Stream, "attempt", a.Attempt, "reason", a.Reason)
-		w.drop(a.Attempt, at)
-		w.wake()
-		return
-	}
-	at.add(a.Ranges)
-	if r := at.ranges[a.Range]; r != nil {
-		select {
-		case r.answers <- a:
-		default:
+func (w *Worker) publish(out <-chan Outgoing) {
+	for o := range out {
+		ctx, cancel := context.WithTimeout(w.ctx, publishBound)
+		err := w.o.Bus.Publish(ctx, w.o.Topics.Pages(w.o.Name), o.Encoded, 1, false, w.o.Lease)
+		cancel()
+		if err != nil && w.ctx.Err() == nil {
+			w.log.Debug("send a page", "attempt", o.Attempt, "range", o.Range, "seq", o.Seq, "error", err)
 		}
 	}
 }
 
-// finish takes an attempt off the list; with a problem it is listed as failed
-// until the daemon has confirmed that.
-func (w *Worker) finish(a *attempt, p *protocol.Problem) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.attempts[a.n] != a {
-		return
+func (w *Worker) beat() {
+	for {
+		if w.o.Bus.Connected() {
+			w.heartbeat(w.ctx, 0)
+		}
+		if !pause(w.ctx, w.o.HeartbeatEvery, w.beats) {
+			return
+		}
 	}
-	if p != nil {
-		w.failed[a.n] = *p
-	}
-	w.drop(a.n, a)
-	w.wake()
 }
 
-// mayFetch tells whether the daemon was heard within half a lease; where it
-// was not, another worker may soon hold the portal.
-func (w *Worker) mayFetch() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return time.Since(w.heard) < w.o.Lease/2
+// pause waits for a time or a wake-up; false when the context has ended.
+func pause(ctx context.Context, d time.Duration, sooner <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-sooner:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }

@@ -180,8 +180,7 @@ func takeName(dataDir, asked string) (string, func(), error) {
 
 // workerProcess is a worker with its connection.
 type workerProcess struct {
-	w       *worker.Worker
-	session *broker.Session
+	w       *worker.Service
 	codec   *protocol.Codec
 	clients []*hubspot.Client
 	once    sync.Once
@@ -195,39 +194,18 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 		return nil, err
 	}
 	p := &workerProcess{codec: codec}
-	portals := map[string]*hubspot.Client{}
+	portals := map[string]worker.Portal{}
 	for _, x := range cfg.Portals {
 		if x.Problem != "" || x.OAuth != nil {
 			continue
 		}
 		client := hubspot.New(hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Token: x.Token.Reveal,
 			Logger: log.Named("hubspot"), Unpaced: addr == unpaced})
-		portals[x.Name] = client
+		portals[x.Name] = worker.HubSpot(client)
 		p.clients = append(p.clients, client)
 	}
 	topics := protocol.Topics{Prefix: cfg.Broker.Prefix}
-	bus := &sessionBus{}
-	p.w, err = worker.New(worker.Options{Name: name, Version: version, Portals: portals, Capacity: cfg.Worker.Concurrency,
-		Topics: topics, Codec: codec, Bus: bus, Logger: log.Named("worker")})
-	if err != nil {
-		return nil, err
-	}
-	will, err := p.w.Presence("offline")
-	if err != nil {
-		return nil, err
-	}
-	o := broker.SessionOptions{ClientID: topics.WorkerClient(name), Expiry: time.Hour, Logger: log.Named("mqtt"),
-		Will:          &broker.Message{Topic: topics.Worker(name), Payload: will, QoS: 1, Retain: true},
-		Subscriptions: []broker.Subscription{{Topic: topics.Commands(name), QoS: 1}, {Topic: topics.Answers(name), QoS: 1}},
-		OnUp:          func(broker.ConnInfo) { p.w.Reconnected() },
-		OnDown:        func(err error) { log.Warn("the broker cannot be reached", "error", err) },
-		OnMessage: func(topic string, payload []byte, _ broker.Properties) {
-			if topic == topics.Commands(name) {
-				p.w.Command(payload)
-			} else {
-				p.w.Answer(payload)
-			}
-		}}
+	o := broker.SessionOptions{Logger: log.Named("mqtt")}
 	socket := filepath.Join(cfg.DataDir, "mqtt.sock")
 	_, statErr := os.Stat(socket)
 	here := statErr == nil
@@ -239,12 +217,12 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	default:
 		o.URL, o.Username, o.Password = "mqtt://"+cfg.Broker.Listen, topics.WorkerClient(name), token
 	}
-	if p.session, err = broker.NewSession(o); err != nil {
+	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Concurrency: cfg.Worker.Concurrency,
+		Topics: topics, Codec: codec, Logger: log.Named("worker")}, o)
+	if err != nil {
 		return nil, err
 	}
-	bus.s = p.session
-	p.w.Start(ctx)
-	if err := p.session.Start(context.WithoutCancel(ctx)); err != nil {
+	if err := p.w.Start(ctx); err != nil {
 		p.stop(ctx)
 		return nil, err
 	}
@@ -257,20 +235,10 @@ const unpaced = "unpaced"
 
 func (p *workerProcess) stop(ctx context.Context) {
 	p.once.Do(func() {
-		p.w.Stop(ctx)
-		_ = p.session.Stop(ctx) // it is left either way
+		_ = p.w.Stop(ctx) // it is left either way
 		for _, c := range p.clients {
 			c.Close()
 		}
 		p.codec.Close()
 	})
 }
-
-// sessionBus gives a worker the session by the interface it declares.
-type sessionBus struct{ s *broker.Session }
-
-func (b *sessionBus) Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool, expiry time.Duration) error {
-	return b.s.Publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Expiry: expiry})
-}
-func (b *sessionBus) MaxPacket() int  { return b.s.MaxPacket() }
-func (b *sessionBus) Connected() bool { return b.s != nil && b.s.Connected() }

@@ -1,0 +1,220 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// hub is a HubSpot in memory: ids with versions, and a few habits of the real
+// one that a test can switch on.
+type hub struct {
+	mu      sync.Mutex
+	account int64
+	now     int64
+	records map[int]int64 // id: version
+	names   []string
+	big     map[int]int // bytes of a record's text
+	missing map[int]bool
+	lag     map[int]int // so many reads still give the version less 5
+	page    int
+	onePage int // what one search shows
+	split   int // a window above it is split
+	broken  int // so many windows do not add up
+	calls   map[string]int
+	fail    func(call string) error
+	enter   func(ctx context.Context, call string)
+}
+
+func newHub(n int) *hub {
+	h := &hub{account: 7, now: 1_000_000, records: map[int]int64{}, names: []string{"b", "a", "secret_x"},
+		page: 10, onePage: 20, split: 1 << 30, calls: map[string]int{}}
+	for i := range n {
+		h.records[i+1] = int64(1000 + i)
+	}
+	return h
+}
+
+func (h *hub) change(id int, version int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.records[id] = version
+}
+
+func (h *hub) called(call string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.calls[call]
+}
+
+// view is a Source of the hub for one attempt.
+type view struct {
+	h *hub
+	n uint64
+}
+
+func (h *hub) portal(func(*protocol.Wait)) Source { return &view{h: h} }
+
+func (v *view) call(ctx context.Context, name string) error {
+	v.h.mu.Lock()
+	v.h.calls[name]++
+	v.n++
+	fail, enter := v.h.fail, v.h.enter
+	v.h.mu.Unlock()
+	if enter != nil {
+		enter(ctx, name)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if fail != nil {
+		return fail(name)
+	}
+	return nil
+}
+
+func (v *view) Account(ctx context.Context) (protocol.Account, error) {
+	return protocol.Account{ID: v.h.account}, v.call(ctx, "account")
+}
+
+func (v *view) Definitions(ctx context.Context, _ string) (Definitions, error) {
+	err := v.call(ctx, "definitions")
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	return Definitions{Names: v.h.names, JSON: []byte(`[]`), AsOf: v.h.now}, err
+}
+
+func (v *view) record(id int, names []string) protocol.Record {
+	r := protocol.Record{ID: strconv.Itoa(id), State: "live", Version: v.h.records[id], AsOf: v.h.now}
+	if v.h.lag[id] > 0 {
+		v.h.lag[id]--
+		r.Version -= 5
+	}
+	text := strings.Join(names, ",")
+	if n := v.h.big[id]; n > 0 {
+		rng := rand.New(rand.NewPCG(1, uint64(id)))
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte('a' + rng.IntN(26))
+		}
+		text = string(b)
+	}
+	r.Properties, _ = json.Marshal(map[string]string{"text": text})
+	r.Digest[0], r.Digest[1] = byte(r.Version), byte(r.Version>>8)
+	return r
+}
+
+func (v *view) List(ctx context.Context, _, after string, names []string) (ListPage, error) {
+	if err := v.call(ctx, "list"); err != nil {
+		return ListPage{}, err
+	}
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	from, _ := strconv.Atoi(after)
+	var p ListPage
+	for _, id := range slices.Sorted(maps.Keys(v.h.records)) {
+		if id < from {
+			continue
+		}
+		if len(p.Records) == v.h.page {
+			p.Next = strconv.Itoa(id)
+			break
+		}
+		p.Records = append(p.Records, v.record(id, names))
+	}
+	return p, nil
+}
+
+func (v *view) hits(w Window) []protocol.Listed {
+	var out []protocol.Listed
+	for _, id := range slices.Sorted(maps.Keys(v.h.records)) {
+		if l := (protocol.Listed{ID: strconv.Itoa(id), Version: v.h.records[id]}); w.holds(l) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func (v *view) SearchNewest(ctx context.Context, _ string, windows []Window) (Newest, error) {
+	if err := v.call(ctx, "newest"); err != nil {
+		return Newest{}, err
+	}
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	n := Newest{Began: v.h.now - clockSlack}
+	seen := map[string]bool{}
+	for _, w := range windows {
+		for _, l := range v.hits(w) {
+			if !seen[l.ID] {
+				seen[l.ID] = true
+				n.Hits = append(n.Hits, l)
+			}
+		}
+	}
+	n.Proved = len(n.Hits) <= v.h.onePage
+	return n, nil
+}
+
+func (v *view) ProveWindow(ctx context.Context, _ string, w Window) ([]protocol.Listed, *Split, error) {
+	if err := v.call(ctx, "prove"); err != nil {
+		return nil, nil, err
+	}
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	if v.h.broken > 0 {
+		v.h.broken--
+		return nil, nil, ErrDoesNotAddUp
+	}
+	hits := v.hits(w)
+	if len(hits) <= v.h.split {
+		return hits, nil, nil
+	}
+	slices.SortFunc(hits, func(a, b protocol.Listed) int { return int(a.Version - b.Version) })
+	if at := hits[len(hits)/2].Version; at > w.Lo {
+		return nil, &Split{At: at}, nil
+	}
+	id, _ := strconv.ParseUint(hits[len(hits)/2].ID, 10, 64)
+	return nil, &Split{ID: id}, nil
+}
+
+func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, names []string, emit func([]protocol.Record) error) ([]protocol.OpenID, error) {
+	var open []protocol.OpenID
+	for part := range slices.Chunk(want, v.h.page) {
+		if err := v.call(ctx, "read"); err != nil {
+			return nil, err
+		}
+		var out []protocol.Record
+		v.h.mu.Lock()
+		for _, l := range part {
+			id, _ := strconv.Atoi(l.ID)
+			if _, ok := v.h.records[id]; !ok || v.h.missing[id] {
+				open = append(open, protocol.OpenID{ID: l.ID, Version: l.Version, Reason: "not handed out"})
+				continue
+			}
+			out = append(out, v.record(id, names))
+		}
+		v.h.mu.Unlock()
+		if err := emit(out); err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
+}
+
+func (v *view) Requests() uint64 {
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	return v.n
+}

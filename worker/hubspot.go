@@ -1,0 +1,194 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+var _ Source = (*hubspotSource)(nil)
+
+// HubSpot makes a portal of a client. All its attempts share the client's pace.
+func HubSpot(client *hubspot.Client) Portal {
+	return func(report func(*protocol.Wait)) Source {
+		s := &hubspotSource{before: client.Requests()}
+		s.client = client.Reporting(func(w hubspot.Wait) { report(waitOf(w)) })
+		return s
+	}
+}
+
+func waitOf(w hubspot.Wait) *protocol.Wait {
+	if w.Kind == "" {
+		return nil
+	}
+	out := &protocol.Wait{Kind: w.Kind, Reason: w.Reason}
+	if !w.Until.IsZero() {
+		out.Until = w.Until.UTC().Format(time.RFC3339)
+	}
+	return out
+}
+
+// hubspotSource is a Source over HubSpot's API.
+type hubspotSource struct {
+	client *hubspot.Client
+	before uint64 // requests that others had made
+}
+
+// Requests counts since the attempt began; attempts of the portal that run
+// beside it are counted with it.
+func (s *hubspotSource) Requests() uint64 { return s.client.Requests() - s.before }
+
+func object(name string) (catalogue.Object, error) {
+	o, ok := catalogue.Lookup(name)
+	if !ok {
+		return o, &ProblemError{protocol.Problem{Type: "object-unknown", Title: "the worker does not know the object", Blocked: true,
+			Detail: fmt.Sprintf("%q is not in its catalogue", name), Hint: "the worker may be older than the daemon: update it"}}
+	}
+	return o, nil
+}
+
+// plain puts HubSpot's errors in the worker's words.
+func plain(err error) error {
+	var blocked *hubspot.Blocked
+	var failing *hubspot.Failing
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, hubspot.ErrDoesNotAddUp):
+		return fmt.Errorf("%w: %w", ErrDoesNotAddUp, err)
+	case errors.As(err, &blocked):
+		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot does not let the worker in", Blocked: true,
+			Detail: blocked.Detail, Hint: blocked.Hint}}
+	case errors.As(err, &failing):
+		return &ProblemError{protocol.Problem{Type: "hubspot-refused", Title: "HubSpot refuses a request", Detail: err.Error(),
+			Hint: "it is tried again by itself; HubSpot's words say what is wrong"}}
+	}
+	return err
+}
+
+func (s *hubspotSource) Account(ctx context.Context) (protocol.Account, error) {
+	a, err := s.client.Account(ctx)
+	return protocol.Account{ID: a.PortalID, TimeZone: a.TimeZone, Currency: a.Currency}, plain(err)
+}
+
+func (s *hubspotSource) Definitions(ctx context.Context, name string) (Definitions, error) {
+	o, err := object(name)
+	if err != nil {
+		return Definitions{}, err
+	}
+	ps, asOf, err := s.client.Properties(ctx, o)
+	if err != nil {
+		return Definitions{}, plain(err)
+	}
+	d := Definitions{AsOf: asOf}
+	for _, p := range ps {
+		d.Names = append(d.Names, p.Name)
+	}
+	if d.JSON, err = json.Marshal(ps); err != nil {
+		return Definitions{}, fmt.Errorf("encode the definitions of %s: %w", name, err)
+	}
+	return d, nil
+}
+
+// withCursor makes sure that a record's version comes with it.
+func withCursor(o catalogue.Object, names []string) []string {
+	if slices.Contains(names, o.Cursor) {
+		return names
+	}
+	return append(slices.Clone(names), o.Cursor)
+}
+
+func (s *hubspotSource) List(ctx context.Context, name, after string, names []string) (ListPage, error) {
+	o, err := object(name)
+	if err != nil {
+		return ListPage{}, err
+	}
+	p, err := s.client.List(ctx, o, after, withCursor(o, names), false)
+	if err != nil {
+		return ListPage{}, plain(err)
+	}
+	return ListPage{Records: recordsOf(p.Records), Next: p.Next}, nil
+}
+
+func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows []Window) (Newest, error) {
+	o, err := object(name)
+	if err != nil {
+		return Newest{}, err
+	}
+	asked := make([]hubspot.Window, len(windows))
+	for i, w := range windows {
+		asked[i] = hubspot.Window(w)
+	}
+	n, err := s.client.SearchNewest(ctx, o, asked)
+	return Newest{Hits: listedOf(n.Hits), Began: n.Began, Proved: n.Proved}, plain(err)
+}
+
+func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window) ([]protocol.Listed, *Split, error) {
+	o, err := object(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	hits, split, err := s.client.ProveWindow(ctx, o, hubspot.Window(w))
+	if err != nil {
+		return nil, nil, plain(err)
+	}
+	if split != nil {
+		return nil, &Split{At: split.At, ID: split.ID}, nil
+	}
+	return listedOf(hits), nil, nil
+}
+
+func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, names []string,
+	emit func([]protocol.Record) error,
+) ([]protocol.OpenID, error) {
+	o, err := object(name)
+	if err != nil {
+		return nil, err
+	}
+	hits := make([]hubspot.Hit, len(want))
+	for i, l := range want {
+		hits[i] = hubspot.Hit(l)
+	}
+	left, err := s.client.ReadAll(ctx, o, hits, withCursor(o, names), func(rs []hubspot.Record) error {
+		return emit(recordsOf(rs))
+	})
+	if err != nil {
+		return nil, plain(err)
+	}
+	open := make([]protocol.OpenID, len(left))
+	for i, l := range left {
+		open[i] = protocol.OpenID(l)
+	}
+	return open, nil
+}
+
+func listedOf(hits []hubspot.Hit) []protocol.Listed {
+	out := make([]protocol.Listed, len(hits))
+	for i, h := range hits {
+		out[i] = protocol.Listed(h)
+	}
+	return out
+}
+
+func recordsOf(rs []hubspot.Record) []protocol.Record {
+	out := make([]protocol.Record, len(rs))
+	for i := range rs {
+		r := &rs[i]
+		out[i] = protocol.Record{ID: r.ID, State: "live", Version: r.Version, AsOf: r.AsOf, Digest: r.Digest,
+			CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ArchivedAt: r.ArchivedAt, MergedInto: r.MergedInto, Properties: r.Properties}
+		switch {
+		case r.MergedInto != "":
+			out[i].State, out[i].Properties = "merged", nil
+		case r.Archived:
+			out[i].State = "archived"
+		}
+	}
+	return out
+}

@@ -1,0 +1,412 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+// ledger is a daemon in memory, and the bus to it: it commits pages by the
+// ledger's rules and says when something came that must not.
+type ledger struct {
+	t     *testing.T
+	codec *protocol.Codec
+	top   protocol.Topics
+
+	mu        sync.Mutex
+	w         *Worker
+	rng       *rand.Rand
+	lossy     bool // loses and repeats a third of everything
+	mute      bool // hears nothing
+	off       bool // not connected
+	busy      int  // so many pages are answered busy
+	maxPacket int
+	// out carries what the ledger says, where it does not go to w at once.
+	out func(topic string, payload []byte)
+
+	fetch    *protocol.Fetch // nil when no run is open
+	ranges   map[uint32]*lrange
+	next     uint32
+	attempt  uint64
+	held     uint64 // attempt that is open, 0 when none
+	process  string
+	records  map[string]protocol.Record
+	open     map[string]string
+	kinds    map[protocol.PageKind]int
+	problem  *protocol.Problem
+	leaving  int
+	presence []string
+	lists    []string
+	confirm  int
+	changed  chan struct{}
+}
+
+type lrange struct {
+	protocol.Range
+	ended  bool
+	digest string
+	to     string
+}
+
+func newLedger(t *testing.T) *ledger {
+	t.Helper()
+	codec, err := protocol.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(codec.Close)
+	return &ledger{t: t, codec: codec, top: protocol.Topics{Prefix: "hubpipe"}, rng: rand.New(rand.NewPCG(1, 1)),
+		records: map[string]protocol.Record{}, open: map[string]string{}, kinds: map[protocol.PageKind]int{},
+		changed: make(chan struct{})}
+}
+
+// start begins a worker process for the hub, at a pace for tests.
+func (l *ledger) start(h *hub, change ...func(*Options)) *Worker {
+	l.t.Helper()
+	o := Options{Name: "w", Portals: map[string]Portal{"main": h.portal}, Topics: l.top, Codec: l.codec, Bus: l,
+		Lease: 400 * time.Millisecond, HeartbeatEvery: 10 * time.Millisecond, RepeatMin: 10 * time.Millisecond,
+		RepeatMax: 40 * time.Millisecond, RereadDelays: [2]time.Duration{time.Millisecond, 2 * time.Millisecond}}
+	for _, f := range change {
+		f(&o)
+	}
+	w, err := New(o)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.w = w
+	l.mu.Unlock()
+	if err := w.Start(l.t.Context()); err != nil {
+		l.t.Fatal(err)
+	}
+	w.Up()
+	l.t.Cleanup(func() { _ = w.Stop(context.Background()) })
+	return w
+}
+
+// run opens a run with these ranges.
+func (l *ledger) run(f protocol.Fetch, ranges ...protocol.Range) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f.Portal, f.Object, f.Stream = "main", "contacts", "contacts"
+	f.Run = fmt.Sprint("run", l.attempt)
+	l.fetch, l.ranges, l.next, l.held = &f, map[uint32]*lrange{}, uint32(len(ranges)), 0
+	for i, g := range ranges {
+		g.ID = uint32(i)
+		l.ranges[g.ID] = &lrange{Range: g}
+	}
+}
+
+// await waits until ok, which is called under the lock, says so.
+func (l *ledger) await(what string, ok func() bool) {
+	l.t.Helper()
+	deadline := time.After(8 * time.Second)
+	for {
+		l.mu.Lock()
+		good, changed := ok(), l.changed
+		l.mu.Unlock()
+		if good {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.t.Fatalf("%s did not come: problem %+v, kinds %v, ranges %+v", what, l.problem, l.kinds, l.ranges)
+		}
+	}
+}
+
+func (l *ledger) done() {
+	l.t.Helper()
+	l.await("the run's end", func() bool { return l.fetch == nil })
+}
+
+func (l *ledger) MaxPacket() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.maxPacket
+}
+
+func (l *ledger) Connected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.off
+}
+
+func (l *ledger) Publish(_ context.Context, topic string, payload []byte, _ byte, _ bool, _ time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.off {
+		return errors.New("no connection")
+	}
+	times := 1
+	if l.lossy {
+		times = l.rng.IntN(3)
+	}
+	for range times {
+		l.deliver(topic, payload)
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return nil
+}
+
+func (l *ledger) deliver(topic string, payload []byte) {
+	_, rest, _ := l.top.ParseWorker(topic)
+	if rest == "" {
+		l.presence = append(l.presence, string(payload))
+		return
+	}
+	if l.mute {
+		return
+	}
+	if rest == "heartbeat" {
+		hb, err := protocol.Unmarshal[protocol.Heartbeat](payload)
+		if err != nil {
+			l.t.Errorf("heartbeat: %v", err)
+		}
+		l.heartbeat(hb)
+		return
+	}
+	p, err := l.codec.Decode(payload)
+	if err != nil {
+		l.t.Errorf("page: %v", err)
+		return
+	}
+	l.judge(p, protocol.Digest(payload))
+}
+
+func (l *ledger) say(topic string, v any) {
+	if l.lossy && l.rng.IntN(3) == 0 {
+		return
+	}
+	b, _ := json.Marshal(v)
+	if l.out != nil {
+		l.out(topic, b)
+		return
+	}
+	l.w.Message(topic, b)
+}
+
+func (l *ledger) answer(a protocol.Answer) {
+	a.Store, a.Epoch = "s", 1
+	l.say(l.top.Answers("w"), a)
+}
+
+func (l *ledger) command(kind protocol.CommandType, process string, attempt uint64) {
+	c := protocol.Command{Type: kind, Store: "s", Epoch: 1, Process: process, Attempt: attempt}
+	if kind == protocol.FetchCommand {
+		f := *l.fetch
+		f.Ranges = l.wire()
+		c.Fetch = &f
+	}
+	l.say(l.top.Commands("w"), c)
+}
+
+func (l *ledger) wire() []protocol.Range {
+	var out []protocol.Range
+	for _, id := range slices.Sorted(maps.Keys(l.ranges)) {
+		if g := l.ranges[id]; !g.ended {
+			out = append(out, g.Range)
+		}
+	}
+	return out
+}
+
+func (l *ledger) heartbeat(hb protocol.Heartbeat) {
+	if hb.Leaving {
+		l.leaving++
+		l.held = 0
+		return
+	}
+	if hb.Process != l.process {
+		l.process, l.held = hb.Process, 0
+	}
+	said := false
+	listed := map[uint64]bool{}
+	for _, a := range hb.Attempts {
+		listed[a.Attempt] = true
+		if a.Attempt != l.held || l.fetch == nil {
+			l.command(protocol.CancelCommand, hb.Process, a.Attempt)
+			said = true
+		} else if len(a.Ranges) < len(l.wire()) {
+			l.command(protocol.FetchCommand, hb.Process, a.Attempt)
+			said = true
+		}
+	}
+	for _, f := range hb.Failed {
+		if f.Attempt == l.held {
+			l.problem, l.held, l.fetch = &f.Problem, 0, nil
+		}
+		l.command(protocol.CancelCommand, hb.Process, f.Attempt)
+		said = true
+	}
+	for _, n := range hb.Declined {
+		if n == l.held {
+			l.held = 0
+		}
+		l.command(protocol.CancelCommand, hb.Process, n)
+		said = true
+	}
+	if l.fetch != nil && l.held == 0 {
+		l.attempt++
+		l.held = l.attempt
+	}
+	if l.fetch != nil && !listed[l.held] {
+		l.command(protocol.FetchCommand, hb.Process, l.held)
+		said = true
+	}
+	if !said {
+		l.answer(protocol.Answer{Type: protocol.Seen, Process: hb.Process})
+	}
+}
+
+func (l *ledger) judge(p *protocol.Page, digest string) {
+	a := protocol.Answer{Type: protocol.Committed, Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}
+	g := l.ranges[p.Range]
+	known := g != nil && g.Seq == p.Seq+1 && g.digest == digest
+	switch {
+	case l.busy > 0:
+		l.busy--
+		a.Type = protocol.Busy
+		l.answer(a)
+		return
+	case known:
+	case l.fetch == nil || p.Attempt != l.held || p.Process != l.process || g == nil:
+		a.Type, a.Reason = protocol.Fenced, "closed or unknown"
+		l.answer(a)
+		return
+	case p.Seq < g.Seq:
+		return
+	case p.Seq > g.Seq || p.From != g.Cursor || g.ended || p.Began == 0 || p.Account == nil:
+		l.t.Errorf("page %d of range %d from %q to %q, expected %d from %q; began %d", p.Seq, p.Range, p.From, p.To, g.Seq, g.Cursor, p.Began)
+		return
+	default:
+		l.apply(p, g)
+		g.Seq, g.digest = p.Seq+1, digest
+	}
+	a.Cursor, a.RangeEnded, a.RunEnded = g.Cursor, g.ended, len(l.wire()) == 0
+	switch p.Kind {
+	case protocol.ListingPage:
+		a.Want = g.Want
+	case protocol.RecordsPage:
+		a.Again = g.Again
+	case protocol.SplitPage, protocol.SweepPage:
+		a.Ranges = l.wire()
+	}
+	if a.RunEnded {
+		l.fetch, l.held = nil, 0
+	}
+	l.answer(a)
+}
+
+func (l *ledger) apply(p *protocol.Page, g *lrange) {
+	l.kinds[p.Kind]++
+	g.Again = nil
+	if l.fetch.Began == 0 {
+		l.fetch.Began = p.Began
+		for _, r := range l.ranges {
+			if r.Newest && r.Hi == 0 {
+				r.Hi = max(p.Began, r.Lo)
+			}
+		}
+	}
+	switch p.Kind {
+	case protocol.SchemaPage:
+		l.fetch.SchemaHash, l.fetch.SchemaAsOf = p.List, p.AsOf
+		l.lists = append(l.lists, p.List)
+	case protocol.SplitPage:
+		upper := *g
+		upper.ID, upper.Seq = l.next, 0
+		l.next++
+		if p.SplitAt != 0 {
+			if p.SplitAt <= g.Lo || p.SplitAt >= g.Hi {
+				l.t.Errorf("a split at %d outside of %d to %d", p.SplitAt, g.Lo, g.Hi)
+			}
+			g.Hi, upper.Lo = p.SplitAt, p.SplitAt
+		} else {
+			g.IDHi, upper.IDLo = p.SplitID, p.SplitID
+		}
+		l.ranges[upper.ID] = &upper
+	case protocol.SweepPage:
+		g.Kind = "sweep"
+	case protocol.ListingPage:
+		if len(g.Want) > 0 {
+			l.t.Errorf("a listing while %d are wanted", len(g.Want))
+		}
+		g.to, g.Last = p.To, p.Last
+		for _, h := range p.Listing {
+			if r, ok := l.records[h.ID]; !ok || r.Version != h.Version {
+				g.Want = append(g.Want, h)
+			}
+		}
+		if len(g.Want) == 0 {
+			g.Cursor, g.ended = p.To, p.Last
+		}
+	case protocol.RecordsPage:
+		l.bring(p, g)
+	}
+}
+
+func (l *ledger) bring(p *protocol.Page, g *lrange) {
+	if p.List != l.fetch.SchemaHash {
+		l.t.Errorf("records of list %q, the schema is %q", p.List, l.fetch.SchemaHash)
+	}
+	got := map[string]bool{}
+	for _, r := range p.Records {
+		old, had := l.records[r.ID]
+		switch {
+		case !had || r.Version >= old.Version:
+			l.records[r.ID] = r
+		case r.Confirmed:
+			l.records[r.ID] = r
+			l.confirm++
+		case g.Kind != "list":
+			g.Again = append(g.Again, r.ID)
+			continue
+		}
+		got[r.ID] = true
+		delete(l.open, r.ID)
+	}
+	for _, o := range p.Open {
+		got[o.ID] = true
+		l.open[o.ID] = o.Reason
+	}
+	if g.Kind == "list" {
+		g.Cursor, g.ended = p.To, p.Last
+		return
+	}
+	if len(g.Want) == 0 || p.To != p.From {
+		l.t.Errorf("records where %d are wanted, from %q to %q", len(g.Want), p.From, p.To)
+	}
+	g.Want = slices.DeleteFunc(g.Want, func(w protocol.Listed) bool { return got[w.ID] })
+	if len(g.Want) == 0 {
+		g.Cursor, g.ended = g.to, g.Last
+	}
+}
+
+// exact compares the ledger's records with the hub's.
+func (l *ledger) exact(h *hub) {
+	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, version := range h.records {
+		if got := l.records[strconv.Itoa(id)]; got.Version != version && l.open[strconv.Itoa(id)] == "" {
+			l.t.Errorf("record %d has version %d, HubSpot %d", id, got.Version, version)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+// Source is HubSpot as one attempt sees it. Its calls block until there is an
+// answer, the context ends, or asking again is of no use; they may be repeated.
+// A failure that a person or the daemon has to hear of is a *ProblemError.
+type Source interface {
+	// Account asks whose data the token reads.
+	Account(ctx context.Context) (protocol.Account, error)
+	// Definitions reads what properties an object has.
+	Definitions(ctx context.Context, object string) (Definitions, error)
+	// List reads a page of the list of an object, from after ("" is the
+	// beginning); without properties it brings ids and versions only.
+	List(ctx context.Context, object, after string, properties []string) (ListPage, error)
+	// SearchNewest asks for several windows in one request.
+	SearchNewest(ctx context.Context, object string, windows []Window) (Newest, error)
+	// ProveWindow lists a window completely, or says where to split it, or
+	// returns ErrDoesNotAddUp.
+	ProveWindow(ctx context.Context, object string, w Window) ([]protocol.Listed, *Split, error)
+	// ReadAll reads the wanted records, emits them as they come, and returns
+	// those that cannot be read; every id is in one or the other. An error of
+	// emit ends it and is returned.
+	ReadAll(ctx context.Context, object string, want []protocol.Listed, properties []string, emit func([]protocol.Record) error) ([]protocol.OpenID, error)
+	// Requests counts the requests made in all.
+	Requests() uint64
+}
+
+// Portal gives an attempt its Source, which reports why it waits, and nil when
+// it goes on. The limits of the portal are shared by all that it gives.
+type Portal func(report func(*protocol.Wait)) Source
+
+// Definitions are an object's properties: the names in any order, the
+// definitions as one line of JSON, and HubSpot's time of asking in ms.
+type Definitions struct {
+	Names []string
+	JSON  []byte
+	AsOf  int64
+}
+
+// ListPage is a page of a list; Next is "" at its end.
+type ListPage struct {
+	Records []protocol.Record
+	Next    string
+}
+
+// Window is a half-open span of modification times in ms, and of ids. Hi 0 is
+// open; IDLo and IDHi 0 are unbounded.
+type Window struct {
+	Lo, Hi     int64
+	IDLo, IDHi uint64
+}
+
+// Newest is what one search over several windows said: each id once. Began is
+// HubSpot's time of the reply less 2 s, in ms; Proved says that nothing of the
+// windows is missing.
+type Newest struct {
+	Hits   []protocol.Listed
+	Began  int64
+	Proved bool
+}
+
+// Split is where a window wants to be divided: one of the two is set.
+type Split struct {
+	At int64
+	ID uint64
+}
+
+// ErrDoesNotAddUp says that search contradicts itself: the range has to be
+// read by list.
+var ErrDoesNotAddUp = errors.New("the parts of a search window do not add up to the whole")
+
+// ProblemError is a failure in the words that the daemon shows.
+type ProblemError struct{ protocol.Problem }
+
+func (e *ProblemError) Error() string {
+	if e.Detail == "" {
+		return e.Title
+	}
+	return e.Title + ": " + e.Detail
+}

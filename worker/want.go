@@ -1,0 +1,139 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+// doubts bounds how often a reading that the daemon does not believe is made
+// again before the id is given back as open.
+const doubts = 3
+
+// bring reads what is wanted and sends it until nothing is: what cannot be
+// read is named as open, and what the daemon does not believe is read again.
+func (r *ranger) bring(want []protocol.Listed) error {
+	doubted := map[string]protocol.Record{}
+	err := r.read(want, func(b batch) error {
+		return r.deliver(b, doubted)
+	})
+	for n := 0; err == nil && len(doubted) > 0 && !r.ended; n++ {
+		if n == doubts {
+			return r.surrender(doubted)
+		}
+		doubted, err = r.confirm(doubted)
+	}
+	return err
+}
+
+// deliver sends what was read and notes what is not believed.
+func (r *ranger) deliver(b batch, doubted map[string]protocol.Record) error {
+	again, err := r.records(b, false)
+	if err != nil {
+		return err
+	}
+	for _, id := range again {
+		for i := range b.records {
+			if b.records[i].ID == id {
+				doubted[id] = b.records[i]
+			}
+		}
+	}
+	return nil
+}
+
+// read reads the wanted records by and by, one batch ahead of what is sent.
+func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
+	a := r.a
+	left := make(map[string]bool, len(want))
+	for _, l := range want {
+		left[l.ID] = true
+	}
+	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
+		open, err := ask(ctx, a, func(ctx context.Context) ([]protocol.OpenID, error) {
+			// Where the call was broken off, it is made again for the rest.
+			var rest []protocol.Listed
+			for _, l := range want {
+				if left[l.ID] {
+					rest = append(rest, l)
+				}
+			}
+			return a.source.ReadAll(ctx, a.fetch.Object, rest, a.names, func(records []protocol.Record) error {
+				if err := emit(ctx, batch{records: records}); err != nil {
+					return err
+				}
+				for i := range records {
+					delete(left, records[i].ID)
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("read %d %s: %w", len(want), a.fetch.Object, err)
+		}
+		if len(open) > 0 {
+			return emit(ctx, batch{open: open})
+		}
+		return nil
+	}, send)
+}
+
+// confirm reads twice more, some time apart, what was older than what is
+// stored. A reading that is newer by then goes out at once, one that stands
+// goes out as confirmed. It returns what is still not believed.
+func (r *ranger) confirm(doubted map[string]protocol.Record) (map[string]protocol.Record, error) {
+	still := map[string]protocol.Record{}
+	first, err := r.reread(doubted, 0, still, func(rec *protocol.Record) bool {
+		return rec.Version > doubted[rec.ID].Version
+	})
+	if err != nil || r.ended || len(first) == 0 {
+		return still, err
+	}
+	_, err = r.reread(first, 1, still, func(rec *protocol.Record) bool {
+		was := first[rec.ID]
+		rec.Confirmed = was.Version == rec.Version && was.Digest == rec.Digest
+		return true
+	})
+	return still, err
+}
+
+// reread reads records again after a delay, sends those for which ready says
+// so, notes in still what is not believed, and returns the others.
+func (r *ranger) reread(records map[string]protocol.Record, delay int, still map[string]protocol.Record,
+	ready func(*protocol.Record) bool,
+) (map[string]protocol.Record, error) {
+	if err := r.a.sleep(r.a.w.o.RereadDelays[delay]); err != nil {
+		return nil, err
+	}
+	want := make([]protocol.Listed, 0, len(records))
+	for id := range records {
+		want = append(want, protocol.Listed{ID: id})
+	}
+	others := map[string]protocol.Record{}
+	err := r.read(want, func(b batch) error {
+		out := batch{open: b.open}
+		for _, rec := range b.records {
+			if ready(&rec) {
+				out.records = append(out.records, rec)
+			} else {
+				others[rec.ID] = rec
+			}
+		}
+		if len(out.records)+len(out.open) == 0 {
+			return nil
+		}
+		return r.deliver(out, still)
+	})
+	return others, err
+}
+
+// surrender gives ids back as open whose readings never agreed.
+func (r *ranger) surrender(doubted map[string]protocol.Record) error {
+	var open []protocol.OpenID
+	for id, rec := range doubted {
+		open = append(open, protocol.OpenID{ID: id, Version: rec.Version, Reason: "HubSpot answers with versions that do not agree"})
+	}
+	_, err := r.records(batch{open: open}, false)
+	return err
+}

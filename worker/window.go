@@ -1,0 +1,204 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+// atOnce bounds how many windows one search may hold: HubSpot's filter groups.
+const atOnce = 5
+
+// windows are the ranges that a search can begin with, the newest first.
+func (a *attempt) windows() []*ranger {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []*ranger
+	for _, r := range a.waiting {
+		if r.g.Kind != windowRange || len(r.g.Want) > 0 {
+			continue
+		}
+		if out = append(out, r); r.g.Newest && !out[0].g.Newest {
+			out[0], out[len(out)-1] = out[len(out)-1], out[0]
+		}
+	}
+	return out
+}
+
+// search asks for the newest window and those that settle in one request: an
+// idle run costs no more. What it proves is every window's listing; otherwise
+// each is read by itself. The first reply of an incremental run is its
+// beginning.
+func (a *attempt) search(windows []*ranger) error {
+	needed := a.fetch.Began == 0 && len(windows) > 0 && windows[0].g.Newest
+	if !needed && (len(windows) < 2 || len(windows) > atOnce) {
+		return nil
+	}
+	windows = windows[:min(len(windows), atOnce)]
+	asked := make([]Window, len(windows))
+	for i, r := range windows {
+		asked[i] = Window{Lo: r.g.Lo, Hi: r.g.Hi, IDLo: r.g.IDLo, IDHi: r.g.IDHi}
+	}
+	n, err := ask(a.ctx, a, func(ctx context.Context) (Newest, error) { return a.source.SearchNewest(ctx, a.fetch.Object, asked) })
+	if err != nil {
+		return fmt.Errorf("search %s: %w", a.fetch.Object, err)
+	}
+	if needed {
+		a.began(n.Began)
+	}
+	if !n.Proved {
+		return nil
+	}
+	a.found = make(map[uint32][]protocol.Listed, len(windows))
+	for _, r := range windows {
+		a.found[r.g.ID] = []protocol.Listed{}
+	}
+	for _, h := range n.Hits {
+		placed := false
+		for i, r := range windows {
+			if asked[i].holds(h) {
+				a.found[r.g.ID] = append(a.found[r.g.ID], h)
+				placed = true
+			}
+		}
+		if !placed {
+			// It moved while it was found; whichever listing has it will do.
+			a.found[windows[0].g.ID] = append(a.found[windows[0].g.ID], h)
+		}
+	}
+	return nil
+}
+
+func (w Window) holds(l protocol.Listed) bool {
+	if l.Version < w.Lo || w.Hi != 0 && l.Version >= w.Hi {
+		return false
+	}
+	if w.IDLo == 0 && w.IDHi == 0 {
+		return true
+	}
+	id, err := strconv.ParseUint(l.ID, 10, 64)
+	return err == nil && id >= w.IDLo && (w.IDHi == 0 || id < w.IDHi)
+}
+
+// window lists a search window, proved, and brings what is wanted of it. One
+// that is too full is split; one that contradicts itself is walked.
+func (r *ranger) window() error {
+	for {
+		hits, split, err := r.listing()
+		switch {
+		case errors.Is(err, ErrDoesNotAddUp):
+			r.a.log.Warn("search contradicts itself, the window is read by list", "lo", r.g.Lo, "hi", r.g.Hi, "error", err)
+			if _, err := r.send(protocol.Page{Kind: protocol.SweepPage, Reason: err.Error()}, false); err != nil {
+				return err
+			}
+			return r.sweep()
+		case err != nil:
+			return err
+		case split != nil:
+			if _, err := r.send(protocol.Page{Kind: protocol.SplitPage, SplitAt: split.At, SplitID: split.ID}, false); err != nil {
+				return err
+			}
+		default:
+			return r.listed(hits)
+		}
+	}
+}
+
+// upper is the window's end: its own, or the run's beginning.
+func (r *ranger) upper() int64 {
+	if r.g.Hi != 0 {
+		return r.g.Hi
+	}
+	return max(r.g.Lo, r.a.began(0))
+}
+
+func (r *ranger) listing() ([]protocol.Listed, *Split, error) {
+	a := r.a
+	if hits, ok := a.found[r.g.ID]; ok {
+		return hits, nil, nil
+	}
+	w := Window{Lo: r.g.Lo, Hi: r.upper(), IDLo: r.g.IDLo, IDHi: r.g.IDHi}
+	if w.Hi <= w.Lo {
+		return nil, nil, nil
+	}
+	type proof struct {
+		hits  []protocol.Listed
+		split *Split
+	}
+	p, err := ask(a.ctx, a, func(ctx context.Context) (proof, error) {
+		hits, split, err := a.source.ProveWindow(ctx, a.fetch.Object, w)
+		return proof{hits, split}, err
+	})
+	if err != nil && !errors.Is(err, ErrDoesNotAddUp) {
+		err = fmt.Errorf("search %s from %d to %d: %w", a.fetch.Object, w.Lo, w.Hi, err)
+	}
+	return p.hits, p.split, err
+}
+
+// listed sends a window's listing in parts, each followed by what is wanted of
+// it; the cursor moves with the last.
+func (r *ranger) listed(hits []protocol.Listed) error {
+	end := strconv.FormatInt(r.upper(), 10)
+	for {
+		n := min(len(hits), protocol.MaxListed)
+		p := protocol.Page{Kind: protocol.ListingPage, Listing: hits[:n]}
+		hits = hits[n:]
+		if len(hits) == 0 {
+			p.To, p.Last = end, true
+		}
+		if err := r.list(p, p.Last); err != nil || r.ended {
+			return err
+		}
+		if len(hits) == 0 {
+			return fmt.Errorf("the window from %d did not end with its last page", r.g.Lo)
+		}
+	}
+}
+
+// list sends a listing and brings what is wanted of it.
+func (r *ranger) list(p protocol.Page, moves bool) error {
+	an, err := r.send(p, moves)
+	if err != nil || r.ended || len(an.Want) == 0 {
+		return err
+	}
+	return r.bring(an.Want)
+}
+
+// sweep walks the list for ids and versions, as many a listing as it holds, and
+// brings what is wanted of each.
+func (r *ranger) sweep() error {
+	a := r.a
+	cursor := r.g.Cursor
+	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
+		var held batch
+		for {
+			page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
+				return a.source.List(ctx, a.fetch.Object, cursor, nil)
+			})
+			if err != nil {
+				return fmt.Errorf("list %s after %q: %w", a.fetch.Object, cursor, err)
+			}
+			if page.Next != "" && page.Next == cursor {
+				return fmt.Errorf("list %s: HubSpot's cursor %q leads to itself", a.fetch.Object, cursor)
+			}
+			held.records = append(held.records, page.Records...)
+			held.next, held.last = page.Next, page.Next == ""
+			if held.last || len(held.records)+100 > protocol.MaxListed {
+				if err := emit(ctx, held); err != nil || held.last {
+					return err
+				}
+				held = batch{}
+			}
+			cursor = page.Next
+		}
+	}, func(b batch) error {
+		p := protocol.Page{Kind: protocol.ListingPage, To: b.next, Last: b.last}
+		for i := range b.records {
+			p.Listing = append(p.Listing, protocol.Listed{ID: b.records[i].ID, Version: b.records[i].Version})
+		}
+		return r.list(p, true)
+	})
+}
