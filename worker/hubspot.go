@@ -18,9 +18,7 @@ var _ Source = (*hubspotSource)(nil)
 // HubSpot makes a portal of a client. All its attempts share the client's pace.
 func HubSpot(client *hubspot.Client) Portal {
 	return func(report func(*protocol.Wait)) Source {
-		s := &hubspotSource{before: client.Requests()}
-		s.client = client.Reporting(func(w hubspot.Wait) { report(waitOf(w)) })
-		return s
+		return &hubspotSource{client: client.Reporting(func(w hubspot.Wait) { report(waitOf(w)) })}
 	}
 }
 
@@ -37,13 +35,11 @@ func waitOf(w hubspot.Wait) *protocol.Wait {
 
 // hubspotSource is a Source over HubSpot's API.
 type hubspotSource struct {
-	client *hubspot.Client
-	before uint64 // requests that others had made
+	client *hubspot.Client // the attempt's own view
 }
 
-// Requests counts since the attempt began; attempts of the portal that run
-// beside it are counted with it.
-func (s *hubspotSource) Requests() uint64 { return s.client.Requests() - s.before }
+// Requests counts those of the attempt.
+func (s *hubspotSource) Requests() uint64 { return s.client.Requests() }
 
 func object(name string) (catalogue.Object, error) {
 	o, ok := catalogue.Lookup(name)
@@ -83,11 +79,11 @@ func (s *hubspotSource) Definitions(ctx context.Context, name string) (Definitio
 	if err != nil {
 		return Definitions{}, err
 	}
-	ps, asOf, err := s.client.Properties(ctx, o)
+	ps, err := s.client.Properties(ctx, o)
 	if err != nil {
 		return Definitions{}, plain(err)
 	}
-	d := Definitions{AsOf: asOf}
+	d := Definitions{AsOf: s.client.HubSpotNow()}
 	for _, p := range ps {
 		d.Names = append(d.Names, p.Name)
 	}
@@ -110,11 +106,11 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 	if err != nil {
 		return ListPage{}, err
 	}
-	p, err := s.client.List(ctx, o, after, withCursor(o, names), false)
+	p, err := s.client.List(ctx, o, hubspot.ListRequest{After: after, Properties: withCursor(o, names)})
 	if err != nil {
 		return ListPage{}, plain(err)
 	}
-	return ListPage{Records: recordsOf(p.Records), Next: p.Next}, nil
+	return ListPage{Records: recordsOf(p.Records, nil), Open: openOf(p.Open), Next: p.Next}, nil
 }
 
 func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows []Window) (Newest, error) {
@@ -122,12 +118,12 @@ func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows [
 	if err != nil {
 		return Newest{}, err
 	}
-	asked := make([]hubspot.Window, len(windows))
-	for i, w := range windows {
-		asked[i] = hubspot.Window(w)
+	settle := make([]hubspot.Window, len(windows)-1)
+	for i, w := range windows[1:] {
+		settle[i] = hubspot.Window(w)
 	}
-	n, err := s.client.SearchNewest(ctx, o, asked)
-	return Newest{Hits: listedOf(n.Hits), Began: n.Began, Proved: n.Proved}, plain(err)
+	n, err := s.client.SearchNewest(ctx, o, hubspot.Window(windows[0]), settle)
+	return Newest{Hits: listedOf(n.Hits), Began: n.Date - clockSlack, Proved: n.Proved}, plain(err)
 }
 
 func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window) ([]protocol.Listed, *Split, error) {
@@ -135,14 +131,14 @@ func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window) 
 	if err != nil {
 		return nil, nil, err
 	}
-	hits, split, err := s.client.ProveWindow(ctx, o, hubspot.Window(w))
+	listing, split, err := s.client.ProveWindow(ctx, o, hubspot.Window(w))
 	if err != nil {
 		return nil, nil, plain(err)
 	}
 	if split != nil {
 		return nil, &Split{At: split.At, ID: split.ID}, nil
 	}
-	return listedOf(hits), nil, nil
+	return listedOf(listing.Hits), nil, nil
 }
 
 func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, names []string,
@@ -153,20 +149,25 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 		return nil, err
 	}
 	hits := make([]hubspot.Hit, len(want))
+	named := make(map[string]int64, len(want))
 	for i, l := range want {
-		hits[i] = hubspot.Hit(l)
+		hits[i], named[l.ID] = hubspot.Hit(l), l.Version
 	}
 	left, err := s.client.ReadAll(ctx, o, hits, withCursor(o, names), func(rs []hubspot.Record) error {
-		return emit(recordsOf(rs))
+		return emit(recordsOf(rs, named))
 	})
 	if err != nil {
 		return nil, plain(err)
 	}
-	open := make([]protocol.OpenID, len(left))
-	for i, l := range left {
-		open[i] = protocol.OpenID(l)
+	return openOf(left), nil
+}
+
+func openOf(ids []hubspot.OpenID) []protocol.OpenID {
+	out := make([]protocol.OpenID, len(ids))
+	for i, o := range ids {
+		out[i] = protocol.OpenID(o)
 	}
-	return open, nil
+	return out
 }
 
 func listedOf(hits []hubspot.Hit) []protocol.Listed {
@@ -177,7 +178,9 @@ func listedOf(hits []hubspot.Hit) []protocol.Listed {
 	return out
 }
 
-func recordsOf(rs []hubspot.Record) []protocol.Record {
+// recordsOf gives a merged record, which has no version of its own any more,
+// the one that it was named with.
+func recordsOf(rs []hubspot.Record, named map[string]int64) []protocol.Record {
 	out := make([]protocol.Record, len(rs))
 	for i := range rs {
 		r := &rs[i]
@@ -185,7 +188,7 @@ func recordsOf(rs []hubspot.Record) []protocol.Record {
 			CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ArchivedAt: r.ArchivedAt, MergedInto: r.MergedInto, Properties: r.Properties}
 		switch {
 		case r.MergedInto != "":
-			out[i].State, out[i].Properties = "merged", nil
+			out[i].State, out[i].Properties, out[i].Version = "merged", nil, max(r.Version, named[r.ID])
 		case r.Archived:
 			out[i].State = "archived"
 		}

@@ -169,7 +169,7 @@ func (r *ranger) walk() error {
 				return fmt.Errorf("list %s: HubSpot's cursor %q leads to itself", a.fetch.Object, cursor)
 			}
 			last := page.Next == ""
-			if err := emit(ctx, batch{records: page.Records, next: page.Next, last: last}); err != nil || last {
+			if err := emit(ctx, batch{records: page.Records, open: page.Open, next: page.Next, last: last}); err != nil || last {
 				return err
 			}
 			cursor = page.Next

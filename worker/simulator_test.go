@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -26,7 +25,7 @@ func TestSimulator(t *testing.T) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true
 	client := hubspot.New(hubspot.Options{BaseURL: server.URL, Token: func() string { return "t" }, Logger: hclog.NewNullLogger(),
-		HTTP: transport, Unpaced: true, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+		Transport: transport, Unpaced: true, Reread: []time.Duration{time.Millisecond, time.Millisecond}})
 	t.Cleanup(client.Close)
 	l := newLedger(t)
 	l.start(newHub(0), func(o *Options) {

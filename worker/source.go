@@ -43,9 +43,11 @@ type Definitions struct {
 	AsOf  int64
 }
 
-// ListPage is a page of a list; Next is "" at its end.
+// ListPage is a page of a list; Next is "" at its end. Open are ids that it
+// named and that could not be read.
 type ListPage struct {
 	Records []protocol.Record
+	Open    []protocol.OpenID
 	Next    string
 }
 

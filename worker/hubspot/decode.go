@@ -1,0 +1,281 @@
+package hubspot
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Record is one record as HubSpot gave it.
+type Record struct {
+	ID string
+	// Version is the object's cursor property in ms; updatedAt only where the
+	// record has no such property. 0 where it has neither.
+	Version int64
+	// AsOf is HubSpot's time when the request began, in ms.
+	AsOf int64
+	// The times as sent; empty where there is none.
+	CreatedAt, UpdatedAt, ArchivedAt string
+	Archived                         bool
+	// MergedInto is the id of the record that this one was merged into. Such
+	// a record has no properties.
+	MergedInto string
+	// Properties is the JSON object as sent, on one line. It shares the memory
+	// of its page.
+	Properties []byte
+	// Digest names the content: the values of the properties that were asked
+	// for, null and absent alike, and whether it is archived. The order of the
+	// properties does not count, nor what is linked with the record.
+	Digest [16]byte
+}
+
+// page is what list, batch read and search have in common.
+type page struct {
+	records  []Record
+	after    string
+	total    int
+	hasTotal bool
+}
+
+// reading says how records are to be understood.
+type reading struct {
+	cursor string
+	list   [8]byte
+	digest bool // search results need none
+	asOf   int64
+	limit  int // more results than this are refused
+	pairs  []pair
+	buf    []byte
+}
+
+var (
+	errNotJSON   = errors.New("not JSON")
+	errNoResults = errors.New("no results in it")
+	errBadID     = errors.New("a record without a usable id")
+)
+
+// page reads a reply. The records keep body alive.
+func (r *reading) page(body []byte) (page, error) {
+	if !utf8.Valid(body) {
+		// One byte that is no text must not stop a portal.
+		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
+	}
+	if !valid(body) {
+		return page{}, errNotJSON
+	}
+	s := &scanner{b: body}
+	if s.peek() != '{' {
+		return page{}, errNoResults
+	}
+	var p page
+	found := false
+	for s.next() {
+		switch name := s.name(); {
+		case is(name, "results"):
+			if s.peek() != '[' {
+				return page{}, errNoResults
+			}
+			found, p.records = true, make([]Record, 0, r.limit)
+			if err := r.results(s, &p); err != nil {
+				return page{}, err
+			}
+		case is(name, "paging"):
+			p.after = after(s.value())
+		case is(name, "total"):
+			n, err := strconv.Atoi(string(s.value()))
+			if err != nil || n < 0 {
+				return page{}, errors.New("a total that is no count")
+			}
+			p.total, p.hasTotal = n, true
+		default:
+			s.value()
+		}
+	}
+	if !found {
+		return page{}, errNoResults
+	}
+	return p, nil
+}
+
+// one reads a reply that is a single record.
+func (r *reading) one(body []byte) (Record, error) {
+	if !utf8.Valid(body) {
+		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
+	}
+	if !valid(body) {
+		return Record{}, errNotJSON
+	}
+	s := &scanner{b: body}
+	if s.peek() != '{' {
+		return Record{}, errNoResults
+	}
+	var rec Record
+	err := r.record(s, &rec)
+	return rec, err
+}
+
+func (r *reading) results(s *scanner, p *page) error {
+	for s.next() {
+		if s.peek() != '{' {
+			return errBadID
+		}
+		if len(p.records) >= r.limit {
+			return fmt.Errorf("more than the %d records that were asked for", r.limit)
+		}
+		p.records = append(p.records, Record{})
+		if err := r.record(s, &p.records[len(p.records)-1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reading) record(s *scanner, rec *Record) error {
+	rec.AsOf = r.asOf
+	r.pairs = r.pairs[:0]
+	for s.next() {
+		switch name := s.name(); {
+		case is(name, "id"):
+			rec.ID = identity(s.value())
+		case is(name, "properties"):
+			r.properties(s, rec)
+		case is(name, "createdAt"):
+			rec.CreatedAt = moment(s.value())
+		case is(name, "updatedAt"):
+			rec.UpdatedAt = moment(s.value())
+		case is(name, "archivedAt"):
+			rec.ArchivedAt = moment(s.value())
+		case is(name, "archived"):
+			rec.Archived = string(s.value()) == "true"
+		default:
+			s.value()
+		}
+	}
+	if rec.ID == "" {
+		return errBadID
+	}
+	if rec.Properties == nil {
+		rec.Properties = []byte("{}")
+	}
+	if rec.Version == 0 {
+		rec.Version = millis(rec.UpdatedAt)
+	}
+	if r.digest {
+		rec.Digest = r.sum(rec.Archived)
+	}
+	return nil
+}
+
+// properties notes the values for the digest, and the version.
+func (r *reading) properties(s *scanner, rec *Record) {
+	if s.peek() != '{' {
+		s.value() // null: as if it were not there
+		return
+	}
+	r.pairs, rec.Version = r.pairs[:0], 0
+	begin := s.i
+	for s.next() {
+		name, value := s.name(), s.value()
+		if is(name, r.cursor) {
+			rec.Version = millis(unquote(value))
+		}
+		if r.digest && string(value) != "null" {
+			r.pairs = append(r.pairs, pair{name, value})
+		}
+	}
+	rec.Properties = s.b[begin:s.i:s.i]
+	if bytes.ContainsAny(rec.Properties, "\n\r") {
+		compact := jsontext.Value(bytes.Clone(rec.Properties))
+		// Valid JSON always compacts; were it not so, the value stays as sent.
+		if compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil {
+			rec.Properties = compact
+		}
+	}
+}
+
+// after finds paging.next.after; "" where there is no next page.
+func after(paging []byte) string {
+	next := member(paging, "next")
+	raw := member(next, "after")
+	if len(raw) > 0 && raw[0] != '"' && string(raw) != "null" {
+		return string(raw) // a number where the specification has a text
+	}
+	return unquote(raw)
+}
+
+// member returns the value of a member of an object, nil where there is none.
+func member(object []byte, name string) (value []byte) {
+	s := &scanner{b: object}
+	if s.peek() != '{' {
+		return nil
+	}
+	for s.next() {
+		n, v := s.name(), s.value()
+		if is(n, name) {
+			value = v
+		}
+	}
+	return value
+}
+
+// identity returns an id, which is a text, or in older endpoints a number; ""
+// where it is none that could be asked for again.
+func identity(raw []byte) string {
+	var id string
+	switch {
+	case len(raw) == 0:
+		return ""
+	case raw[0] == '"':
+		id = unquote(raw)
+	case raw[0] >= '0' && raw[0] <= '9':
+		id = string(raw)
+	}
+	if len(id) > 128 {
+		return ""
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] == 0x7f {
+			return ""
+		}
+	}
+	return id
+}
+
+// moment returns a time as sent, "" for what cannot be one.
+func moment(raw []byte) string {
+	if len(raw) > 64 {
+		return ""
+	}
+	t := unquote(raw)
+	for i := range len(t) {
+		if t[i] < ' ' || t[i] >= 0x7f {
+			return ""
+		}
+	}
+	return t
+}
+
+// millis reads a time in ms since 1970, or in the form of RFC 3339; 0 for
+// anything else.
+func millis(t string) int64 {
+	if len(t) < 10 {
+		return 0
+	}
+	if t[4] != '-' {
+		ms, err := strconv.ParseInt(t, 10, 64)
+		if err != nil {
+			return 0
+		}
+		return ms
+	}
+	at, err := time.Parse(time.RFC3339, t)
+	if err != nil {
+		return 0
+	}
+	return at.UnixMilli()
+}

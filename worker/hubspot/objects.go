@@ -1,0 +1,112 @@
+package hubspot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	// A portal's midnight must be known on machines without zone files too.
+	_ "time/tzdata"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// Account says whose data a token reads.
+type Account struct {
+	PortalID int64
+	TimeZone string
+	Currency string
+}
+
+// Account asks whose data the token reads. It also teaches the client when
+// the portal's day ends.
+func (c *Client) Account(ctx context.Context) (Account, error) {
+	var a Account
+	err := c.do(ctx, call{
+		kind: "account", method: http.MethodGet, family: "account-info",
+		path: catalogue.AccountPath,
+		decode: func(rep reply) error {
+			var body struct {
+				PortalID int64  `json:"portalId"`
+				TimeZone string `json:"timeZone"`
+				Currency string `json:"companyCurrency"`
+			}
+			if err := json.Unmarshal(rep.body, &body); err != nil {
+				return fmt.Errorf("decode account: %w", err)
+			}
+			if body.PortalID <= 0 {
+				return errors.New("decode account: it has no portalId")
+			}
+			a = Account(body)
+			return nil
+		},
+	})
+	if err != nil {
+		return Account{}, fmt.Errorf("ask for the account: %w", err)
+	}
+	// A name that is no zone leaves the midnight unknown, which costs waiting
+	// in steps.
+	if zone, err := time.LoadLocation(a.TimeZone); err == nil && a.TimeZone != "" {
+		c.shared.mu.Lock()
+		c.zone = zone
+		c.shared.mu.Unlock()
+	}
+	return a, nil
+}
+
+// Property is the definition of one property of an object.
+type Property struct {
+	Name       string `json:"name"`
+	Label      string `json:"label"`
+	Type       string `json:"type"`
+	FieldType  string `json:"fieldType"`
+	Group      string `json:"groupName"`
+	Calculated bool   `json:"calculated,omitempty"`
+	Hidden     bool   `json:"hidden,omitempty"`
+	Sensitive  bool   `json:"sensitive,omitempty"`
+}
+
+// Properties returns the definitions that the token may see, in HubSpot's
+// order, each with a name.
+func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Property, error) {
+	var out []Property
+	err := c.do(ctx, call{
+		kind: "properties", method: http.MethodGet, family: "properties/" + obj.Name,
+		path: obj.PropertiesPath, query: "archived=false",
+		decode: func(rep reply) error {
+			var body struct {
+				Results *[]struct {
+					Property
+					DataSensitivity string `json:"dataSensitivity"`
+					Archived        bool   `json:"archived"`
+				} `json:"results"`
+			}
+			if err := json.Unmarshal(rep.body, &body); err != nil {
+				return fmt.Errorf("decode properties: %w", err)
+			}
+			if body.Results == nil || len(*body.Results) == 0 {
+				// Every object has some: an empty list would end all columns.
+				return errors.New("decode properties: there are none in it")
+			}
+			out = make([]Property, 0, len(*body.Results))
+			for _, p := range *body.Results {
+				if p.Name == "" {
+					return errors.New("decode properties: one has no name")
+				}
+				if p.Archived {
+					continue
+				}
+				p.Sensitive = p.DataSensitivity != "" && p.DataSensitivity != "non_sensitive"
+				out = append(out, p.Property)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read properties of %s: %w", obj.Name, err)
+	}
+	return out, nil
+}

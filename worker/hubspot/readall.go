@@ -1,0 +1,181 @@
+package hubspot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// OpenID is an id that search or list named and that could not be read, with
+// the version that was named and the reason.
+type OpenID struct {
+	ID      string
+	Version int64
+	Reason  string
+}
+
+// ReadAll reads records by their ids and emits them as they come, in no order.
+// Every id ends up as emitted or as open: one that is missing, or older than
+// search named it, is read again after the delays of Options.Reread, then
+// among the archived, then singly. A record that was merged is emitted with
+// the id that was wanted and MergedInto. One that stays older than its hit is
+// both: emitted as it is, and open.
+//
+// emit is not called twice at once; its error ends the reading and is
+// returned.
+func (c *Client) ReadAll(ctx context.Context, obj catalogue.Object, want []Hit, props []string, emit func([]Record) error) ([]OpenID, error) {
+	open, err := c.readAll(ctx, obj, want, withCursor(props, obj), false, emit)
+	if err != nil {
+		return nil, fmt.Errorf("read %d %s: %w", len(want), obj.Name, final(err))
+	}
+	return open, nil
+}
+
+// straggler is an id that the last read did not bring in the version wanted.
+type straggler struct {
+	Hit
+	old *Record // the best that was read
+}
+
+// readAll is ReadAll for live or for archived records.
+func (c *Client) readAll(ctx context.Context, obj catalogue.Object, want []Hit, names []string, archived bool, emit func([]Record) error) ([]OpenID, error) {
+	var mu sync.Mutex
+	emitted := func(recs []Record) error {
+		if len(recs) == 0 {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		return emit(recs)
+	}
+	left := make([]straggler, len(want))
+	for i, h := range want {
+		left[i].Hit = h
+	}
+	left, err := c.readOnce(ctx, obj, left, names, archived, emitted)
+	for _, delay := range c.reread {
+		if err != nil || len(left) == 0 {
+			return nil, err
+		}
+		c.log.Debug("batch read lacks records or has them old, reading again", "object", obj.Name, "ids", len(left), "in", delay)
+		if err = sleep(ctx, delay); err == nil {
+			left, err = c.readOnce(ctx, obj, left, names, archived, emitted)
+		}
+	}
+	if err != nil || len(left) == 0 {
+		return nil, err
+	}
+	if left, err = c.readOnce(ctx, obj, left, names, !archived, emitted); err != nil || len(left) == 0 {
+		return nil, err
+	}
+	return c.readSingly(ctx, obj, left, names, emitted)
+}
+
+// readOnce reads all of want by batch, several batches at a time, and returns
+// what is still to be had.
+func (c *Client) readOnce(ctx context.Context, obj catalogue.Object, want []straggler, names []string, archived bool, emit func([]Record) error) ([]straggler, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.concurrency)
+	var mu sync.Mutex
+	var left []straggler
+	for part := range slices.Chunk(want, obj.BatchLimit) {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err //nolint:wrapcheck // the first error of the group says why
+			}
+			recs, missing, err := c.readPart(ctx, obj, part, names, archived)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			left = append(left, missing...)
+			mu.Unlock()
+			return emit(recs)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err //nolint:wrapcheck // wrapped by the exported callers
+	}
+	return left, nil
+}
+
+func (c *Client) readPart(ctx context.Context, obj catalogue.Object, part []straggler, names []string, archived bool) ([]Record, []straggler, error) {
+	ids := make([]string, len(part))
+	for i, w := range part {
+		ids[i] = w.ID
+	}
+	got := make(map[string]Record, len(part))
+	if _, err := c.batch(ctx, obj, ids, names, archived, got); err != nil {
+		return nil, nil, err
+	}
+	recs := make([]Record, 0, len(part))
+	var left []straggler
+	for _, w := range part {
+		rec, ok := got[w.ID]
+		switch {
+		case ok && rec.Version >= w.Version:
+			recs = append(recs, rec)
+		case ok && (w.old == nil || rec.Version >= w.old.Version):
+			w.old = &rec
+			left = append(left, w)
+		default:
+			left = append(left, w)
+		}
+	}
+	return recs, left, nil
+}
+
+// readSingly is the last try: a record that was merged answers with another
+// id. What cannot be read even so is open.
+func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []straggler, names []string, emit func([]Record) error) ([]OpenID, error) {
+	var open []OpenID
+	for _, w := range want {
+		reason := ""
+		if w.old != nil {
+			reason = fmt.Sprintf("HubSpot gives the version of %s, search named %s", moments(w.old.Version), moments(w.Version))
+		}
+		rec, err := c.Get(ctx, obj, w.ID, names, false)
+		var failing *Failing
+		switch {
+		case errors.Is(err, ErrNotFound) && w.old == nil:
+			reason = "search names it, reading does not find it"
+		case errors.Is(err, ErrNotFound):
+		case errors.As(err, &failing):
+			reason = failing.Detail
+		case err != nil:
+			return nil, err
+		case rec.ID != w.ID:
+			merged := Record{ID: w.ID, Version: max(rec.Version, w.Version), AsOf: rec.AsOf, MergedInto: rec.ID}
+			if err := emit([]Record{merged}); err != nil {
+				return nil, err
+			}
+			continue
+		case len(names) > 1 && !c.fitsSingly(obj, w.ID, names):
+			reason = orElse(reason, "it answers singly only, and its properties are too many for that")
+		case rec.Version >= w.Version:
+			if err := emit([]Record{rec}); err != nil {
+				return nil, err
+			}
+			continue
+		case w.old == nil || rec.Version > w.old.Version:
+			w.old = &rec
+			reason = fmt.Sprintf("HubSpot gives the version of %s, search named %s", moments(rec.Version), moments(w.Version))
+		}
+		if w.old != nil {
+			if err := emit([]Record{*w.old}); err != nil {
+				return nil, err
+			}
+		}
+		open = append(open, OpenID{ID: w.ID, Version: w.Version, Reason: reason})
+	}
+	return open, nil
+}
+
+func moments(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
