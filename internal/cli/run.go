@@ -34,11 +34,15 @@ func (c *command) options() config.Options {
 	return o
 }
 
-// load reads the configuration; what is wrong is printed, all of it.
+// load reads the configuration; what is wrong with it is printed, all of it.
+// What only blocks a portal is no error here.
 func (c *command) load() (*config.Config, error) {
 	cfg, diags, err := config.Load(c.options())
 	if len(diags) > 0 {
-		fmt.Fprint(c.env.Stderr, diags)
+		fmt.Fprintln(c.env.Stderr, strings.TrimSpace(diags.String()))
+	}
+	if invalid := (*config.InvalidError)(nil); errors.As(err, &invalid) {
+		return nil, configError(errReported)
 	}
 	if err != nil {
 		return nil, configError(err)
@@ -62,10 +66,8 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 		return err
 	}
 	log := c.logger(cfg.Log.Level)
-	for _, p := range cfg.Portals {
-		if p.Problem != "" {
-			log.Error("a portal cannot be used; its streams are blocked", "portal", p.Name, "reason", p.Problem)
-		}
+	for _, line := range cfg.Blocked() {
+		log.Error("it is blocked, and the rest runs", "reason", line)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -328,20 +328,13 @@ func (c *command) check() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			blocked := 0
-			for _, p := range cfg.Portals {
-				if p.Problem != "" {
-					blocked++
-					fmt.Fprintf(c.env.Stderr, "portal %q is blocked: %s\n", p.Name, p.Problem)
-				}
-			}
 			where := cfg.Path
 			if where == "" {
 				where = "no file"
 			}
 			fmt.Fprintf(c.env.Stdout, "%s: %d streams of %d portals; data in %s\n", where, len(cfg.Streams), len(cfg.Portals), cfg.DataDir)
-			if blocked > 0 {
-				return configError(fmt.Errorf("%d of %d portals cannot be used", blocked, len(cfg.Portals)))
+			if len(cfg.Blocked()) > 0 {
+				return configError(errReported)
 			}
 			return nil
 		}}

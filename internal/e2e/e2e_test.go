@@ -287,7 +287,7 @@ func TestExitCodes(t *testing.T) {
 		says string
 	}{
 		{[]string{"version"}, 0, ""},
-		{[]string{"dance"}, 1, "unknown command"},
+		{[]string{"dance"}, 2, "no verb"},
 		{[]string{"start"}, 2, "start STREAM"},
 		{[]string{"status", "--output", "xml", "--config", good}, 2, "table or json"},
 		{[]string{"check", "--config", bad}, 3, "streem"},
