@@ -48,6 +48,7 @@ type outMessage struct {
 	topic   string
 	payload []byte
 	qos     byte
+	retain  bool
 	expiry  time.Duration
 }
 
@@ -152,6 +153,14 @@ func (b *bus) send(o dispatch.Out) {
 	}
 }
 
+// clear queues the end of a retained message; it never blocks.
+func (b *bus) clear(topic string) {
+	select {
+	case b.outbox <- outMessage{topic: topic, qos: 1, retain: true}:
+	default: // it is found again at the next start
+	}
+}
+
 func (b *bus) publish(ctx context.Context) {
 	for {
 		select {
@@ -166,7 +175,7 @@ func (b *bus) publish(ctx context.Context) {
 func (b *bus) publishOne(ctx context.Context, m outMessage) {
 	ctx, cancel := context.WithTimeout(ctx, b.lease/3)
 	defer cancel()
-	err := b.session.Publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Expiry: m.expiry})
+	err := b.session.Publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Expiry: m.expiry})
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker"
@@ -28,25 +27,28 @@ func (d *Daemon) sessionOptions(clientID string) broker.SessionOptions {
 	return o
 }
 
-// connect makes the daemon's own connection, with a persistent session, and
-// looks whether another daemon is there already.
+// connect makes the daemon's own connection, with a persistent session. On a
+// broker of others it looks first whether another daemon is there already.
 func (d *Daemon) connect(ctx, own context.Context) error {
-	stranger := &strangerWatch{store: d.store.ID(), seen: make(chan protocol.DaemonStatus, 1)}
+	if d.embedded == nil {
+		if err := d.lookForStrangers(ctx); err != nil {
+			return err
+		}
+	}
 	o := d.sessionOptions(d.topics.DaemonClient())
 	o.Expiry = time.Hour
 	o.Will = &broker.Message{Topic: d.topics.Status(), Payload: d.statusPayload("offline"), QoS: 1, Retain: true}
-	o.Subscriptions = append(d.bus.subscriptions(), broker.Subscription{Topic: d.topics.Status(), QoS: 1})
+	o.Subscriptions = append(d.bus.subscriptions(), d.retainedSubscriptions()...)
 	o.OnUp = func(info broker.ConnInfo) {
 		d.log.Info("connected to the broker", "max_packet", info.MaxPacket)
+		d.complain(info)
 		d.publisher.reconnected()
 	}
 	o.OnDown = func(err error) { d.log.Warn("lost the broker", "error", err) }
 	o.OnMessage = func(topic string, payload []byte, _ broker.Properties) {
-		if topic == d.topics.Status() {
-			stranger.status(payload)
-			return
+		if !d.retained(topic, payload) {
+			d.bus.message(topic, payload)
 		}
-		d.bus.message(topic, payload)
 	}
 	s, err := broker.NewSession(o)
 	if err != nil {
@@ -62,15 +64,80 @@ func (d *Daemon) connect(ctx, own context.Context) error {
 	if err := s.AwaitUp(up); err != nil {
 		return fmt.Errorf("reach the broker at %s: %w", d.brokerAddr(), err)
 	}
-	if err := stranger.refuse(ctx, d.topics.Prefix); err != nil {
-		return err
-	}
 	d.bus.start(own)
 	d.onClose("bus", func(context.Context) error { d.bus.stop(); return nil })
 	d.publisher.start(own)
 	d.onClose("say goodbye", d.publisher.stop)
 	return nil
 }
+
+// complain says what a broker lacks of what makes hubpipe quick and quiet.
+// Work is possible without all of it.
+func (d *Daemon) complain(info broker.ConnInfo) {
+	if info.MaxQoS < 1 {
+		d.log.Warn("the broker grants QoS 0 only: what it drops is sent again later")
+	}
+	if !info.RetainAvailable {
+		d.log.Warn("the broker keeps no retained messages: hubpipe/status and hubpipe/streams show only what is new")
+	}
+	if info.SessionExpiry == 0 {
+		d.log.Warn("the broker keeps no sessions: what is sent while the daemon is away is sent again")
+	}
+	for _, topic := range info.Refused {
+		d.log.Error("the broker refuses a subscription; see its access rules", "topic", topic)
+	}
+	if d.embedded == nil {
+		d.log.Info("on this broker whoever may publish below the prefix can write to the store; restrict it to hubpipe's own users", "prefix", d.topics.Prefix)
+	}
+}
+
+// lookForStrangers reads the retained status over a connection of its own,
+// before the daemon takes its client id: taking it would end the other's
+// connection, and its last will would then say that nobody is there.
+func (d *Daemon) lookForStrangers(ctx context.Context) error {
+	seen := make(chan protocol.DaemonStatus, 1)
+	o := d.sessionOptions(d.topics.Prefix + "-look-" + d.process)
+	o.CleanStart = true
+	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Status(), QoS: 1}}
+	o.OnMessage = func(_ string, payload []byte, _ broker.Properties) {
+		if s, err := protocol.Unmarshal[protocol.DaemonStatus](payload); err == nil {
+			select {
+			case seen <- s:
+			default:
+			}
+		}
+	}
+	look, err := broker.NewSession(o)
+	if err != nil {
+		return err
+	}
+	if err := look.Start(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = look.Stop(context.WithoutCancel(ctx)) }() // it has said what it had to
+	up, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	if err := look.AwaitUp(up); err != nil {
+		return fmt.Errorf("reach the broker at %s: %w", d.brokerAddr(), err)
+	}
+	t := time.NewTimer(strangerPatience)
+	defer t.Stop()
+	select {
+	case s := <-seen:
+		if s.State == "online" && s.Store != d.store.ID() {
+			return fmt.Errorf("another daemon is online under the prefix %q: store %s, address %s; "+
+				"set broker { prefix } to another one, or stop it", d.topics.Prefix, s.Store, s.Address)
+		}
+		return nil
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// strangerPatience is how long a retained status may take to come.
+const strangerPatience = 500 * time.Millisecond
 
 // statusPayload is the daemon's retained status, and with "offline" its will.
 func (d *Daemon) statusPayload(state string) []byte {
@@ -84,38 +151,6 @@ func (d *Daemon) statusPayload(state string) []byte {
 		return []byte(`{"state":"` + state + `"}`)
 	}
 	return b
-}
-
-// strangerWatch notices the daemon of another data folder under this prefix.
-type strangerWatch struct {
-	store string
-	once  sync.Once
-	seen  chan protocol.DaemonStatus
-}
-
-func (w *strangerWatch) status(payload []byte) {
-	s, err := protocol.Unmarshal[protocol.DaemonStatus](payload)
-	if err != nil || s.State != "online" || s.Store == w.store {
-		return
-	}
-	w.once.Do(func() { w.seen <- s })
-}
-
-// strangerPatience is how long a retained status may take to come.
-const strangerPatience = 200 * time.Millisecond
-
-func (w *strangerWatch) refuse(ctx context.Context, prefix string) error {
-	t := time.NewTimer(strangerPatience)
-	defer t.Stop()
-	select {
-	case s := <-w.seen:
-		return fmt.Errorf("another daemon is online under the prefix %q: store %s, address %s; "+
-			"set broker { prefix } to another one, or stop it", prefix, s.Store, s.Address)
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // startControl makes the second connection, on which commands come.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -157,13 +158,16 @@ func (d *Daemon) startLoop(ctx, own context.Context) error {
 		return fmt.Errorf("take over the configuration: %w", err)
 	}
 	d.bus = newBus(d.topics, d.codec, d.o.Lease, d.log.Named("bus"))
-	d.publisher = newPublisher(d)
+	d.publisher = newPublisher(d, x.Names())
 	d.loop = dispatch.NewLoop(dispatch.LoopOptions{Dispatcher: x, Send: d.bus.send, Changed: d.publisher.wake,
 		Logger: d.log.Named("dispatch")})
 	d.bus.loop = d.loop
 	d.loop.Start()
 	d.onClose("loop", func(context.Context) error { d.loop.Stop(); return nil })
-	_ = own
+	mending, stop := context.WithCancel(own)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.mendStore(mending) })
+	d.onClose("mend store", func(context.Context) error { stop(); wg.Wait(); return nil })
 	return nil
 }
 

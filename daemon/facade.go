@@ -171,6 +171,11 @@ func (d *Daemon) Ready() error {
 	if err := d.loop.Err(); err != nil {
 		return err
 	}
+	if st := d.store.Status(); st.Damage != "" {
+		return errors.New("the store is damaged: " + st.Damage)
+	} else if st.Checking {
+		return errors.New("the store is being checked after an unclean end; work goes on meanwhile")
+	}
 	if !d.bus.session.Connected() {
 		return errors.New("the broker cannot be reached")
 	}

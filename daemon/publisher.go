@@ -22,10 +22,17 @@ type publisher struct {
 	quit  chan struct{}
 	wg    sync.WaitGroup
 	sent  map[string][]byte // by stream; used by the one goroutine
+
+	mu    sync.Mutex
+	names map[string]bool // the streams that there are
 }
 
-func newPublisher(d *Daemon) *publisher {
-	return &publisher{d: d, woken: make(chan struct{}, 1), again: make(chan struct{}, 1), quit: make(chan struct{}), sent: map[string][]byte{}}
+func newPublisher(d *Daemon, names []string) *publisher {
+	known := make(map[string]bool, len(names))
+	for _, n := range names {
+		known[n] = true
+	}
+	return &publisher{d: d, names: known, woken: make(chan struct{}, 1), again: make(chan struct{}, 1), quit: make(chan struct{}), sent: map[string][]byte{}}
 }
 
 // wake says that something may have changed; it never blocks.
@@ -78,6 +85,19 @@ func (p *publisher) streams(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	names := make(map[string]bool, len(streams))
+	for _, s := range streams {
+		names[s.Name] = true
+	}
+	p.mu.Lock()
+	p.names = names
+	p.mu.Unlock()
+	for name := range p.sent {
+		if !names[name] {
+			p.d.bus.clear(p.d.topics.Stream(name))
+			delete(p.sent, name)
+		}
+	}
 	for _, s := range streams {
 		s.LagSeconds = coarse(s.LagSeconds)
 		payload, err := json.Marshal(s)
@@ -98,6 +118,13 @@ func coarse(lag *int64) *int64 {
 	}
 	v := *lag / 10 * 10
 	return &v
+}
+
+// knows tells whether there is a stream of that name.
+func (p *publisher) knows(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.names[name]
 }
 
 func (p *publisher) retained(ctx context.Context, topic string, payload []byte) bool {
