@@ -36,6 +36,10 @@ type attempt struct {
 	ctx    context.Context //nolint:containedctx // the attempt's own life
 	cancel context.CancelCauseFunc
 
+	// slots bounds the ranges that are fetched at once: each holds a listing
+	// and a page in memory.
+	slots chan struct{}
+
 	// Set before the first range begins.
 	names []string // of the properties, in a fixed order
 	list  string   // their hash
@@ -50,9 +54,14 @@ type attempt struct {
 	wg      sync.WaitGroup
 }
 
+// rangesAtOnce is how many ranges of an attempt are fetched at the same time.
+// About twenty requests at once fill the largest limit of HubSpot, and eight
+// streams may share it.
+const rangesAtOnce = 8
+
 // newAttempt makes an attempt; w.mu is held.
 func newAttempt(w *Worker, s Start) *attempt {
-	a := &attempt{w: w, n: s.Attempt, fetch: s.Fetch, ranges: map[uint32]*ranger{},
+	a := &attempt{w: w, n: s.Attempt, fetch: s.Fetch, ranges: map[uint32]*ranger{}, slots: make(chan struct{}, rangesAtOnce),
 		log: w.log.With("stream", s.Fetch.Stream, "run", s.Fetch.Run, "attempt", s.Attempt)}
 	a.ctx, a.cancel = context.WithCancelCause(w.work)
 	a.add(s.Fetch.Ranges)

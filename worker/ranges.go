@@ -29,6 +29,14 @@ type ranger struct {
 
 // run is the range's goroutine.
 func (r *ranger) run() {
+	select {
+	case r.a.slots <- struct{}{}:
+		defer func() { <-r.a.slots }()
+	case <-r.a.ctx.Done():
+		return
+	case <-r.a.w.gate.stopped():
+		return
+	}
 	err := r.fetch()
 	if err == nil && !r.ended {
 		err = fmt.Errorf("range %d of kind %q did not end", r.g.ID, r.g.Kind)

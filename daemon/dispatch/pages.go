@@ -139,7 +139,7 @@ func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run,
 	case protocol.RecordsPage:
 		a.Again = slices.Clone(g.Again)
 	case protocol.SplitPage, protocol.SweepPage:
-		a.Ranges = wireRanges(c.allRanges(run.ID))
+		a.Ranges = wireRanges(c.allRanges(run.ID), 0)
 	}
 	return a
 }
@@ -171,9 +171,6 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		if !moving {
 			return fmt.Sprintf("a listing for a range of kind %s", g.Kind)
 		}
-		if len(g.Want) > 0 {
-			return fmt.Sprintf("a listing while %d ids are wanted", len(g.Want))
-		}
 	case protocol.SchemaPage:
 		if p.List == "" || p.To != p.From || p.Last {
 			return "definitions that move the cursor or have no hash"
@@ -181,7 +178,7 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 	case protocol.SplitPage:
 		return c.badSplit(p, run, g)
 	case protocol.SweepPage:
-		if g.Kind != stream.SpanRange || len(g.Want) > 0 {
+		if g.Kind != stream.SpanRange {
 			return "only a search window can become a walk"
 		}
 	}
@@ -194,8 +191,8 @@ func (c *change) badSplit(p *protocol.Page, run *stream.Run, g *stream.Range) st
 		hi = max(run.Began, p.Began)
 	}
 	switch {
-	case g.Kind != stream.SpanRange || len(g.Want) > 0 || p.To != p.From:
-		return "only a search window that wants nothing can be split"
+	case g.Kind != stream.SpanRange || p.To != p.From:
+		return "only a search window can be split"
 	case len(c.allRanges(run.ID)) >= maxRanges:
 		return fmt.Sprintf("the run has %d ranges already", maxRanges)
 	case p.SplitAt != 0 && (p.SplitAt <= g.Lo || p.SplitAt >= hi):
@@ -225,7 +222,7 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 	case protocol.SplitPage:
 		c.split(p, run, g)
 	case protocol.SweepPage:
-		g.Kind, g.Cursor = stream.SweepRange, ""
+		g.Kind, g.Cursor, g.Want = stream.SweepRange, "", nil
 	}
 	return nil
 }
@@ -303,6 +300,9 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 func (c *change) listing(p *protocol.Page, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(s.CurrentList())
 	g.To, g.Last = p.To, p.Last
+	// A worker that was not told what is wanted lists anew; what was brought
+	// meanwhile is in the store.
+	g.Want = nil
 	for _, l := range p.Listing {
 		stored, err := c.tx.Head(s.Name, l.ID)
 		if err != nil {
@@ -319,7 +319,9 @@ func (c *change) listing(p *protocol.Page, g *stream.Range, s *stream.Stream) er
 }
 
 // split divides a window in two; the lower part keeps the range's id and seq.
+// What the range still wanted is listed anew by its parts.
 func (c *change) split(p *protocol.Page, run *stream.Run, g *stream.Range) {
+	g.Want = nil
 	upper := g.Clone()
 	upper.ID, upper.Seq, upper.Digest = run.NextRange, 0, ""
 	run.NextRange++

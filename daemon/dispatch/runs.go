@@ -80,7 +80,7 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	}
 	if len(s.Open) > 0 {
 		g := &stream.Range{Kind: stream.IdsRange, Last: true}
-		for _, o := range s.Open {
+		for _, o := range s.Open[:min(len(s.Open), protocol.MaxListed)] {
 			g.Want = append(g.Want, stream.Listed{ID: o.ID, Version: o.Version})
 		}
 		ranges = append(ranges, g)

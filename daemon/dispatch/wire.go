@@ -24,15 +24,26 @@ func wireListed(in []stream.Listed) []protocol.Listed {
 	return out
 }
 
-func wireRanges(in []*stream.Range) []protocol.Range {
+// maxWanted bounds the ids that one message names, so that no broker refuses
+// it. A range whose want is left out is listed anew.
+const maxWanted = 8000
+
+// wireRanges are the ranges that have not ended, with what they want as far as
+// budget ids go.
+func wireRanges(in []*stream.Range, budget int) []protocol.Range {
 	out := make([]protocol.Range, 0, len(in))
 	for _, g := range in {
 		if g.Ended {
 			continue
 		}
+		want := g.Want
+		if g.Kind != stream.IdsRange && len(want) > budget {
+			want = nil
+		}
+		budget -= len(want)
 		out = append(out, protocol.Range{ID: g.ID, Kind: string(g.Kind), Lo: g.Lo, Hi: g.Hi,
 			IDLo: g.IDLo, IDHi: g.IDHi, Newest: g.Newest, Seq: g.Seq, Cursor: g.Cursor,
-			Want: wireListed(g.Want), Again: g.Again, Last: g.Last})
+			Want: wireListed(want), Again: g.Again, Last: g.Last})
 	}
 	return out
 }
@@ -54,7 +65,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 	}
 	f := &protocol.Fetch{Run: run.ID, Stream: run.Stream, Kind: string(run.Kind), Portal: run.Portal,
 		Object: s.Object, Began: run.Began, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
-		Ranges: wireRanges(c.allRanges(run.ID))}
+		Ranges: wireRanges(c.allRanges(run.ID), maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude = cfg.Properties, cfg.Exclude
 	}
