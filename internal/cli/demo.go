@@ -57,7 +57,7 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	}
 	end := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, d.Stop(end)) }()
-	w, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, "")
+	w, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, false)
 	if err != nil {
 		return err
 	}

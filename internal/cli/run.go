@@ -81,7 +81,7 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	}
 	var w *workerProcess
 	if withWorker {
-		if w, err = startWorker(ctx, cfg, "up", d.Token(), c.env.Version, log, ""); err != nil {
+		if w, err = startWorker(ctx, cfg, "up", d.Token(), c.env.Version, log, false); err != nil {
 			return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 		}
 	}
@@ -106,6 +106,7 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 
 func (c *command) worker() *cobra.Command {
 	var name string
+	var unpaced bool
 	cmd := &cobra.Command{Use: "worker", Short: "Run a worker process", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
@@ -125,7 +126,7 @@ func (c *command) worker() *cobra.Command {
 				return err
 			}
 			defer release()
-			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, "")
+			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, unpaced)
 			if err != nil {
 				return err
 			}
@@ -139,6 +140,9 @@ func (c *command) worker() *cobra.Command {
 			return w.w.Err()
 		}}
 	cmd.Flags().StringVar(&name, "name", "", "the worker's name (default: the host's)")
+	// Against HubSpot it would only earn refusals, so that it is not shown.
+	cmd.Flags().BoolVar(&unpaced, "unpaced", false, "ask as fast as answers come; for benchmarks against a simulator without limits alone")
+	_ = cmd.Flags().MarkHidden("unpaced") // the flag is there
 	return cmd
 }
 
@@ -190,7 +194,8 @@ type workerProcess struct {
 
 // startWorker connects a worker where the configuration says: to the broker
 // that it names, else to the embedded one, by its socket where that is here.
-func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, addr string) (*workerProcess, error) {
+// An unpaced one asks as fast as it is answered.
+func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, unpaced bool) (*workerProcess, error) {
 	codec, err := protocol.NewCodec()
 	if err != nil {
 		return nil, err
@@ -202,7 +207,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 			continue
 		}
 		client := hubspot.New(hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Token: x.Token.Reveal,
-			Logger: log.Named("hubspot"), Unpaced: addr == unpaced})
+			Logger: log.Named("hubspot"), Unpaced: unpaced})
 		portals[x.Name] = worker.HubSpot(client)
 		p.clients = append(p.clients, client)
 	}
@@ -231,9 +236,6 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	log.Info("worker is running", "name", name, "portals", len(portals))
 	return p, nil
 }
-
-// unpaced, as a worker's address, switches pacing off; for benchmarks alone.
-const unpaced = "unpaced"
 
 func (p *workerProcess) stop(ctx context.Context) {
 	p.once.Do(func() {
