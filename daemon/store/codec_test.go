@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -73,15 +74,13 @@ func FuzzIDs(f *testing.F) {
 
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte{1, '7', 1, 0})
-	c := &codec{dicts: map[uint32][]byte{}}
-	if err := c.renew(); err != nil {
-		f.Fatal(err)
-	}
+	c := newCodec()
+	c.known.Store(&map[uint32]*s2.Dict{1: s2.MakeDict([]byte(`{"email":"first@example.com","firstname":"First"}`), nil)})
 	head, err := appendHead(nil, &record("7", 1, stream.Live).Head)
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, body := range [][]byte{{noBody}, {rawBody, '{', '}'}, {packedBody, 1, 2, 3}, {9}, {}} {
+	for _, body := range [][]byte{{noBody}, {rawBody, '{', '}'}, {packedBody, 1, 2, 4, 'a', 'b'}, {packedBody, 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, {packedBody, 2, 2, 4, 'a', 'b'}, {9}, {}} {
 		f.Add(append(appendRecord("7", head), body...))
 	}
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = c.decode(b) })
@@ -91,14 +90,15 @@ func FuzzRecord(f *testing.F) {
 // list changed, and after reopening.
 func TestDictionaries(t *testing.T) {
 	t.Parallel()
+	const streams = 3
 	dir := t.TempDir()
 	s := open(t, dir)
 	rng := rand.New(rand.NewPCG(7, 1))
 	var want []*stream.Record
 	for list := range uint32(3) {
-		for name := range maxEncoders + 2 {
+		for name := range streams {
 			commit(t, s, func(tx *Tx) error {
-				for i := range 10 {
+				for i := range samples + 10 {
 					r := record(fmt.Sprint(list, "-", i), 1, stream.Live)
 					r.List = list
 					r.Properties = []byte(strings.ReplaceAll(string(randomProperties(rng)), "property", fmt.Sprint("list", list)))
@@ -113,11 +113,8 @@ func TestDictionaries(t *testing.T) {
 			})
 		}
 	}
-	if got := s.codec.last; got != 3*(maxEncoders+2) {
-		t.Errorf("%d dictionaries for 3 lists of %d streams", got, maxEncoders+2)
-	}
-	if got := len(s.codec.encoders); got != maxEncoders {
-		t.Errorf("%d encoders are kept", got)
+	if got := s.codec.last; got != 3*streams {
+		t.Errorf("%d dictionaries for 3 lists of %d streams", got, streams)
 	}
 	for range 2 {
 		if diff := cmp.Diff(want, feed(t, s, "s0", 0)); diff != "" {

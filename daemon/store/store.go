@@ -248,7 +248,6 @@ func (s *Store) Close() error {
 	s.users.Wait()
 	s.wg.Wait()
 	defer s.release()
-	defer s.codec.close()
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close the store: %w", err)
 	}
