@@ -239,7 +239,7 @@ func (c *change) begins(run *stream.Run, began int64, a *protocol.Account) {
 	run.Began = began
 	if s := c.stream(run.Stream); run.Kind == stream.Backfill && s.Cursor == 0 {
 		// What changes while the walk goes on is the incremental's.
-		s.Cursor = began
+		s.Cursor, s.CursorAt = began, c.now.Round(0)
 	}
 	for _, g := range c.allRanges(run.ID) {
 		if g.Newest && g.Hi == 0 {

@@ -96,11 +96,13 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 
 // dueWindows are those that are old enough for their next settle pass, by
 // HubSpot's clock as far as the daemon knows it: the cursor, and the time that
-// has passed since the run that set it began.
+// has passed since it was known. Where that is less than the truth a pass comes
+// later; counted from when the run was made it would be more, by as long as the
+// run waited for a worker, and windows would settle before search knows them.
 func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []stream.Window {
 	hubspot := s.Cursor
-	if !s.LastStarted.IsZero() {
-		hubspot += now.Sub(s.LastStarted).Milliseconds()
+	if !s.CursorAt.IsZero() {
+		hubspot += now.Sub(s.CursorAt).Milliseconds()
 	}
 	var due []stream.Window
 	for _, w := range s.Windows {
@@ -157,7 +159,7 @@ func (c *change) settled(s *stream.Stream, run *stream.Run) {
 		if len(settle) > 0 {
 			kept = appendWindow(kept, stream.Window{Lo: run.From, Hi: run.Began}, settle[0])
 		}
-		s.Cursor = run.Began
+		s.Cursor, s.CursorAt = run.Began, c.now.Round(0)
 	}
 	s.Windows = kept
 }

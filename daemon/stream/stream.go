@@ -64,6 +64,8 @@ type Stream struct {
 	// Cursor is where the next incremental run continues; 0 until a backfill
 	// has begun.
 	Cursor int64 `json:"cursor"`
+	// CursorAt is a time by our clock at which HubSpot's was past Cursor.
+	CursorAt time.Time `json:"cursor_at,omitzero"`
 	// Windows are those below Cursor that are still to be read again, oldest
 	// first, without overlap.
 	Windows    []Window `json:"windows,omitempty"`
