@@ -4,8 +4,43 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
+
+// meetingConfig is three streams of two portals.
+func meetingConfig() []StreamConfig {
+	config := []StreamConfig{}
+	for _, s := range [][2]string{{"contacts", "main"}, {"companies", "main"}, {"deals", "second"}} {
+		config = append(config, StreamConfig{Name: s[0], Portal: s[1], Object: s[0], Interval: "20s",
+			Schedule: everySchedule(20 * time.Second), Autostart: true, Properties: []string{"*"},
+			Tail: 4 * time.Second, Settle: []time.Duration{30 * time.Second, 60 * time.Second}})
+	}
+	return config
+}
+
+// desk is a dispatcher with streams that nobody has started, driven by hand.
+func desk(t *testing.T) (*Dispatcher, *memStore) {
+	t.Helper()
+	config := meetingConfig()
+	for i := range config {
+		config[i].Autostart = false
+	}
+	st := newMemStore()
+	d := New(epochStart, st, Ledger{}, config, Options{})
+	if _, err := d.Reload(epochStart, config); err != nil {
+		t.Fatal(err)
+	}
+	return d, st
+}
+
+func hello(t *testing.T, d *Dispatcher, now time.Time, worker string) {
+	t.Helper()
+	hb := &protocol.Heartbeat{Worker: worker, Process: "process of " + worker, Portals: []string{"main", "second"}, Capacity: 4}
+	if _, err := d.Heartbeat(now, hb); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // A run that waited for a worker begins long after it was made; its window is
 // no older for that. The meeting lost a record by it with seed 44.
@@ -20,5 +55,30 @@ func TestWindowsSettleByWhatIsKnownOfTheClock(t *testing.T) {
 	}
 	if got := dueWindows(s, settle, known.Add(30*time.Second)); len(got) != 1 {
 		t.Fatalf("a window of 30 s does not settle after 30: %v", got)
+	}
+}
+
+// Between the end of a lease and the tick that sees it, a command gave the
+// portal to a second process. The meeting found it with seed 200.
+func TestPortalStaysWhileItsAttemptsAreOpen(t *testing.T) {
+	t.Parallel()
+	d, _ := desk(t)
+	hello(t, d, epochStart, "w1")
+	if _, err := d.Start(epochStart, "contacts", "", "api"); err != nil {
+		t.Fatal(err)
+	}
+	for s := range 15 {
+		if _, err := d.Tick(epochStart.Add(time.Duration(s+1) * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := epochStart.Add(15500 * time.Millisecond)
+	hello(t, d, late, "w2")
+	outs, err := d.Start(late, "companies", "", "api")
+	if err != nil || len(outs) != 0 {
+		t.Fatalf("the portal is given on before its attempts are closed: %v, %v", outs, err)
+	}
+	if outs, err = d.Tick(late); err != nil || d.runOf("contacts", true).Worker != "w2" || d.runOf("companies", true).Worker != "w2" {
+		t.Fatalf("the tick does not give the portal on: %v, %v", outs, err)
 	}
 }

@@ -111,18 +111,17 @@ func (d *Dispatcher) schedule(s *stream.Stream) Schedule {
 // assign hands waiting runs to the worker that holds their portal, or gives
 // the portal to the one with the fewest.
 func (c *change) assign() error {
-	load := map[string]int{}
+	load, given := map[string]int{}, map[string]string{}
 	var waiting []*stream.Run
 	for id := range c.d.runs {
-		waiting = c.weigh(c.peek(id), load, waiting)
+		waiting = c.weigh(c.peek(id), load, given, waiting)
 	}
 	for id, run := range c.runs {
 		if c.d.runs[id] == nil {
-			waiting = c.weigh(run, load, waiting)
+			waiting = c.weigh(run, load, given, waiting)
 		}
 	}
 	sort.Slice(waiting, func(i, j int) bool { return waiting[i].ID < waiting[j].ID })
-	given := map[string]string{}
 	for _, run := range waiting {
 		w := c.pick(run.Portal, given, load)
 		if w == nil {
@@ -140,12 +139,14 @@ func (c *change) assign() error {
 	return nil
 }
 
-// weigh counts a run for its worker, or puts it with those that wait for one.
-func (c *change) weigh(run *stream.Run, load map[string]int, waiting []*stream.Run) []*stream.Run {
+// weigh counts a run for its worker, which has the run's portal, or puts it
+// with those that wait for one.
+func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]string, waiting []*stream.Run) []*stream.Run {
 	switch {
 	case run.State != stream.Running:
 	case run.Attempt != 0:
 		load[run.Worker]++
+		given[run.Portal] = run.Worker
 	case !run.NotBefore.After(c.now):
 		return append(waiting, run)
 	}
@@ -154,7 +155,9 @@ func (c *change) weigh(run *stream.Run, load map[string]int, waiting []*stream.R
 
 // pick chooses the worker for a portal. Its holder keeps it for as long as it
 // lives: two processes after one another would spend the portal's budget
-// twice.
+// twice. That holds for a holder whose lease has ended and whose attempts are
+// still open, too: between two ticks, or before the first after the daemon
+// stood still.
 func (c *change) pick(portal string, given map[string]string, load map[string]int) *worker {
 	serves := func(w *worker) bool {
 		return w != nil && w.live && !c.now.After(w.deadline) && slices.Contains(w.portals, portal)
@@ -162,7 +165,9 @@ func (c *change) pick(portal string, given map[string]string, load map[string]in
 	h := c.d.holders[portal]
 	w := c.d.workers[h.worker]
 	if id := given[portal]; id != "" {
-		w = c.d.workers[id]
+		if w = c.d.workers[id]; !serves(w) {
+			return nil
+		}
 	} else if !serves(w) || w.process != h.process {
 		w = c.fewest(serves, given)
 	}
@@ -175,8 +180,10 @@ func (c *change) pick(portal string, given map[string]string, load map[string]in
 // fewest is the serving worker that holds the fewest portals.
 func (c *change) fewest(serves func(*worker) bool, given map[string]string) *worker {
 	held := map[string]int{}
-	for _, h := range c.d.holders {
-		held[h.worker]++
+	for portal, h := range c.d.holders {
+		if given[portal] == "" {
+			held[h.worker]++
+		}
 	}
 	for _, id := range given {
 		held[id]++
