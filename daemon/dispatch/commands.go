@@ -126,10 +126,17 @@ func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {
 		}
 		return own, nil
 	}
-	if run := d.runOf(s.Name, true); run != nil && run.Kind == stream.Backfill {
-		return run, nil
+	walk := d.runOf(s.Name, true)
+	if walk != nil && walk.Kind == stream.Backfill {
+		return walk, nil
 	}
 	if !s.Backfilled {
+		if walk != nil {
+			// One walk at a time: what it reads, the backfill reads too.
+			own := c.run(walk.ID)
+			c.end(own, stream.Stopped)
+			c.keepPlace(s, own)
+		}
 		return c.backfill(s, false)
 	}
 	if run := d.runOf(s.Name, false); run != nil {

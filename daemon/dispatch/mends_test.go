@@ -82,3 +82,24 @@ func TestPortalStaysWhileItsAttemptsAreOpen(t *testing.T) {
 		t.Fatalf("the tick does not give the portal on: %v, %v", outs, err)
 	}
 }
+
+// A sync of a stream that has no backfill yet began one beside the reading of a
+// single record. The meeting found it with seed 225.
+func TestSyncBesideARecord(t *testing.T) {
+	t.Parallel()
+	d, st := desk(t)
+	one, _, err := d.Sync(epochStart, "contacts", "7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, _, err := d.Sync(epochStart, "contacts", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.runs[one].State != stream.Stopped || st.runs[all].Kind != stream.Backfill || st.runs[all].State != stream.Running {
+		t.Fatalf("%+v beside %+v", st.runs[one], st.runs[all])
+	}
+	if again, _, err := d.Sync(epochStart, "contacts", "8"); err != nil || again != all {
+		t.Fatalf("a record does not join the walk: %v, %v", again, err)
+	}
+}
