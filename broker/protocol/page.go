@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -259,6 +260,10 @@ func (c *Codec) Decode(encoded []byte) (*Page, error) {
 
 func (p *Page) decodeBody(rest []byte) error {
 	lines := 0
+	if p.Kind == RecordsPage {
+		// The header may say anything.
+		p.Records = make([]Record, 0, min(max(p.Count, 0), MaxPageRecords))
+	}
 	for len(rest) > 0 {
 		line, after, ok := bytes.Cut(rest, []byte{'\n'})
 		if !ok {
@@ -304,29 +309,33 @@ func (p *Page) decodeBody(rest []byte) error {
 }
 
 func decodeRecord(line []byte) (Record, error) {
-	var f [10][]byte
-	rest := line
-	for i := range f {
-		field, after, ok := bytes.Cut(rest, []byte{'\t'})
-		if !ok {
+	end := -1
+	for i := range 10 {
+		n := bytes.IndexByte(line[end+1:], '\t')
+		if n < 0 {
 			return Record{}, fmt.Errorf("field %d is missing: %w", i+1, ErrUndecodable)
 		}
-		f[i], rest = field, after
+		end += n + 1
 	}
-	r := Record{
-		ID: string(f[0]), State: string(f[1]), CreatedAt: string(f[5]), UpdatedAt: string(f[6]),
-		ArchivedAt: string(f[7]), MergedInto: string(f[8]),
+	// One copy of what stands before the properties serves all fields.
+	head, rest := string(line[:end]), line[end+1:]
+	var f [10]string
+	for i := range f {
+		f[i], head, _ = strings.Cut(head, "\t")
 	}
+	r := Record{ID: f[0], State: f[1], CreatedAt: f[5], UpdatedAt: f[6], ArchivedAt: f[7], MergedInto: f[8]}
 	var err1, err2 error
-	r.Version, err1 = strconv.ParseInt(string(f[2]), 10, 64)
-	r.AsOf, err2 = strconv.ParseInt(string(f[3]), 10, 64)
+	r.Version, err1 = strconv.ParseInt(f[2], 10, 64)
+	r.AsOf, err2 = strconv.ParseInt(f[3], 10, 64)
 	if r.ID == "" || err1 != nil || err2 != nil || len(f[4]) != 2*len(r.Digest) {
 		return Record{}, fmt.Errorf("id, times or digest: %w", ErrUndecodable)
 	}
-	if _, err := hex.Decode(r.Digest[:], f[4]); err != nil {
+	digest, err := hex.DecodeString(f[4])
+	if err != nil {
 		return Record{}, fmt.Errorf("digest: %w", ErrUndecodable)
 	}
-	switch string(f[9]) {
+	r.Digest = [16]byte(digest)
+	switch f[9] {
 	case "":
 	case "c":
 		r.Confirmed = true

@@ -30,6 +30,17 @@ type Tx struct {
 	repaired int
 	dirty    bool
 	ended    bool
+	asked    asked
+}
+
+// asked is the answer that Head gave last. Who stores a record has just asked
+// for its head, and Put need not look again.
+type asked struct {
+	stream, id string
+	known      bool
+	there      bool
+	state      stream.State
+	seq        uint64
 }
 
 // Begin begins a transaction. It returns ErrFull below the free-space mark,
@@ -58,7 +69,21 @@ func (s *Store) Begin() (*Tx, error) {
 // Head returns what is stored of a record, nil where there is nothing. It sees
 // what this transaction wrote.
 func (t *Tx) Head(streamName, id string) (*stream.Head, error) {
-	return headAt(t.txn, streamName, id)
+	h, err := headAt(t.txn, streamName, id)
+	t.asked = asked{stream: streamName, id: id, known: err == nil, there: h != nil}
+	if h != nil {
+		t.asked.state, t.asked.seq = h.State, h.Seq
+	}
+	return h, err
+}
+
+// place says whether a record is stored, in which state and where in the feed.
+func (t *Tx) place(streamName, id string) (asked, error) {
+	if a := t.asked; a.known && a.stream == streamName && a.id == id {
+		return a, nil
+	}
+	_, err := t.Head(streamName, id)
+	return t.asked, err
 }
 
 // headAt returns nil where the index has no such id.
@@ -84,10 +109,11 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 	if n := len(streamName); n == 0 || n > 255 {
 		return fmt.Errorf("store a record: a stream's name has 1 to 255 bytes, not %d", n)
 	}
-	old, err := t.Head(streamName, r.ID)
+	old, err := t.place(streamName, r.ID)
 	if err != nil {
 		return err
 	}
+	t.asked = asked{} // it is about to change
 	if r.State == stream.Purged || r.State == stream.Merged {
 		r.Properties = nil
 	}
@@ -101,9 +127,9 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
 	}
 	change := of(r.State, 1)
-	if old != nil {
-		change = change.plus(of(old.State, -1))
-		if err := t.delete(feedKey(streamName, old.Seq)); err != nil {
+	if old.there {
+		change = change.plus(of(old.state, -1))
+		if err := t.delete(feedKey(streamName, old.seq)); err != nil {
 			return err
 		}
 	}
