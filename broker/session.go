@@ -51,16 +51,18 @@ type Properties struct {
 	ResponseTopic   string
 	CorrelationData []byte
 	ContentType     string
-	Retain          bool // it was retained before we subscribed
+	Retain          bool // it was retained before we subscribed, or see RetainAsPublished
 }
 
 // Subscription is a filter that the session asks for on every connection.
 // RetainHandling is MQTT's: 0 sends retained messages each time, 1 only for a
-// new subscription, 2 never.
+// new subscription, 2 never. RetainAsPublished keeps the mark of those that are
+// published while we listen, which brokers otherwise take off.
 type Subscription struct {
-	Topic          string
-	QoS            byte
-	RetainHandling byte
+	Topic             string
+	QoS               byte
+	RetainHandling    byte
+	RetainAsPublished bool
 }
 
 // ConnInfo is what the broker said of itself when it let us in.
@@ -310,7 +312,8 @@ func (s *Session) subscribe(c *connection) (refused []string, ok bool) {
 	}
 	sub := &paho.Subscribe{}
 	for _, f := range s.o.Subscriptions {
-		sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: f.Topic, QoS: f.QoS, RetainHandling: f.RetainHandling})
+		sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: f.Topic, QoS: f.QoS,
+			RetainHandling: f.RetainHandling, RetainAsPublished: f.RetainAsPublished})
 	}
 	for {
 		ack, err := c.client.Subscribe(c.ctx, sub)

@@ -68,6 +68,8 @@ func (d *Daemon) connect(ctx, own context.Context) error {
 	d.onClose("bus", func(context.Context) error { d.bus.stop(); return nil })
 	d.publisher.start(own)
 	d.onClose("say goodbye", d.publisher.stop)
+	// Pages that have come are committed while their answers can still leave.
+	d.onClose("commit what has come", func(context.Context) error { d.loop.Stop(); return nil })
 	return nil
 }
 
@@ -158,7 +160,7 @@ func (d *Daemon) startControl(ctx, own context.Context) error {
 	d.control = newControl(d.topics, d.do, time.Now, d.log.Named("control"))
 	o := d.sessionOptions(d.topics.DaemonControlClient())
 	o.CleanStart = true
-	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Control(), QoS: 1, RetainHandling: 2}}
+	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Control(), QoS: 1, RetainHandling: 2, RetainAsPublished: true}}
 	o.OnMessage = d.control.message
 	s, err := broker.NewSession(o)
 	if err != nil {

@@ -55,6 +55,7 @@ type request struct {
 	payload     []byte
 	response    string
 	correlation []byte
+	retained    bool
 }
 
 type remembered struct {
@@ -88,12 +89,11 @@ func (c *control) stop() {
 // message takes a command in; it never blocks. A retained one is refused: it
 // would be done again at every start.
 func (c *control) message(_ string, payload []byte, p broker.Properties) {
-	if p.Retain {
-		c.log.Warn("a retained command was refused; clear it with an empty retained message")
-		return
+	if p.Retain && len(payload) == 0 {
+		return // that is how one is cleared
 	}
 	select {
-	case c.queue <- request{payload: payload, response: p.ResponseTopic, correlation: p.CorrelationData}:
+	case c.queue <- request{payload: payload, response: p.ResponseTopic, correlation: p.CorrelationData, retained: p.Retain}:
 	default:
 		c.log.Warn("too many commands at once; one was dropped without an answer")
 	}
@@ -105,7 +105,12 @@ func (c *control) serve(ctx context.Context, r request) {
 		c.log.Warn("a command wants its answer where no answer may go", "topic", r.response)
 		return
 	}
-	a := c.answer(ctx, r.payload)
+	var a Answer
+	if r.retained {
+		a = c.refuse(r.payload)
+	} else {
+		a = c.answer(ctx, r.payload)
+	}
 	payload, err := json.Marshal(a)
 	if err != nil {
 		c.log.Error("encode an answer", "error", err)
@@ -134,6 +139,16 @@ func (c *control) responseTopic(asked string) (string, bool) {
 		return "", false
 	}
 	return asked, true
+}
+
+// refuse answers a retained command, which is not done and not remembered: the
+// same command may come again as it should.
+func (c *control) refuse(payload []byte) Answer {
+	c.log.Warn("a retained command was refused; clear it with an empty retained message")
+	cmd, _ := ParseCommand(payload) // for the answer's names alone
+	return Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream, Error: &stream.Problem{Type: "bad-command",
+		Title: "a retained command is refused", Status: 400, Detail: "a command that the broker keeps would be done again at every start",
+		Hint: "send it without the retain flag, and clear the one that is kept with an empty retained message"}}
 }
 
 // answer does a command, or says again what became of one that was done.

@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
+	t.Parallel()
+	done := 0
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (string, any, error) {
+		done++
+		return "r1", nil, nil
+	}, time.Now, hclog.NewNullLogger())
+	command := []byte(`{"action":"sync","stream":"contacts","id":"7"}`)
+	if a := c.refuse(command); a.OK || a.ID != "7" || a.Action != "sync" || a.Error == nil || a.Error.Status != 400 || done != 0 {
+		t.Errorf("retained: %+v", a)
+	}
+	for range 2 {
+		if a := c.answer(t.Context(), command); !a.OK || a.Run != "r1" || done != 1 {
+			t.Errorf("as it should, %d times: %+v", done, a)
+		}
+	}
+	c.now = func() time.Time { return time.Now().Add(rememberFor + time.Hour) }
+	if c.answer(t.Context(), command); done != 2 {
+		t.Error("an id is remembered for ever")
+	}
+}
+
+func TestOldestCommandsAreForgotten(t *testing.T) {
+	t.Parallel()
+	done := map[string]int{}
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (string, any, error) {
+		done[cmd.ID]++
+		return "", nil, nil
+	}, time.Now, hclog.NewNullLogger())
+	send := func(n int) {
+		b, err := json.Marshal(Command{Action: "status", ID: time.Duration(n).String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.answer(t.Context(), b)
+	}
+	for n := range rememberedCommands + 1 {
+		send(n)
+	}
+	send(1)
+	send(0)
+	if done["1ns"] != 1 || done["0s"] != 2 || len(c.order) != rememberedCommands || len(c.answered) != rememberedCommands {
+		t.Errorf("%d %d %d %d", done["1ns"], done["0s"], len(c.order), len(c.answered))
+	}
+}
+
+func TestWhereAnswersMayGo(t *testing.T) {
+	t.Parallel()
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, nil, time.Now, hclog.NewNullLogger())
+	for asked, want := range map[string]string{
+		"":                            "hubpipe/control/response",
+		"hubpipe/control/response":    "hubpipe/control/response",
+		"hubpipe/control/response/me": "hubpipe/control/response/me",
+		"mine":                        "mine",
+		"hubpipe2/x":                  "hubpipe2/x",
+		"hubpipe":                     "",
+		"hubpipe/control":             "",
+		"hubpipe/workers/w/pages":     "",
+		"hubpipe/status":              "",
+		"$SYS/x":                      "",
+		"mine/+":                      "",
+		"#":                           "",
+	} {
+		if got, ok := c.responseTopic(asked); got != want || ok != (want != "") {
+			t.Errorf("%q: %q %v", asked, got, ok)
+		}
+	}
+}
+
+func TestErrorsBecomeProblems(t *testing.T) {
+	t.Parallel()
+	known := &stream.Problem{Type: "unknown-stream", Status: 404}
+	if p := asProblem(known); p != known {
+		t.Errorf("%+v", p)
+	}
+	if p := asProblem(context.DeadlineExceeded); p.Type != "internal" || p.Status != 500 || p.Hint == "" {
+		t.Errorf("%+v", p)
+	}
+}
