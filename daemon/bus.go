@@ -167,6 +167,21 @@ func (b *bus) publish(ctx context.Context) {
 		case m := <-b.outbox:
 			b.publishOne(ctx, m)
 		case <-b.quit:
+			b.flush(ctx)
+			return
+		}
+	}
+}
+
+// flush sends the last answers, as far as they leave quickly.
+func (b *bus) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for {
+		select {
+		case m := <-b.outbox:
+			b.publishOne(ctx, m)
+		default:
 			return
 		}
 	}

@@ -100,11 +100,17 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 // pages in flight are committed, the broker closes, the store closes last.
 // Open attempts stay; their leases carry them over a restart.
 func (d *Daemon) Stop(ctx context.Context) error {
+	d.Closing(ctx)
+	return d.close(ctx)
+}
+
+// Closing keeps the daemon from starting or handing out anything more; what
+// runs goes on. A worker in the same process drains after it and before Stop.
+func (d *Daemon) Closing(ctx context.Context) {
 	_ = d.loop.Do(ctx, func(x *dispatch.Dispatcher, _ time.Time) ([]dispatch.Out, error) {
 		x.Closing()
 		return nil, nil
 	})
-	return d.close(ctx)
 }
 
 func (d *Daemon) close(ctx context.Context) error {

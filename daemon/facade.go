@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api"
@@ -213,11 +215,16 @@ func (d *Daemon) do(ctx context.Context, c Command) (run string, status any, err
 		if err != nil || c.Action == "status" {
 			return "", streams, err
 		}
+		var failed []string
 		for _, s := range streams {
 			c.Stream = s.Name
 			if _, _, err := d.do(ctx, c); err != nil {
-				return "", nil, err
+				failed = append(failed, s.Name+": "+asProblem(err).Error())
 			}
+		}
+		if len(failed) > 0 {
+			return "", nil, &stream.Problem{Type: "some-failed", Title: fmt.Sprintf("%d of %d streams refused", len(failed), len(streams)),
+				Status: 409, Detail: strings.Join(failed, "; "), Hint: "it was done for the others"}
 		}
 		streams, err = d.Streams(ctx)
 		return "", streams, err
@@ -296,8 +303,11 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 		}
 	}
 	if out.Error == nil && v.Wait != nil {
-		out.Error = &client.Problem{Type: v.Wait.Kind, Title: "HubSpot makes it wait", Detail: v.Wait.Reason,
-			Hint: "it goes on by itself at " + v.Wait.Until}
+		title := "HubSpot's limits make it wait"
+		if v.Wait.Kind == dispatch.StateFailing {
+			title = "HubSpot does not answer as it should"
+		}
+		out.Error = &client.Problem{Type: v.Wait.Kind, Title: title, Detail: v.Wait.Reason, Hint: "it goes on by itself at " + v.Wait.Until}
 	}
 	if s.LastRun != "" {
 		if r, err := d.store.Run(s.LastRun); err == nil && r.State != stream.Running {

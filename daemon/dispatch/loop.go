@@ -44,9 +44,11 @@ type Loop struct {
 	quit  chan struct{}
 	done  chan struct{}
 
+	once   sync.Once
 	mu     sync.Mutex
 	heard  map[beatKey]time.Time
 	failed error
+	since  time.Time // of failed
 }
 
 type beat struct {
@@ -75,9 +77,10 @@ func NewLoop(o LoopOptions) *Loop {
 // Start begins the goroutine.
 func (l *Loop) Start() { go l.run() }
 
-// Stop ends it after what it is doing; queued pages are committed first.
+// Stop ends it after what it is doing; queued pages are committed first. It may
+// be called twice.
 func (l *Loop) Stop() {
-	close(l.quit)
+	l.once.Do(func() { close(l.quit) })
 	<-l.done
 }
 
@@ -162,12 +165,14 @@ func (l *Loop) run() {
 		case <-ticker.C:
 			l.tick()
 		case <-l.quit:
-			select {
-			case in := <-l.pages:
-				l.commit(l.drain(in))
-			default:
+			for {
+				select {
+				case in := <-l.pages:
+					l.commit(l.drain(in))
+				default:
+					return
+				}
 			}
-			return
 		}
 	}
 }
@@ -189,7 +194,7 @@ func (l *Loop) commit(batch []Incoming) {
 	l.leases()
 	for len(batch) > 0 {
 		outs, taken, err := l.o.Dispatcher.Pages(l.o.Now(), batch)
-		l.note(err)
+		l.note(err, true)
 		if err != nil {
 			return // nobody is answered; the workers repeat
 		}
@@ -202,7 +207,7 @@ func (l *Loop) commit(batch []Incoming) {
 func (l *Loop) beat(b beat) {
 	l.leases()
 	outs, err := l.o.Dispatcher.Heartbeat(b.at, b.hb)
-	l.note(err)
+	l.note(err, false)
 	l.send(outs)
 	l.tick()
 }
@@ -210,7 +215,7 @@ func (l *Loop) beat(b beat) {
 func (l *Loop) tick() {
 	l.leases()
 	outs, err := l.o.Dispatcher.Tick(l.o.Now())
-	l.note(err)
+	l.note(err, false)
 	l.send(outs)
 	l.o.Changed()
 }
@@ -231,16 +236,24 @@ func (l *Loop) send(outs []Out) {
 	}
 }
 
-// note keeps the state of the ledger's disk, and logs when it changes.
-func (l *Loop) note(err error) {
+// believeAfter is how long a ledger must have failed at nothing before it
+// counts as well again without a page that proves it.
+const believeAfter = 30 * time.Second
+
+// note keeps the state of the ledger's disk, and logs when it changes. Most
+// steps write nothing, and prove nothing by going well; a committed page does.
+func (l *Loop) note(err error, wrote bool) {
+	now := l.o.Now()
 	l.mu.Lock()
-	was := l.failed
-	l.failed = err
-	l.mu.Unlock()
+	defer l.mu.Unlock()
 	switch {
-	case err != nil && was == nil:
-		l.o.Logger.Error("the ledger cannot be written", "error", err)
-	case err == nil && was != nil:
+	case err != nil:
+		if l.failed == nil {
+			l.o.Logger.Error("the ledger cannot be written", "error", err)
+		}
+		l.failed, l.since = err, now
+	case l.failed != nil && (wrote || now.Sub(l.since) > believeAfter):
+		l.failed = nil
 		l.o.Logger.Info("the ledger can be written again")
 	}
 }

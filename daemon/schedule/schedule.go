@@ -43,13 +43,11 @@ func Cron(expression, zone string) (Schedule, error) {
 // Next returns when the run after the one that started at last is due; a zero
 // last is due at once. Ticks that were missed meanwhile make one run: the
 // answer may lie in the past, and is never more than one period behind last.
-// A last that lies in the future, since a clock was set back, counts as now.
+// After a clock was set back over last, the run is due at once: nobody knows how
+// long ago the last one was.
 func (s Schedule) Next(last, now time.Time) time.Time {
-	if last.IsZero() {
+	if last.IsZero() || last.After(now) {
 		return now
-	}
-	if last.After(now) {
-		last = now
 	}
 	if s.cron != nil {
 		return s.cron.Next(last.In(s.zone)).UTC()

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,6 +107,7 @@ type command struct {
 	addr   string
 	output string
 	level  string
+	json   bool // the log is JSON
 }
 
 func (c *command) root() *cobra.Command {
@@ -147,10 +149,10 @@ func (c *command) root() *cobra.Command {
 }
 
 // logger writes to stderr; colour only on a terminal.
-func (c *command) logger(def string) hclog.Logger {
-	level := c.level
-	if level == "" {
-		level = def
+func (c *command) logger(def string) (hclog.Logger, error) {
+	level := cmp.Or(c.level, def)
+	if hclog.LevelFromString(level) == hclog.NoLevel {
+		return nil, usageError("--log-level is trace, debug, info, warn or error, not %q", level)
 	}
 	color := hclog.ColorOff
 	if f, ok := c.env.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -159,7 +161,7 @@ func (c *command) logger(def string) hclog.Logger {
 		}
 	}
 	return hclog.New(&hclog.LoggerOptions{Name: "hubpipe", Level: hclog.LevelFromString(level), Output: c.env.Stderr,
-		Color: color, TimeFormat: "2006-01-02T15:04:05.000Z07:00"})
+		JSONFormat: c.json, Color: color, TimeFormat: "2006-01-02T15:04:05.000Z07:00"}), nil
 }
 
 func (c *command) version() *cobra.Command {

@@ -50,7 +50,10 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	if err != nil {
 		return err
 	}
-	log := c.logger("warn")
+	log, err := c.logger("warn")
+	if err != nil {
+		return err
+	}
 	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log})
 	if err := d.Start(ctx); err != nil {
 		return err
@@ -65,8 +68,8 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	api := client.New(client.Options{Addr: filepath.Join(dir, "http.sock")})
 	defer api.Close()
 	fmt.Fprintf(c.env.Stdout, "simulated HubSpot at %s, API at http://%s, MQTT at %s\n", sim.url, d.Addr(), d.BrokerAddr())
-	if err := c.watch(ctx, api, once); err != nil {
-		return err
+	if err := c.watch(ctx, api, once); err != nil || !once {
+		return err // what goes on changing is equal to no truth
 	}
 	return c.summary(ctx, api, sim, begun)
 }
@@ -118,7 +121,10 @@ func (c *command) watch(ctx context.Context, api *client.Client, once bool) erro
 	until := time.Now().Add(demoTime)
 	for {
 		ss, err := api.Streams(ctx)
-		if err != nil {
+		switch {
+		case !once && ctx.Err() != nil:
+			return nil //nolint:nilerr // that is how one leaves
+		case err != nil:
 			return err
 		}
 		synced := 0

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,13 @@ func (c *command) load() (*config.Config, error) {
 	if err != nil {
 		return nil, configError(err)
 	}
+	for _, line := range append(blockOAuth(cfg), unread(cfg)...) {
+		fmt.Fprintln(c.env.Stderr, "note:", line)
+	}
+	if c.level == "" {
+		c.level = cfg.Log.Level
+	}
+	c.json = cfg.Log.Format == "json"
 	return cfg, nil
 }
 
@@ -65,15 +73,23 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	if err != nil {
 		return err
 	}
-	log := c.logger(cfg.Log.Level)
-	for _, line := range cfg.Blocked() {
-		log.Error("it is blocked, and the rest runs", "reason", line)
+	log, err := c.logger(cfg.Log.Level)
+	if err != nil {
+		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	reloaded := make(chan *config.Config, 1)
 	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log, Shutdown: stop,
 		Reload: func() (*config.Config, error) {
 			cfg, _, err := config.Load(c.options())
+			if err == nil {
+				blockOAuth(cfg)
+				select {
+				case reloaded <- cfg:
+				default: // the one before is still being taken over
+				}
+			}
 			return cfg, err
 		}})
 	if err := d.Start(ctx); err != nil {
@@ -81,7 +97,8 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	}
 	var w *workerProcess
 	if withWorker {
-		if w, err = startWorker(ctx, cfg, "up", d.Token(), c.env.Version, log, false); err != nil {
+		name := cmp.Or(cfg.Worker.Name, "up")
+		if w, err = startWorker(ctx, cfg, name, d.Token(), c.env.Version, log, false); err != nil {
 			return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 		}
 	}
@@ -93,11 +110,21 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 			if err := d.Reload(ctx); err != nil {
 				log.Error("the configuration was not taken over", "error", err)
 			}
+		case next := <-reloaded:
+			// A worker reads its credentials once: it is made anew with them.
+			if w == nil {
+				continue
+			}
+			w.stop(ctx)
+			if w, err = startWorker(ctx, next, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, false); err != nil {
+				return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
+			}
 		}
 	}
 	log.Info("stopping")
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
+	d.Closing(end)
 	if w != nil {
 		w.stop(end)
 	}
@@ -113,7 +140,10 @@ func (c *command) worker() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := c.logger(cfg.Log.Level)
+			log, err := c.logger(cfg.Log.Level)
+			if err != nil {
+				return err
+			}
 			if name == "" {
 				name = cfg.Worker.Name
 			}

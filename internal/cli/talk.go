@@ -312,7 +312,7 @@ func (c *command) token() *cobra.Command {
 			if err != nil {
 				return configError(err)
 			}
-			t, err := daemon.LoadToken(cfg.DataDir, true)
+			t, err := daemon.LoadToken(cfg.DataDir, false)
 			if err != nil {
 				return err
 			}
