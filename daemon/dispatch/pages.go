@@ -111,7 +111,11 @@ func (c *change) page(in Incoming) error {
 	run.Requests = max(run.Requests, p.Requests)
 	run.Fruitless = 0
 	reply = c.committed(reply, p, run, g)
-	if c.runEnded(run) {
+	switch {
+	case run.Kind == stream.OneRecord && len(p.Open) > 0:
+		c.noRecord(run, p.Open[0])
+		reply.RangeEnded, reply.RunEnded = true, true
+	case c.runEnded(run):
 		c.finish(run)
 		reply.RunEnded = true
 	}
@@ -250,7 +254,7 @@ func (c *change) begins(run *stream.Run, began int64, a *protocol.Account) {
 
 func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(p.List)
-	got := make(map[string]bool, len(p.Records)+len(p.Open))
+	got, seen := make(map[string]bool, len(p.Records)+len(p.Open)), make(map[string]int64, len(p.Records))
 	for i := range p.Records {
 		r := domainRecord(&p.Records[i], generation)
 		stored, err := c.tx.Head(s.Name, r.ID)
@@ -276,15 +280,12 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 				continue
 			}
 		}
-		got[r.ID] = true
+		got[r.ID], seen[r.ID] = true, r.Version
 	}
 	for _, o := range p.Open {
 		got[o.ID] = true
 	}
-	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return got[o.ID] })
-	for _, o := range p.Open {
-		s.Open = append(s.Open, stream.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason})
-	}
+	c.openIDs(s, run, p.Open, seen)
 	if g.Kind == stream.ListRange {
 		g.Cursor, g.Ended = p.To, p.Last
 		return nil
@@ -294,6 +295,35 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		g.Cursor, g.Ended = g.To, g.Last
 	}
 	return nil
+}
+
+// openIDs takes off the stream's list what was read in the version that was
+// named, and puts on it what cannot be read.
+func (c *change) openIDs(s *stream.Stream, run *stream.Run, open []protocol.OpenID, seen map[string]int64) {
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool {
+		v, ok := seen[o.ID]
+		return ok && v >= o.Version
+	})
+	if run.Kind == stream.OneRecord {
+		return // a person named it, not HubSpot
+	}
+	for _, o := range open {
+		i := slices.IndexFunc(s.Open, func(x stream.OpenID) bool { return x.ID == o.ID })
+		if i < 0 {
+			s.Open = append(s.Open, stream.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason})
+			continue
+		}
+		s.Open[i].Version, s.Open[i].Reason = max(s.Open[i].Version, o.Version), o.Reason
+	}
+}
+
+// noRecord ends the reading of one record that HubSpot does not hand out; the
+// stream is none the worse for it.
+func (c *change) noRecord(run *stream.Run, o protocol.OpenID) {
+	run.Error = &stream.Problem{Type: "unknown-record", Title: "HubSpot does not hand out the record", Status: 404,
+		Detail: o.ID + ": " + o.Reason, Hint: "look the id up in HubSpot"}
+	c.end(run, stream.Failed)
+	c.dropped[run.ID] = true
 }
 
 // listing holds ids and versions against the store; what differs is wanted.

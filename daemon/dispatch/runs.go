@@ -81,7 +81,8 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	if len(s.Open) > 0 {
 		g := &stream.Range{Kind: stream.IdsRange, Last: true}
 		for _, o := range s.Open[:min(len(s.Open), protocol.MaxListed)] {
-			g.Want = append(g.Want, stream.Listed{ID: o.ID, Version: o.Version})
+			// Without a version: it was waited for when search named it.
+			g.Want = append(g.Want, stream.Listed{ID: o.ID})
 		}
 		ranges = append(ranges, g)
 	}
@@ -117,7 +118,9 @@ func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []strea
 func (c *change) finish(run *stream.Run) {
 	s := c.stream(run.Stream)
 	c.end(run, stream.Done)
-	s.Error, s.Fails, s.RetryAt = nil, 0, time.Time{}
+	if run.Kind != stream.OneRecord {
+		s.Error, s.Fails, s.RetryAt = nil, 0, time.Time{}
+	}
 	switch run.Kind {
 	case stream.Incremental:
 		c.settled(s, run)

@@ -64,6 +64,9 @@ func (c *Client) readAll(ctx context.Context, obj catalogue.Object, want []Hit, 
 		if err != nil || len(left) == 0 {
 			return nil, err
 		}
+		if !slices.ContainsFunc(left, func(s straggler) bool { return s.Version != 0 }) {
+			break // nobody has just named them: they are not late
+		}
 		c.log.Debug("batch read lacks records or has them old, reading again", "object", obj.Name, "ids", len(left), "in", delay)
 		if err = sleep(ctx, delay); err == nil {
 			left, err = c.readOnce(ctx, obj, left, names, archived, emitted)
