@@ -51,7 +51,7 @@ fuzz: ## every fuzz target for FUZZTIME each (20s)
 	done
 
 .PHONY: bench
-bench: ## end to end against the simulator, with a bare client as the floor
+bench: ## end to end against the simulator, beside the figures to reach (docs/BENCHMARKS.md)
 	CGO_ENABLED=0 $(GO) test -run='^$$' -bench=EndToEnd -timeout 10m $(BENCHFLAGS) ./internal/e2e
 
 .PHONY: bench-units

@@ -244,7 +244,9 @@ func (r *benchRig) startStop(t *benchTable) {
 	if _, err := r.api.StopAll(ctx); err != nil {
 		r.b.Fatal(err)
 	}
-	last, seen := begun, r.stats().Total
+	// What was asked while the command was on its way is not told apart: the
+	// answer's time stands for it.
+	seen, last := r.stats().Total, time.Now()
 	r.await("the last request", time.Minute, func() bool {
 		if n := r.stats().Total; n != seen {
 			last, seen = time.Now(), n
