@@ -87,7 +87,10 @@ type Core struct {
 	store     string
 	epoch     uint64
 	left      map[string]time.Time // stores that another took the place of
-	heard     time.Time
+	heard     time.Time            // when the newest heartbeat that was answered was sent
+	beat      uint64
+	named     bool                      // the daemon names heartbeats
+	beats     memory[uint64, time.Time] // when the last ones were sent
 	displaced bool
 	leaving   bool
 
@@ -166,7 +169,9 @@ func (c *Core) up(now time.Time) bool {
 
 // Heartbeat is the process's state as the daemon has to know it.
 func (c *Core) Heartbeat(now time.Time) protocol.Heartbeat {
-	hb := protocol.Heartbeat{Worker: c.o.Worker, Process: c.o.Process, Version: c.o.Version,
+	c.beat++
+	c.beats.put(c.beat, now)
+	hb := protocol.Heartbeat{Beat: c.beat, Worker: c.o.Worker, Process: c.o.Process, Version: c.o.Version,
 		Time: now.UTC().Format(time.RFC3339Nano), Store: c.store,
 		Portals: c.o.Portals, Capacity: c.o.Capacity, Leaving: c.leaving}
 	if c.leaving {

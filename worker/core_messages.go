@@ -13,7 +13,7 @@ import (
 // that was left, of an older epoch, or for an attempt that is over, starts
 // nothing.
 func (c *Core) Command(now time.Time, cmd protocol.Command) []Event {
-	events, ok := c.admit(now, cmd.Process, cmd.Store, cmd.Epoch)
+	events, ok := c.admit(now, cmd.Process, cmd.Store, cmd.Epoch, cmd.Beat)
 	if !ok {
 		return nil
 	}
@@ -29,7 +29,7 @@ func (c *Core) Command(now time.Time, cmd protocol.Command) []Event {
 // admit judges who speaks. What it lets through is a sign that the daemon is
 // up. Another store, or a newer epoch of this one, ends what runs for the one
 // before.
-func (c *Core) admit(now time.Time, process, store string, epoch uint64) ([]Event, bool) {
+func (c *Core) admit(now time.Time, process, store string, epoch, beat uint64) ([]Event, bool) {
 	if process != c.o.Process || c.displaced || store == "" {
 		return nil, false
 	}
@@ -50,8 +50,23 @@ func (c *Core) admit(now time.Time, process, store string, epoch uint64) ([]Even
 		maps.DeleteFunc(c.left, func(_ string, at time.Time) bool { return now.Sub(at) >= c.o.Lease })
 		c.left[c.store] = now
 	}
-	c.store, c.epoch, c.heard = store, epoch, now
+	c.store, c.epoch = store, epoch
+	c.hear(now, beat)
 	return events, true
+}
+
+// hear notes when the daemon was last known to count on the process. A message
+// may have been late, or have waited while the process stood still: what counts
+// is when the heartbeat was sent that it names. One that names none is of a
+// daemon that has only begun: it counts as it comes, until one names one.
+func (c *Core) hear(now time.Time, beat uint64) {
+	at := now
+	if c.named = c.named || beat != 0; c.named {
+		at = c.beats.get(beat)
+	}
+	if at.After(c.heard) {
+		c.heard = at
+	}
 }
 
 // forget drops everything of a store or epoch that is no more.
@@ -139,7 +154,7 @@ func (c *Core) lacking(a *coreAttempt, ranges []protocol.Range) []Event {
 // that belongs to no page in flight shows that the daemon is up and does
 // nothing else.
 func (c *Core) Answer(now time.Time, an protocol.Answer) []Event {
-	events, ok := c.admit(now, an.Process, an.Store, an.Epoch)
+	events, ok := c.admit(now, an.Process, an.Store, an.Epoch, an.Beat)
 	if !ok {
 		return nil
 	}

@@ -298,3 +298,23 @@ func TestCoreDisplaced(t *testing.T) {
 		t.Fatal("a displaced process fetches")
 	}
 }
+
+// What waited in a process that stood still is no sign that the daemon counts
+// on it now.
+func TestCoreHearsByItsHeartbeats(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	hb := b.c.Heartbeat(b.now)
+	late := answerOf(protocol.Seen, 0, 0, 0)
+	late.Beat = hb.Beat
+	b.now = b.now.Add(20 * time.Second)
+	b.want(b.c.Answer(b.now, late))
+	if b.c.MayFetch(b.now) {
+		t.Fatal("an answer to a heartbeat of 20 s ago opens the way to HubSpot")
+	}
+	late.Beat = b.c.Heartbeat(b.now).Beat
+	b.want(b.c.Answer(b.now.Add(time.Second), late))
+	if !b.c.MayFetch(b.now.Add(7*time.Second)) || b.c.MayFetch(b.now.Add(8*time.Second)) {
+		t.Fatal("half a lease is not counted from when the heartbeat was sent")
+	}
+}

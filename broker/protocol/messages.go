@@ -11,6 +11,7 @@ type Heartbeat struct {
 	Process string `json:"process"`
 	Version string `json:"version,omitempty"`
 	Time    string `json:"time,omitempty"` // for people; never compared
+	Beat    uint64 `json:"beat,omitempty"` // grows with each heartbeat of the process
 	// Store is the one whose messages the worker last heard; "" at first.
 	Store string `json:"store,omitempty"`
 	// Portals are those whose credentials the worker has; Capacity is how
@@ -90,6 +91,7 @@ type Command struct {
 	Epoch   uint64      `json:"epoch"`
 	Process string      `json:"process"`
 	Attempt uint64      `json:"attempt"`
+	Beat    uint64      `json:"beat,omitempty"` // the newest that was heard of the process
 	Fetch   *Fetch      `json:"fetch,omitempty"`
 }
 
@@ -158,6 +160,7 @@ type Answer struct {
 	Attempt uint64     `json:"attempt,omitempty"`
 	Range   uint32     `json:"range"`
 	Seq     uint64     `json:"seq"`
+	Beat    uint64     `json:"beat,omitempty"` // as in Command
 	// Want answers a listing: what has to be fetched. Again answers records:
 	// those of them that were older than what is stored and have to be read
 	// again, later, to be believed.

@@ -165,7 +165,24 @@ func (c *change) commit() ([]Out, error) {
 	for _, f := range c.after {
 		f()
 	}
+	c.stamp()
 	return c.outs, nil
+}
+
+// stamp names in each message the newest heartbeat of the process that it is
+// for: the worker counts from when it sent that, since a message may be late or
+// wait in a process that stands still.
+func (c *change) stamp() {
+	for _, o := range c.outs {
+		w := c.d.workers[o.Worker]
+		switch {
+		case w == nil:
+		case o.Command != nil && o.Command.Process == w.process:
+			o.Command.Beat = w.beat
+		case o.Answer != nil && o.Answer.Process == w.process:
+			o.Answer.Beat = w.beat
+		}
+	}
 }
 
 func (c *change) write() error {

@@ -149,6 +149,7 @@ type worker struct {
 	deadline             time.Time
 	live                 bool
 	heard                time.Time
+	beat                 uint64 // the newest heartbeat
 	reports              map[uint64]*report
 }
 

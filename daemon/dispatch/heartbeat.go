@@ -88,6 +88,7 @@ func (c *change) take(hb *protocol.Heartbeat, known *stream.Worker) *worker {
 	c.after = append(c.after, func() {
 		w.live, w.version, w.capacity = !hb.Leaving, hb.Version, hb.Capacity
 		w.portals = slices.Clone(hb.Portals)
+		w.beat = max(w.beat, hb.Beat)
 		if c.now.After(w.heard) {
 			w.heard = c.now
 		}
