@@ -26,6 +26,8 @@ type memStore struct {
 	// loseRecords is the broken variant in which the ledger is noted before
 	// the records are durable: a commit may keep the one without the other.
 	loseRecords func() bool
+	// committed is called after each commit.
+	committed func()
 }
 
 var errDisk = errors.New("disk")
@@ -84,7 +86,11 @@ type memTx struct {
 	records map[string]stream.Head
 }
 
-func (t *memTx) Head(_, id string) (*stream.Head, error) {
+// recordKey names a record of a stream.
+func recordKey(streamName, id string) string { return streamName + "/" + id }
+
+func (t *memTx) Head(streamName, id string) (*stream.Head, error) {
+	id = recordKey(streamName, id)
 	if h, ok := t.records[id]; ok {
 		return &h, nil
 	}
@@ -94,10 +100,10 @@ func (t *memTx) Head(_, id string) (*stream.Head, error) {
 	return nil, nil
 }
 
-func (t *memTx) Put(_ string, r *stream.Record) error {
+func (t *memTx) Put(streamName string, r *stream.Record) error {
 	t.m.seq++
 	r.Seq = t.m.seq
-	t.records[r.ID] = r.Head
+	t.records[recordKey(streamName, r.ID)] = r.Head
 	return nil
 }
 
@@ -162,6 +168,9 @@ func (t *memTx) Commit() error {
 	}
 	for _, op := range t.ops {
 		op()
+	}
+	if t.m.committed != nil {
+		t.m.committed()
 	}
 	return nil
 }

@@ -385,7 +385,7 @@ func (w *world) supervise() {
 func (w *world) check() string {
 	for _, id := range slices.Sorted(maps.Keys(w.hub)) {
 		version := w.hub[id]
-		h, ok := w.store.records[strconv.Itoa(id)]
+		h, ok := w.store.records[recordKey(modelStream, strconv.Itoa(id))]
 		if !ok {
 			return fmt.Sprintf("record %d is missing", id)
 		}
