@@ -30,7 +30,7 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 	if interval != "" {
 		s.Interval = interval
 	}
-	s.RetryAt, s.Fails = time.Time{}, 0
+	s.RetryAt = time.Time{} // what failed is tried at once
 	if !wasActive {
 		// The first run comes at once; a walk that goes on counts as none.
 		s.Error = nil

@@ -72,7 +72,7 @@ func (c *change) expire() {
 func (c *change) startDue() error {
 	for _, name := range c.d.streamNames() {
 		s := c.d.streams[name]
-		if s == nil || !s.Active || c.d.config[name].Problem != nil || s.RetryAt.After(c.now) {
+		if s == nil || !s.Active || c.d.config[name].Problem != nil || c.d.retryAt(s, c.now).After(c.now) {
 			continue
 		}
 		if !s.Backfilled && c.d.runOf(name, true) == nil {
@@ -90,12 +90,22 @@ func (c *change) startDue() error {
 }
 
 // dueAt is when the next incremental run of a stream begins.
+// One that failed is tried again when its wait is over, whatever the schedule
+// says: a nightly stream does not lose its day.
 func (d *Dispatcher) dueAt(s *stream.Stream, now time.Time) time.Time {
-	due := d.schedule(s).Next(s.LastStarted, now.Round(0))
-	if s.RetryAt.After(due) {
-		return s.RetryAt
+	if s.Fails > 0 {
+		return d.retryAt(s, now)
 	}
-	return due
+	return d.schedule(s).Next(s.LastStarted, now.Round(0))
+}
+
+// retryAt is when a stream may be tried again. A time that no wait reaches is
+// from before the clock was set back, and has passed.
+func (d *Dispatcher) retryAt(s *stream.Stream, now time.Time) time.Time {
+	if s.RetryAt.Sub(now) > max(d.opts.BlockedRetry, maxRetry) {
+		return now
+	}
+	return s.RetryAt
 }
 
 // schedule is what someone set, or the configuration's.

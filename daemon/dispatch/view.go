@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -49,13 +50,39 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 			v.Wait = w.reports[run.Attempt].wait
 		}
 	}
+	if v.Error == nil {
+		v.Error = d.unserved(now, v)
+	}
 	v.State = stateOf(v)
-	if s.Active && v.Incremental == nil && s.Cursor != 0 {
+	switch {
+	case !s.Active || v.Incremental != nil || cfg.Problem != nil:
+	case s.Cursor != 0:
 		v.Next = d.dueAt(s, now)
-	} else if s.Active && v.Incremental == nil && v.Walk == nil {
-		v.Next = s.RetryAt
+	case v.Walk == nil:
+		v.Next = d.retryAt(s, now)
 	}
 	return v, nil
+}
+
+// unservedAfter is how long a run may wait for a worker before people are told.
+const unservedAfter = 5 * time.Second
+
+// unserved is the problem of a run that no worker takes, nil where one may.
+func (d *Dispatcher) unserved(now time.Time, v View) *stream.Problem {
+	waiting := false
+	for _, run := range []*stream.Run{v.Incremental, v.Walk} {
+		waiting = waiting || run != nil && run.Attempt == 0 && now.Sub(run.Started) > unservedAfter
+	}
+	for _, w := range d.workers {
+		if w.live && slices.Contains(w.portals, v.Config.Portal) {
+			return nil
+		}
+	}
+	if !waiting {
+		return nil
+	}
+	return &stream.Problem{Type: "no-worker", Title: "no worker serves the portal", Detail: "portal " + v.Config.Portal,
+		Hint: "start `hubpipe worker` where the portal's token is known; `hubpipe workers` lists those that are here"}
 }
 
 func (d *Dispatcher) viewRun(name string, walk bool) *stream.Run {
