@@ -26,6 +26,12 @@ func (d *Dispatcher) Heartbeat(now time.Time, hb *protocol.Heartbeat) ([]Out, er
 	if hb.Worker == "" || hb.Process == "" {
 		return nil, nil
 	}
+	if hb.Store != "" && hb.Store != d.store.ID() {
+		// Its numbers are another store's; ours begin at one as well.
+		own := *hb
+		own.Attempts, own.Failed, own.Declined = nil, nil, nil
+		hb = &own
+	}
 	c := d.begin(now)
 	known := d.durable[hb.Worker]
 	if known != nil && slices.Contains(known.Displaced, hb.Process) {
@@ -78,7 +84,8 @@ func (c *change) take(hb *protocol.Heartbeat, known *stream.Worker) *worker {
 		c.workers[hb.Worker] = own
 		for _, run := range d.openRuns() {
 			if run.Attempt != 0 && run.Worker == hb.Worker && run.Process != hb.Process {
-				c.closeAttempt(c.run(run.ID), false)
+				// It may be what killed the other: the first costs no wait.
+				c.closeAttempt(c.run(run.ID), true)
 			}
 		}
 	}

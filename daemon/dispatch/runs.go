@@ -32,7 +32,6 @@ func (c *change) newRun(s *stream.Stream, kind stream.Kind, ranges ...*stream.Ra
 		g.ID = uint32(i)
 		c.setRange(id, g)
 	}
-	s.LastRun = id
 	return run, nil
 }
 
@@ -211,6 +210,7 @@ func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 
 func (c *change) end(run *stream.Run, state stream.RunState) {
 	run.State, run.Ended = state, c.now.Round(0)
+	c.stream(run.Stream).LastRun = run.ID
 	c.release(run)
 }
 

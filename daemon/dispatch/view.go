@@ -61,7 +61,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	case v.Walk == nil:
 		v.Next = d.retryAt(s, now)
 	}
-	return v, nil
+	return v, nil //nolint:nilerr // the stream's problem is part of the view
 }
 
 // unservedAfter is how long a run may wait for a worker before people are told.
