@@ -165,7 +165,7 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 func openOf(ids []hubspot.OpenID) []protocol.OpenID {
 	out := make([]protocol.OpenID, len(ids))
 	for i, o := range ids {
-		out[i] = protocol.OpenID(o)
+		out[i] = protocol.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason}
 	}
 	return out
 }

@@ -223,7 +223,7 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 func (r *ranger) unfit(rec protocol.Record) protocol.OpenID {
 	limit := r.a.w.o.Bus.MaxPacket()
 	r.a.log.Warn("a record is larger than the broker takes", "id", rec.ID, "bytes", len(rec.Properties), "max_packet", limit)
-	return protocol.OpenID{ID: rec.ID, Version: rec.Version,
+	return protocol.OpenID{ID: rec.ID, Version: rec.Version, TooLarge: true,
 		Reason: fmt.Sprintf("the record has %d bytes, the broker takes packets of %d: raise max_packet in the broker block", len(rec.Properties), limit)}
 }
 

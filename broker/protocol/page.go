@@ -81,6 +81,8 @@ type OpenID struct {
 	ID      string `json:"id"`
 	Version int64  `json:"v"`
 	Reason  string `json:"reason"`
+	// TooLarge says that the broker cannot carry the record.
+	TooLarge bool `json:"too_large,omitempty"`
 }
 
 // Record is one record on its way. Properties is one line of JSON, an object,

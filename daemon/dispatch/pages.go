@@ -310,10 +310,10 @@ func (c *change) openIDs(s *stream.Stream, run *stream.Run, open []protocol.Open
 	for _, o := range open {
 		i := slices.IndexFunc(s.Open, func(x stream.OpenID) bool { return x.ID == o.ID })
 		if i < 0 {
-			s.Open = append(s.Open, stream.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason})
+			s.Open = append(s.Open, stream.OpenID(o))
 			continue
 		}
-		s.Open[i].Version, s.Open[i].Reason = max(s.Open[i].Version, o.Version), o.Reason
+		s.Open[i] = stream.OpenID{ID: o.ID, Version: max(s.Open[i].Version, o.Version), Reason: o.Reason, TooLarge: o.TooLarge}
 	}
 }
 

@@ -51,6 +51,9 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		}
 	}
 	if v.Error == nil {
+		v.Error = tooLarge(s)
+	}
+	if v.Error == nil {
 		v.Error = d.unserved(now, v)
 	}
 	v.State = stateOf(v)
@@ -62,6 +65,18 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		v.Next = d.retryAt(s, now)
 	}
 	return v, nil //nolint:nilerr // the stream's problem is part of the view
+}
+
+// tooLarge is the problem of a stream with a record that the broker cannot
+// carry; all else of the stream goes on.
+func tooLarge(s *stream.Stream) *stream.Problem {
+	for _, o := range s.Open {
+		if o.TooLarge {
+			return &stream.Problem{Type: "record-too-large", Title: "a record is larger than the broker takes",
+				Detail: "record " + o.ID + ": " + o.Reason, Hint: "raise broker { max_packet } and restart; everything else goes on"}
+		}
+	}
+	return nil
 }
 
 // unservedAfter is how long a run may wait for a worker before people are told.

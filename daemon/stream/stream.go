@@ -106,6 +106,9 @@ type OpenID struct {
 	ID      string `json:"id"`
 	Version int64  `json:"version"`
 	Reason  string `json:"reason"`
+	// TooLarge says that the broker cannot carry the record: a person has to
+	// raise its limit.
+	TooLarge bool `json:"too_large,omitempty"`
 }
 
 // CompleteUntil is the end of the last window that had its last pass, in ms of
