@@ -97,6 +97,9 @@ func TestCoresMeetDispatcher(t *testing.T) {
 	if out.crowded(count) {
 		t.Errorf("%d processes asked after another had begun, in %d schedules", out.seen["overlap"], count)
 	}
+	if count < 1000 {
+		return // the rarest need more schedules than a short run has
+	}
 	for _, what := range []string{
 		"loss", "repeat", "late", "busy", "disk error", "daemon crash", "daemon stood still", "killed", "second process",
 		"displaced", "stopped for a while", "cut off", "left", "reconnected", "gate closed", "attempt failed", "attempt declined",

@@ -1,0 +1,152 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+)
+
+// looped is a loop over a bench's dispatcher, and what it sends.
+func looped(t *testing.T, b *bench) (*Loop, func() []Out) {
+	t.Helper()
+	var mu sync.Mutex
+	var outs []Out
+	l := NewLoop(LoopOptions{Dispatcher: b.d, Logger: hclog.NewNullLogger(), Send: func(o Out) {
+		mu.Lock()
+		defer mu.Unlock()
+		outs = append(outs, o)
+	}})
+	return l, func() []Out {
+		mu.Lock()
+		defer mu.Unlock()
+		got := outs
+		outs = nil
+		return got
+	}
+}
+
+func TestLoopCarriesARunToItsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.now = time.Now()
+		b.restart()
+		l, sent := looped(t, b)
+		l.Start()
+		defer l.Stop()
+		l.Heartbeat(&protocol.Heartbeat{Worker: "w", Process: "p1", Portals: []string{"main"}, Capacity: 4})
+		synctest.Wait()
+		attempt := fetches(sent())["backfill"]
+		if attempt == 0 {
+			t.Fatal("nothing is handed out")
+		}
+		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Kind: protocol.RecordsPage, Last: true, Began: 5, List: "l"}
+		if !l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}) {
+			t.Fatal("the first page finds the queue full")
+		}
+		synctest.Wait()
+		if outs := sent(); len(outs) == 0 || outs[0].Answer == nil || !outs[0].Answer.RunEnded {
+			t.Fatalf("the last page is answered with %+v", outs)
+		}
+		err := l.Do(t.Context(), func(d *Dispatcher, _ time.Time) ([]Out, error) {
+			if !d.streams[modelStream].Backfilled {
+				return nil, errors.New("the walk did not end")
+			}
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Pages that a stop finds in the queue are committed, more than a group of
+// them; calls that come later are told.
+func TestLoopCommitsWhatItHasWhenItStops(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.now = time.Now()
+	b.restart()
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	l, sent := looped(t, b)
+	from := ""
+	const pages = 2*groupPages + 3
+	for seq := range pages {
+		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Seq: uint64(seq), From: from, To: from + "x",
+			Kind: protocol.RecordsPage, Began: 5, List: "l"}
+		from = p.To
+		if !l.Page(Incoming{Worker: "w", Page: &p, Digest: from}) {
+			t.Fatal("the queue is full")
+		}
+	}
+	for range pageQueue {
+		l.Page(Incoming{Worker: "w"})
+	}
+	if l.Page(Incoming{Worker: "w"}) {
+		t.Error("the queue has no end")
+	}
+	l.Start()
+	l.Stop()
+	l.Stop()
+	committed := 0
+	for _, o := range sent() {
+		if o.Answer != nil && o.Answer.Type == protocol.Committed {
+			committed++
+		}
+	}
+	if committed != pages {
+		t.Errorf("%d of %d pages were committed", committed, pages)
+	}
+	if err := l.Do(t.Context(), nil); !errors.Is(err, ErrStopped) {
+		t.Errorf("a call after the stop: %v", err)
+	}
+}
+
+// A disk that fails shows until something was really written, and nobody is
+// answered meanwhile.
+func TestLoopShowsThatTheDiskFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.now = time.Now()
+		b.restart()
+		attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+		var broken sync.Mutex
+		fail := true
+		b.store.failCommit = func() bool { broken.Lock(); defer broken.Unlock(); return fail }
+		l, sent := looped(t, b)
+		l.Start()
+		defer l.Stop()
+		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Kind: protocol.RecordsPage, To: "x", Began: 5, List: "l"}
+		send := func() { l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}); synctest.Wait() }
+		send()
+		if l.Err() == nil || len(sent()) != 0 {
+			t.Fatal("a page that was not committed is answered, or the failure is not shown")
+		}
+		l.Heartbeat(&protocol.Heartbeat{Worker: "w", Process: "p1", Portals: []string{"main"}, Capacity: 4,
+			Attempts: []protocol.AttemptReport{{Attempt: attempt, Ranges: []protocol.RangeReport{{ID: 0}}}}})
+		synctest.Wait()
+		if l.Err() == nil {
+			t.Error("a heartbeat that writes nothing proves that the disk works")
+		}
+		broken.Lock()
+		fail = false
+		broken.Unlock()
+		send()
+		if l.Err() != nil {
+			t.Errorf("the disk works again: %v", l.Err())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := l.Do(ctx, func(*Dispatcher, time.Time) ([]Out, error) { return nil, nil }); err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
