@@ -10,51 +10,43 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 // What kills or fills other brokers leaves the daemon running, small and at
 // work.
-func TestHostilePackets(t *testing.T) { //nolint:tparallel // the group is waited for, its parts run at once
+func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, "--contacts", "500", "--deals", "50", "--limits=false")
 	daemon := s.daemon()
 	s.worker()
 	token := s.token()
 	announced := []byte{0x30, 0xff, 0xff, 0xff, 0x7f} // a PUBLISH of 256 MB
-	// The group ends when all of its parallel parts have.
-	t.Run("packets", func(t *testing.T) {
-		for name, c := range map[string]struct {
-			login bool
-			send  []byte
-		}{
-			"truncated SUBSCRIBE":               {true, packet(0x82, 0, 1, 0, 0, 1, 'a')},
-			"256 MB before login":               {false, announced},
-			"256 MB after login":                {true, announced},
-			"256 MB for a first packet":         {false, []byte{0x10, 0xff, 0xff, 0xff, 0x7f}},
-			"a length that does not end":        {true, []byte{0x30, 0xff, 0xff, 0xff, 0xff, 0xff}},
-			"nothing, that is, a silent socket": {false, nil},
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				conn := dial(t, s.mqtt)
-				if c.login {
-					login(t, conn, token)
-				}
-				if _, err := conn.Write(c.send); err != nil {
-					t.Fatal(err)
-				}
-				// The login's deadline is 10 s.
-				if err := conn.SetReadDeadline(time.Now().Add(15 * time.Second)); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Error("the connection stays open")
-				}
-			})
+	var all sync.WaitGroup
+	for name, c := range map[string]struct {
+		login bool
+		send  []byte
+	}{
+		"truncated SUBSCRIBE":               {true, packet(0x82, 0, 1, 0, 0, 1, 'a')},
+		"256 MB before login":               {false, announced},
+		"256 MB after login":                {true, announced},
+		"256 MB for a first packet":         {false, []byte{0x10, 0xff, 0xff, 0xff, 0x7f}},
+		"a length that does not end":        {true, []byte{0x30, 0xff, 0xff, 0xff, 0xff, 0xff}},
+		"nothing, that is, a silent socket": {false, nil},
+	} {
+		conn := dial(t, s.mqtt)
+		if c.login {
+			login(t, conn, token)
 		}
-	})
+		all.Go(func() {
+			if err := closes(conn, c.send); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	all.Wait()
 	if !daemon.running() {
 		t.Fatal("the daemon has ended")
 	}
@@ -63,6 +55,21 @@ func TestHostilePackets(t *testing.T) { //nolint:tparallel // the group is waite
 	if kb := resident(t, daemon); kb > 400<<10 {
 		t.Errorf("the daemon holds %d MB", kb>>10)
 	}
+}
+
+// closes sends something and holds that the connection is closed for it.
+func closes(conn net.Conn, send []byte) error {
+	if _, err := conn.Write(send); err != nil {
+		return err
+	}
+	// The login's deadline is 10 s.
+	if err := conn.SetReadDeadline(time.Now().Add(15 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.New("the connection stays open")
+	}
+	return nil
 }
 
 func packet(kind byte, body ...byte) []byte { return append([]byte{kind, byte(len(body))}, body...) }
