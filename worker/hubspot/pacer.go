@@ -26,6 +26,7 @@ type pacer struct {
 	mu       sync.Mutex
 	rate     float64       // requests a second
 	grace    time.Duration // how far a request may be ahead of the rhythm
+	most     int           // requests of about a second, 0 for any number
 	next     time.Time     // when the rhythm has its next request
 	until    time.Time     // nothing before this moment
 	sent     []time.Time   // requests of the last window
@@ -35,9 +36,14 @@ type pacer struct {
 }
 
 // newPacer returns a pacer of rate requests a second, burst of which may be
-// made at once after a rest.
+// made at once after a rest. Without a burst the limit is one of each second,
+// and those that a busy machine held up do not come with the ones after them.
 func newPacer(rate, burst float64) *pacer {
-	return &pacer{rate: rate, grace: seconds(burst / rate), window: 10 * time.Second}
+	p := &pacer{rate: rate, grace: seconds(burst / rate), window: 10 * time.Second}
+	if burst == 0 {
+		p.most = int(rate) + 1
+	}
+	return p
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -88,7 +94,11 @@ func (p *pacer) granted() bool {
 	if p.until.After(now) {
 		return false
 	}
-	p.sent = append(p.recent(now), now)
+	sent := p.recent(now)
+	if n := len(sent) - p.most; p.most > 0 && n >= 0 && !p.unpaced && now.Sub(sent[n]) < time.Second+seconds(0.5/p.rate) {
+		return false // a later place is taken
+	}
+	p.sent = append(sent, now)
 	return true
 }
 

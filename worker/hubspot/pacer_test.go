@@ -121,3 +121,34 @@ func TestNothingComesAtOnceAfterAPause(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldUpSearches: places that were taken in time and are used late, all at
+// once, leave the ones after them waiting until the second is over.
+func TestHeldUpSearches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(4, 0)
+		for range 5 {
+			p.reserve()
+		}
+		<-time.After(2 * time.Second) // the machine does something else
+		for range 5 {
+			if !p.granted() {
+				t.Error("a place within the limit is not granted")
+			}
+		}
+		late := time.Now()
+		for n := range 8 {
+			if err := p.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			after := time.Since(late)
+			if after < time.Second {
+				t.Errorf("request %d comes %v after five others", n+6, after)
+			}
+			if bound := 1500*time.Millisecond + time.Duration(n)*250*time.Millisecond; after > bound {
+				t.Errorf("request %d comes after %v, later than %v", n+6, after, bound)
+			}
+		}
+	})
+}
