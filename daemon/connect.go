@@ -8,6 +8,8 @@ import (
 
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // connectPatience is how long the daemon waits at its start for a broker.
@@ -158,6 +160,10 @@ func (d *Daemon) statusPayload(state string) []byte {
 // startControl makes the second connection, on which commands come.
 func (d *Daemon) startControl(ctx, own context.Context) error {
 	d.control = newControl(d.topics, d.do, time.Now, d.log.Named("control"))
+	d.control.recall(d.answers)
+	d.control.keep = func(ctx context.Context, a *stream.Answered, forget []string) error {
+		return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Remember(now, a, forget) })
+	}
 	o := d.sessionOptions(d.topics.DaemonControlClient())
 	o.CleanStart = true
 	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Control(), QoS: 1, RetainHandling: 2, RetainAsPublished: true}}

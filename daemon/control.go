@@ -46,8 +46,10 @@ type control struct {
 	quit  chan struct{}
 	wg    sync.WaitGroup
 
+	// keep makes an answer durable; nil keeps it in memory alone.
+	keep func(ctx context.Context, a *stream.Answered, forget []string) error
 	// answered is used by the one goroutine that serves.
-	answered map[string]remembered
+	answered map[string]*stream.Answered
 	order    []string
 }
 
@@ -58,14 +60,9 @@ type request struct {
 	retained    bool
 }
 
-type remembered struct {
-	at     time.Time
-	answer Answer
-}
-
 func newControl(topics protocol.Topics, do func(context.Context, Command) (string, any, error), now func() time.Time, log hclog.Logger) *control {
 	return &control{topics: topics, do: do, now: now, log: log,
-		queue: make(chan request, 64), quit: make(chan struct{}), answered: map[string]remembered{}}
+		queue: make(chan request, 64), quit: make(chan struct{}), answered: map[string]*stream.Answered{}}
 }
 
 func (c *control) start(ctx context.Context) {
@@ -105,13 +102,7 @@ func (c *control) serve(ctx context.Context, r request) {
 		c.log.Warn("a command wants its answer where no answer may go", "topic", r.response)
 		return
 	}
-	var a Answer
-	if r.retained {
-		a = c.refuse(r.payload)
-	} else {
-		a = c.answer(ctx, r.payload)
-	}
-	payload, err := json.Marshal(a)
+	payload, err := c.answer(ctx, r)
 	if err != nil {
 		c.log.Error("encode an answer", "error", err)
 		return
@@ -152,12 +143,13 @@ func (c *control) refuse(payload []byte) Answer {
 }
 
 // answer does a command, or says again what became of one that was done.
-func (c *control) answer(ctx context.Context, payload []byte) Answer {
-	cmd, err := ParseCommand(payload)
-	if cmd.ID != "" {
-		if old, ok := c.answered[cmd.ID]; ok && c.now().Sub(old.at) < rememberFor {
-			return old.answer
-		}
+func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
+	if r.retained {
+		return json.Marshal(c.refuse(r.payload))
+	}
+	cmd, err := ParseCommand(r.payload)
+	if old := c.answered[cmd.ID]; cmd.ID != "" && old != nil && c.now().Sub(old.At) < rememberFor {
+		return old.Answer, nil
 	}
 	a := Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream}
 	if err == nil {
@@ -167,20 +159,39 @@ func (c *control) answer(ctx context.Context, payload []byte) Answer {
 	if err != nil {
 		a.Error = asProblem(err)
 	}
-	if cmd.ID != "" {
-		c.remember(cmd.ID, a)
+	payload, err := json.Marshal(a)
+	if err == nil && cmd.ID != "" && (a.OK || a.Error.Status < 500) {
+		c.remember(ctx, &stream.Answered{ID: cmd.ID, At: c.now().Round(0), Answer: payload})
 	}
-	return a
+	return payload, err
 }
 
-func (c *control) remember(id string, a Answer) {
-	if _, ok := c.answered[id]; !ok {
-		c.order = append(c.order, id)
+// recall takes over what the store remembers, oldest first.
+func (c *control) recall(answers []*stream.Answered) {
+	for _, a := range answers {
+		c.answered[a.ID] = a
+		c.order = append(c.order, a.ID)
 	}
-	c.answered[id] = remembered{c.now(), a}
-	if len(c.order) > rememberedCommands {
-		delete(c.answered, c.order[0])
-		c.order = c.order[1:]
+}
+
+// remember keeps an answer, and lets the oldest go where there are too many.
+func (c *control) remember(ctx context.Context, a *stream.Answered) {
+	if c.answered[a.ID] == nil {
+		c.order = append(c.order, a.ID)
+	}
+	c.answered[a.ID] = a
+	var forget []string
+	if n := len(c.order) - rememberedCommands; n > 0 {
+		forget, c.order = c.order[:n:n], c.order[n:]
+		for _, id := range forget {
+			delete(c.answered, id)
+		}
+	}
+	if c.keep == nil {
+		return
+	}
+	if err := c.keep(ctx, a, forget); err != nil {
+		c.log.Warn("a command's answer is remembered until the next start only", "id", a.ID, "error", err)
 	}
 }
 

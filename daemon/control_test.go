@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -11,6 +12,50 @@ import (
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
+
+// answered is what a command is answered with.
+func answered(t *testing.T, c *control, command []byte) Answer {
+	t.Helper()
+	b, err := c.answer(t.Context(), request{payload: command})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := protocol.Unmarshal[Answer](b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// What was done is known after a restart; what failed inside is tried again.
+func TestCommandsAreKnownAfterARestart(t *testing.T) {
+	t.Parallel()
+	var kept []*stream.Answered
+	var fail error
+	done := 0
+	begin := func() *control {
+		c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (string, any, error) {
+			done++
+			return "r1", nil, fail
+		}, time.Now, hclog.NewNullLogger())
+		c.recall(kept)
+		c.keep = func(_ context.Context, a *stream.Answered, _ []string) error {
+			kept = append(kept, a)
+			return nil
+		}
+		return c
+	}
+	command := []byte(`{"action":"sync","stream":"contacts","id":"7"}`)
+	fail = errors.New("disk")
+	if a := answered(t, begin(), command); a.OK || a.Error.Status != 500 || len(kept) != 0 {
+		t.Fatalf("a failure inside is remembered: %+v", a)
+	}
+	fail = nil
+	answered(t, begin(), command)
+	if a := answered(t, begin(), command); !a.OK || a.Run != "r1" || done != 2 {
+		t.Errorf("done %d times: %+v", done, a)
+	}
+}
 
 func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
 	t.Parallel()
@@ -24,12 +69,12 @@ func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
 		t.Errorf("retained: %+v", a)
 	}
 	for range 2 {
-		if a := c.answer(t.Context(), command); !a.OK || a.Run != "r1" || done != 1 {
+		if a := answered(t, c, command); !a.OK || a.Run != "r1" || done != 1 {
 			t.Errorf("as it should, %d times: %+v", done, a)
 		}
 	}
 	c.now = func() time.Time { return time.Now().Add(rememberFor + time.Hour) }
-	if c.answer(t.Context(), command); done != 2 {
+	if answered(t, c, command); done != 2 {
 		t.Error("an id is remembered for ever")
 	}
 }
@@ -46,7 +91,7 @@ func TestOldestCommandsAreForgotten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.answer(t.Context(), b)
+		answered(t, c, b)
 	}
 	for n := range rememberedCommands + 1 {
 		send(n)

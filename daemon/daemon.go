@@ -21,6 +21,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Options are what a daemon is made of.
@@ -50,6 +51,7 @@ type Daemon struct {
 	embedded  *broker.Embedded
 	bus       *bus
 	control   *control
+	answers   []*stream.Answered // that the store remembers, for the control topic
 	server    *api.Server
 	publisher *publisher
 	address   atomic.Pointer[string]
@@ -157,6 +159,7 @@ func (d *Daemon) startLoop(ctx, own context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.answers = l.Answers
 	now := time.Now()
 	x := dispatch.New(now, storeAdapter{d.store}, dispatch.Ledger{Streams: l.Streams, Runs: l.Runs, Ranges: l.Ranges,
 		Workers: l.Workers, Portals: l.Portals}, streams, dispatch.Options{Lease: d.o.Lease, ParseInterval: parseInterval})

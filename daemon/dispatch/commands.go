@@ -230,6 +230,23 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 	return outs, err
 }
 
+// Remember keeps what became of a command, in place of those to forget.
+func (d *Dispatcher) Remember(now time.Time, a *stream.Answered, forget []string) ([]Out, error) {
+	c := d.begin(now)
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	for _, id := range forget {
+		if err := c.tx.DropAnswer(id); err != nil {
+			return nil, c.abandon(fmt.Errorf("forget command %s: %w", id, err))
+		}
+	}
+	if err := c.tx.PutAnswer(a); err != nil {
+		return nil, c.abandon(fmt.Errorf("keep the answer to %s: %w", a.ID, err))
+	}
+	return c.commit()
+}
+
 // Closing keeps the dispatcher from starting and handing out anything more;
 // open attempts stay, their leases carry them over the restart.
 func (d *Dispatcher) Closing() { d.stopping = true }

@@ -33,6 +33,8 @@ type Tx interface {
 	PutWorker(*stream.Worker) error
 	PutPortal(*stream.Portal) error
 	PutSchema(streamName string, definitions []byte) error
+	PutAnswer(*stream.Answered) error
+	DropAnswer(id string) error
 	NextAttempt() (uint64, error)
 	NextRun() (string, error)
 	HasRoom(records, bytes int) bool

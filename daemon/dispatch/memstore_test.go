@@ -19,6 +19,7 @@ type memStore struct {
 	ranges   map[string]map[uint32]*stream.Range
 	workers  map[string]*stream.Worker
 	portals  map[string]*stream.Portal
+	answers  map[string]*stream.Answered
 	records  map[string]stream.Head
 	versions map[string]int // how often a record took a place in the feed
 
@@ -35,7 +36,7 @@ var errDisk = errors.New("disk")
 func newMemStore() *memStore {
 	return &memStore{epoch: 1, streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
 		ranges: map[string]map[uint32]*stream.Range{}, workers: map[string]*stream.Worker{},
-		portals: map[string]*stream.Portal{}, records: map[string]stream.Head{}, versions: map[string]int{}}
+		portals: map[string]*stream.Portal{}, answers: map[string]*stream.Answered{}, records: map[string]stream.Head{}, versions: map[string]int{}}
 }
 
 func (m *memStore) ID() string    { return "store" }
@@ -148,7 +149,18 @@ func (t *memTx) PutPortal(p *stream.Portal) error {
 }
 
 func (t *memTx) PutSchema(string, []byte) error { return nil }
-func (t *memTx) NextAttempt() (uint64, error)   { t.m.attempts++; return t.m.attempts, nil }
+
+func (t *memTx) PutAnswer(a *stream.Answered) error {
+	own := *a
+	t.ops = append(t.ops, func() { t.m.answers[own.ID] = &own })
+	return nil
+}
+
+func (t *memTx) DropAnswer(id string) error {
+	t.ops = append(t.ops, func() { delete(t.m.answers, id) })
+	return nil
+}
+func (t *memTx) NextAttempt() (uint64, error) { t.m.attempts++; return t.m.attempts, nil }
 func (t *memTx) NextRun() (string, error) {
 	t.m.runSeq++
 	return fmt.Sprintf("r%012d", t.m.runSeq), nil

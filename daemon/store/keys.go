@@ -20,6 +20,7 @@ const (
 	kRange  = 'g' // run id, range
 	kWorker = 'w'
 	kPortal = 'o'
+	kAnswer = 'n' // command id
 	kTime   = 't' // ms: the last position before
 	kMeta   = 'm'
 )

@@ -21,6 +21,7 @@ type Ledger struct {
 	Ranges  map[string][]*stream.Range
 	Workers []*stream.Worker
 	Portals []*stream.Portal
+	Answers []*stream.Answered // oldest first
 	Counts  map[string]Counts
 }
 
@@ -49,12 +50,16 @@ func (s *Store) Load(ctx context.Context) (Ledger, error) {
 		if err := load(txn, kWorker, func(v *stream.Worker) { l.Workers = append(l.Workers, v) }); err != nil {
 			return err
 		}
-		return load(txn, kPortal, func(v *stream.Portal) { l.Portals = append(l.Portals, v) })
+		if err := load(txn, kPortal, func(v *stream.Portal) { l.Portals = append(l.Portals, v) }); err != nil {
+			return err
+		}
+		return load(txn, kAnswer, func(v *stream.Answered) { l.Answers = append(l.Answers, v) })
 	})
 	if err != nil {
 		return Ledger{}, fmt.Errorf("read the ledger: %w", err)
 	}
 	slices.SortFunc(l.Streams, func(a, b *stream.Stream) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(l.Answers, func(a, b *stream.Answered) int { return a.At.Compare(b.At) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.Copy(l.Counts, s.counts)
@@ -113,6 +118,12 @@ func (t *Tx) PutWorker(w *stream.Worker) error { return t.put(textKey(kWorker, w
 
 // PutPortal writes what the ledger knows of a portal.
 func (t *Tx) PutPortal(p *stream.Portal) error { return t.put(textKey(kPortal, p.Name), p) }
+
+// PutAnswer keeps the answer to a command; DropAnswer lets one go.
+func (t *Tx) PutAnswer(a *stream.Answered) error { return t.put(textKey(kAnswer, a.ID), a) }
+
+// DropAnswer lets the answer to a command go.
+func (t *Tx) DropAnswer(id string) error { return t.delete(textKey(kAnswer, id)) }
 
 // PutSchema writes the property definitions of a stream, as they are.
 func (t *Tx) PutSchema(streamName string, definitions []byte) error {

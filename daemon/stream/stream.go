@@ -3,7 +3,10 @@
 // broker and no HTTP.
 package stream
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Kind is what a run does.
 type Kind string
@@ -262,6 +265,14 @@ type Worker struct {
 	ID        string   `json:"id"`
 	Process   string   `json:"process"`
 	Displaced []string `json:"displaced,omitempty"`
+}
+
+// Answered is a command that was done, with its answer as it was sent: the same
+// id is answered again and not done again.
+type Answered struct {
+	ID     string          `json:"id"`
+	At     time.Time       `json:"at"`
+	Answer json.RawMessage `json:"answer"`
 }
 
 // Portal is what the ledger durably knows of a portal.
