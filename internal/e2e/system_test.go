@@ -28,7 +28,8 @@ const hubspotToken = "secret-canary-token"
 // binaryVar names the variable in which TestMain leaves the program's path.
 const binaryVar = "HUBPIPE_E2E_BINARY"
 
-// TestMain makes the binary once for all tests.
+// TestMain makes the binary once for all tests. With GOFLAGS=-race the program
+// has the race detector too, and what it finds fails the test.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "hubpipe-e2e-")
 	if err != nil {
@@ -91,6 +92,11 @@ func run(t testing.TB, dir, bin string, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill(syscall.SIGKILL)
+		for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: "} {
+			if strings.Contains(p.log.String(), bad) {
+				t.Errorf("%s: %s", strings.Join(args, " "), bad)
+			}
+		}
 		if t.Failed() {
 			t.Logf("%s:\n%s", strings.Join(args, " "), tail(p.log.String()))
 		}
