@@ -50,6 +50,8 @@ type reading struct {
 	asOf   int64
 	limit  int // more results than this are refused
 	pairs  []pair
+	order  []int    // see ordered
+	names  [][]byte // of the record that order was made for
 	buf    []byte
 }
 
@@ -184,12 +186,12 @@ func (r *reading) properties(s *scanner, rec *Record) {
 		if is(name, r.cursor) {
 			rec.Version = millis(unquote(value))
 		}
-		if r.digest && string(value) != "null" {
+		if r.digest {
 			r.pairs = append(r.pairs, pair{name, value})
 		}
 	}
 	rec.Properties = s.b[begin:s.i:s.i]
-	if bytes.ContainsAny(rec.Properties, "\n\r") {
+	if bytes.IndexByte(rec.Properties, '\n') >= 0 || bytes.IndexByte(rec.Properties, '\r') >= 0 {
 		compact := jsontext.Value(bytes.Clone(rec.Properties))
 		// Valid JSON always compacts; were it not so, the value stays as sent.
 		if compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil {

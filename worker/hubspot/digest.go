@@ -9,20 +9,39 @@ import (
 // pair is a property's name and value, as sent.
 type pair struct{ name, value []byte }
 
-// sum names the content of a record by its pairs. HubSpot sends properties in
-// the order of their names, so that sorting is seldom needed.
-func (r *reading) sum(archived bool) [16]byte {
-	byName := func(a, b pair) int { return bytes.Compare(a.name, b.name) }
-	if !slices.IsSortedFunc(r.pairs, byName) {
-		slices.SortStableFunc(r.pairs, byName)
+// ordered returns the places of the pairs in the order of their names. The
+// records of a page have the same names in the same order, so that the order of
+// the one before serves; sorting each took a tenth of a worker's time.
+func (r *reading) ordered() []int {
+	same := len(r.order) == len(r.pairs)
+	for i := 0; same && i < len(r.pairs); i++ {
+		same = bytes.Equal(r.names[i], r.pairs[i].name)
 	}
+	if same {
+		return r.order
+	}
+	r.order, r.names = r.order[:0], r.names[:0]
+	for i, p := range r.pairs {
+		r.order, r.names = append(r.order, i), append(r.names, p.name)
+	}
+	slices.SortStableFunc(r.order, func(a, b int) int { return bytes.Compare(r.pairs[a].name, r.pairs[b].name) })
+	return r.order
+}
+
+// sum names the content of a record by its pairs, in the order of their names;
+// null and absent are the same.
+func (r *reading) sum(archived bool) [16]byte {
 	b := append(r.buf[:0], r.list[:]...)
 	if archived {
 		b = append(b, 'a')
 	} else {
 		b = append(b, 'l')
 	}
-	for _, p := range r.pairs {
+	for _, i := range r.ordered() {
+		p := r.pairs[i]
+		if string(p.value) == "null" {
+			continue
+		}
 		b = append(b, p.name...)
 		b = append(b, ':')
 		b = append(b, p.value...)
