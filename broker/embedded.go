@@ -174,6 +174,10 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 		}
 		l.wg.Add(1) // for Serve, which the broker calls
 	}
+	// The broker counts its clients and waits for them when it closes: a count
+	// that could rise from nothing while it waits is a race. Ours keeps it up
+	// until no connection is left that could log in; see close.
+	e.server.Listeners.ClientsWg.Add(1)
 	if err := e.server.Serve(); err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}
@@ -224,11 +228,14 @@ func (e *Embedded) Stop(ctx context.Context) error {
 // or so after it began; Stop waits for it.
 func (e *Embedded) close() {
 	defer close(e.done)
+	go func() {
+		defer e.server.Listeners.ClientsWg.Done()
+		for _, l := range e.listeners {
+			l.wg.Wait()
+		}
+	}()
 	if err := e.server.Close(); err != nil {
 		e.log.Warn("the broker did not close cleanly", "error", err)
-	}
-	for _, l := range e.listeners {
-		l.wg.Wait()
 	}
 }
 
