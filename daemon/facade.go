@@ -280,7 +280,7 @@ func (a apiControl) Resync(ctx context.Context, name string) (client.Run, error)
 func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	s, c := v.Stream, d.store.Counts(v.Config.Name)
 	out := client.Status{Name: s.Name, Portal: s.Portal, Object: s.Object, State: v.State, Interval: v.Config.Interval,
-		SetBy: s.SetBy, Records: c.Live, Tombstones: c.Tombstones, OpenIDs: len(s.Open), Error: wireProblem(v.Error)}
+		SetBy: s.SetBy, Records: c.Live, Tombstones: c.Tombstones(), OpenIDs: len(s.Open), Error: wireProblem(v.Error)}
 	if s.Interval != "" {
 		out.Interval = s.Interval
 	}

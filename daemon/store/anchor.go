@@ -12,7 +12,7 @@ import (
 )
 
 // format is the layout of the data folder.
-const format = 1
+const format = 2
 
 // counters are numbers that are handed out, each once.
 type counters struct {
@@ -54,6 +54,7 @@ type anchor struct {
 // meta is what each commit leaves in Badger: the numbers in use, and enough to
 // make a new anchor.
 type meta struct {
+	Format  int      `json:"format"`
 	Store   string   `json:"store"`
 	Epoch   uint64   `json:"epoch"`
 	Commits uint64   `json:"commits"`
@@ -86,10 +87,18 @@ func readAnchor(path string) (anchor, error) {
 	if err := json.Unmarshal(b, &a); err != nil || a.Store == "" || a.Epoch == 0 || a.Format == 0 {
 		return anchor{}, errAnchor
 	}
+	if a.Format < format {
+		return anchor{}, oldFormat(path, a.Format)
+	}
 	if a.Format > format {
 		return anchor{}, fmt.Errorf("%s was written by a newer hubpipe: use that one", path)
 	}
 	return a, nil
+}
+
+func oldFormat(path string, was int) error {
+	return fmt.Errorf("%s was written by an older hubpipe (format %d, this one has %d): move the data folder away to fetch everything anew, "+
+		"or go on with the older one", path, max(was, 1), format)
 }
 
 // writeAnchor replaces the anchor; it is on disk when nil is returned.

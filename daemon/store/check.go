@@ -8,8 +8,6 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
-
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Status is what the checks of the opening found.
@@ -56,14 +54,14 @@ func (r Report) OK() bool {
 	return true
 }
 
-// StreamReport is what there is of a stream. Counted is by its counters, Live
-// and Tombstones by its index, Feed by its feed. Unreadable are values that do
-// not decode, Unfound ids without their place in the feed, Stray places in the
-// feed to which no id leads.
+// StreamReport is what there is of a stream. Counted is by its counters, Found
+// by its index, Feed by its feed; Dead are superseded copies that still lie in
+// blocks. Unreadable are blocks that do not decode, Unfound ids that lead to no
+// living record, Stray living records to which no id leads.
 type StreamReport struct {
 	Stream                     string
-	Counted                    Counts
-	Live, Tombstones, Feed     uint64
+	Counted, Found             Counts
+	Feed, Blocks, Dead         uint64
 	Unreadable, Unfound, Stray uint64
 
 	repairs []repair
@@ -71,21 +69,23 @@ type StreamReport struct {
 
 // OK tells whether the stream is whole.
 func (r StreamReport) OK() bool {
-	return r.Counted == Counts{r.Live, r.Tombstones} && r.Feed == r.Live+r.Tombstones && r.Unreadable+r.Unfound+r.Stray == 0
+	return r.Counted == r.Found && r.Feed == r.Found.All() && r.Unreadable+r.Unfound+r.Stray == 0
 }
 
 // repair is one thing that the writer puts right in its next commit: a record
-// to let go, a stray place to clear (stray), or counts that were off (drift).
+// to let go (where it says nothing else), a copy of one that has to die, a
+// block to drop, or counts that were off (drift).
 type repair struct {
 	stream string
 	id     string
-	seq    uint64
+	at     copyAt
 	stray  bool
+	drop   bool
 	drift  delta
 }
 
-// Verify reads everything: blocks and values by their checksums, index against
-// feed, counters against the index. It changes nothing. ErrDamaged says that
+// Verify reads everything: tables and values by their checksums, blocks against
+// their notes, index against feed, counters against the index. It changes nothing. ErrDamaged says that
 // Badger's tables cannot be trusted.
 func (s *Store) Verify(ctx context.Context) (Report, error) {
 	leave, err := s.enter()
@@ -158,71 +158,67 @@ func (s *Store) inspect(ctx context.Context, txn *badger.Txn, name string) (Stre
 	if err := getJSON(txn, streamKey(kCount, name), &r.Counted); err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return r, err
 	}
-	broken := map[uint64]bool{}
-	err := scan(txn, streamKey(kFeed, name), true, func(key []byte, item *badger.Item) error {
-		if err := s.going(ctx); err != nil {
-			return err
-		}
-		r.Feed++
-		seq := seqOf(key)
-		var h stream.Head
-		err := item.Value(func(v []byte) error {
-			got, err := s.codec.decode(v)
-			if err == nil {
-				h = got.Head
-			}
-			return err
-		})
-		if err != nil || h.Seq != seq {
-			r.Unreadable++
-			broken[seq] = true
-			return nil //nolint:nilerr // it is counted, and the rest is looked at
-		}
-		at, err := headAt(txn, name, h.ID)
-		if err != nil || at == nil || at.Seq != seq {
-			r.Stray++
-			r.repairs = append(r.repairs, repair{stream: name, id: h.ID, seq: seq, stray: true})
-		}
-		return nil
+	var drops []repair
+	good, err := s.inspectFeed(ctx, txn, &r, func(first uint64) {
+		drops = append(drops, repair{stream: name, at: copyAt{block: first}, drop: true})
 	})
 	if err != nil {
 		return r, err
 	}
+	found := delta{}
 	err = scan(txn, streamKey(kIndex, name), true, func(key []byte, item *badger.Item) error {
 		if err := s.going(ctx); err != nil {
 			return err
 		}
-		_, rest, _ := nameOf(key)
-		id, ok := readID(rest)
-		h := stream.Head{ID: id}
-		err := item.Value(func(v []byte) error { _, err := readHead(v, &h); return err })
-		if err != nil || !ok {
-			return fmt.Errorf("%w (the index of %s does not decode at %q)", ErrDamaged, name, id)
+		e, err := entryOf(item)
+		if err != nil {
+			return fmt.Errorf("%w (the index of %s does not decode at %x)", ErrDamaged, name, key)
 		}
-		if h.State == stream.Live {
-			r.Live++
-		} else {
-			r.Tombstones++
-		}
-		if _, err := txn.Get(feedKey(name, h.Seq)); errors.Is(err, badger.ErrKeyNotFound) {
+		found = found.plus(of(e.head.State, 1))
+		if _, ok := slices.BinarySearch(good, e.head.Seq); !ok {
 			r.Unfound++
-		} else if err != nil {
-			return err
-		} else if !broken[h.Seq] {
-			return nil
+			r.repairs = append(r.repairs, repair{stream: name, id: e.head.ID, at: copyAt{e.head.Seq, e.block}})
 		}
-		delete(broken, h.Seq)
-		r.repairs = append(r.repairs, repair{stream: name, id: id, seq: h.Seq})
 		return nil
 	})
-	for seq := range broken { // unreadable, and nothing leads there
-		r.repairs = append(r.repairs, repair{stream: name, seq: seq, stray: true})
-	}
-	drift := delta{int64(r.Live) - int64(r.Counted.Live), int64(r.Tombstones) - int64(r.Counted.Tombstones)}
-	if drift != (delta{}) {
+	r.Found = Counts{}.plus(found)
+	// Their records have to go first.
+	r.repairs = append(r.repairs, drops...)
+	if drift := r.Found.from(r.Counted); drift != (delta{}) {
 		r.repairs = append(r.repairs, repair{stream: name, drift: drift})
 	}
 	return r, err
+}
+
+// inspectFeed returns the positions at which a record lives to which the index
+// leads, ascending.
+func (s *Store) inspectFeed(ctx context.Context, txn *badger.Txn, r *StreamReport, unreadable func(first uint64)) (good []uint64, err error) {
+	var b block
+	err = s.blocks(ctx, txn, r.Stream, 0, func(first uint64, n *note, item *badger.Item) error {
+		r.Blocks++
+		if err := s.load(item, first, n, &b); err != nil {
+			r.Unreadable++
+			unreadable(first)
+			return nil //nolint:nilerr // it is counted, and the rest is looked at
+		}
+		r.Dead += uint64(len(n.dead))
+		for i := range b.rows {
+			w := &b.rows[i]
+			if w.gone {
+				continue
+			}
+			r.Feed++
+			e, err := entryAt(txn, r.Stream, w.head.ID)
+			if err == nil && e != nil && e.block == first && e.head == w.head {
+				good = append(good, w.head.Seq)
+				continue
+			}
+			r.Stray++
+			r.repairs = append(r.repairs, repair{stream: r.Stream, id: w.head.ID, at: copyAt{w.head.Seq, first}, stray: true})
+		}
+		return nil
+	})
+	return good, err
 }
 
 // checkAll is the check of an opening: tables always, everything when the end
@@ -263,8 +259,8 @@ func (s *Store) toRepair(r StreamReport) {
 	if r.OK() {
 		return
 	}
-	missing := r.Unreadable + r.Unfound
-	if have, should := r.Live+r.Tombstones, r.Counted.Live+r.Counted.Tombstones; have < should {
+	missing := r.Unfound
+	if have, should := r.Found.All(), r.Counted.All(); have < should {
 		missing += should - have
 	}
 	s.o.Logger.Error("records were lost or cannot be read; they are let go, and a resync brings them back", "stream", r.Stream,
@@ -294,25 +290,31 @@ func (t *Tx) repair() error {
 			t.dirty = true
 			continue
 		}
-		h, err := t.Head(r.stream, r.id)
-		if err != nil {
+		if err := t.mend(r); err != nil {
 			return err
 		}
-		leads := h != nil && h.Seq == r.seq
-		if leads == r.stray {
-			continue // it was written anew since
-		}
-		if err := t.delete(feedKey(r.stream, r.seq)); err != nil {
-			return err
-		}
-		if r.stray {
-			continue
-		}
-		if err := t.delete(indexKey(r.stream, r.id)); err != nil {
-			return err
-		}
-		t.counts[r.stream] = t.counts[r.stream].plus(of(h.State, -1))
 	}
 	t.repaired = len(todo)
 	return nil
+}
+
+func (t *Tx) mend(r repair) error {
+	if r.drop {
+		delete(t.notes, blockKey{r.stream, r.at.block})
+		return errors.Join(t.delete(feedKey(r.stream, r.at.block, noteKind)), t.delete(feedKey(r.stream, r.at.block, blockKind)))
+	}
+	e, err := t.entry(r.stream, r.id)
+	if err != nil {
+		return err
+	}
+	t.asked = asked{}
+	leads := e != nil && e.head.Seq == r.at.seq
+	if leads == r.stray {
+		return nil // it was written anew since
+	}
+	if _, err := t.kill(r.stream, r.at); err != nil || r.stray {
+		return err
+	}
+	t.counts[r.stream] = t.counts[r.stream].plus(of(e.head.State, -1))
+	return t.delete(indexKey(r.stream, r.id))
 }

@@ -11,8 +11,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/klauspost/compress/s2"
-
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 const (
@@ -24,27 +22,28 @@ const (
 	samples   = 32
 	maxSample = maxDict / 4
 	// dictPiece keeps a dictionary in the tree: in the value log, one bad byte
-	// before it would take all the records that need it.
+	// before it would take all the blocks that need it.
 	dictPiece = valueThreshold - 32
-	// maxBody is the most that a body may unfold to; pages are bounded far
+	// maxBlock is the most that a block may unfold to; pages are bounded far
 	// below. It is against a damaged length, which would be allocated.
-	maxBody = 64 << 20
+	maxBlock = 64 << 20
+	// fewRecords is below which a block is compressed with the stream's
+	// dictionary: from there on columns do better.
+	fewRecords = 12
 )
 
-// What a body is, by its first byte.
+// How a block is packed, by its first byte.
 const (
-	noBody = iota
-	rawBody
-	packedBody // the dictionary's number, and an s2 block
+	packedAlone = 1 // an s2 block
+	packedWith  = 2 // the dictionary's number, and an s2 block
 )
 
-var errBody = errors.New("a record's body does not decode")
+var errBlock = errors.New("a block of records does not decode")
 
-// codec compresses bodies. The records of a stream repeat the names of their
-// properties and many values, so each stream has a dictionary, made of the
-// first records with a property list; with another list comes another
-// dictionary. Old ones stay: records refer to them. With a dictionary of many
-// records s2 comes within a few per cent of zstd, at a quarter of its time.
+// codec compresses blocks. A block of many records has enough that repeats; for
+// one of a few each stream has a dictionary, made of the first records with a
+// property list; with another list comes another dictionary. Old ones stay:
+// blocks refer to them.
 type codec struct {
 	// known are all dictionaries; the map is replaced when one joins.
 	known atomic.Pointer[map[uint32]*s2.Dict]
@@ -54,7 +53,9 @@ type codec struct {
 	sampled map[string][]byte
 	taken   map[string]int // records in sampled
 	last    uint32
-	buf     []byte
+	raw     []byte
+	packed  []byte
+	few     block
 }
 
 // dictionary is the one in use by a stream: its number, and the generation of
@@ -92,7 +93,7 @@ func openCodec(txn *badger.Txn) (*codec, error) {
 	}
 	known := make(map[uint32]*s2.Dict, len(raw))
 	for number, b := range raw {
-		// Without a dictionary its records do not decode: the check of values
+		// Without a dictionary its blocks do not decode: the check of values
 		// finds them, as it finds any others that are damaged.
 		if d := s2.NewDict(b); d != nil {
 			known[number] = d
@@ -103,50 +104,101 @@ func openCodec(txn *badger.Txn) (*codec, error) {
 	return c, nil
 }
 
-// encode appends the body of a record to b.
-func (c *codec) encode(t *Tx, name string, list uint32, properties []byte, b []byte) ([]byte, error) {
-	if properties == nil {
-		return append(b, noBody), nil
+// pack makes of a block what is kept of it: the records that are not gone.
+func (c *codec) pack(d dictionary, has bool, b *block) ([]byte, error) {
+	kind := byte(packedAlone)
+	if n, _ := b.live(); has && n < fewRecords {
+		kind = packedWith
+		c.few.reset(b.first)
+		c.few.addWhole(b)
+		b = &c.few
 	}
-	d, ok := t.dictionary(name)
-	if !ok || list > d.list {
-		made, err := c.sample(t, name, list, properties)
-		if err != nil {
-			return nil, err
-		}
-		if made != (dictionary{}) {
-			d, ok = made, true
-		}
+	raw, err := b.append(c.raw[:0])
+	if err != nil {
+		return nil, err
 	}
-	if !ok || len(properties) > maxBody {
-		return append(append(b, rawBody), properties...), nil
+	if len(raw) > maxBlock {
+		return nil, fmt.Errorf("%d MiB of records in one block are too much", len(raw)>>20)
 	}
 	// Packed apart and then copied: what a transaction holds is no larger than
 	// what is written.
-	c.buf = slices.Grow(c.buf[:0], max(s2.MaxEncodedLen(len(properties)), 0))
-	packed := (*c.known.Load())[d.number].Encode(c.buf[:cap(c.buf)], properties)
-	b = binary.AppendUvarint(append(b, packedBody), uint64(d.number))
-	b = append(b, packed...)
-	if cap(c.buf) > 1<<20 {
-		c.buf = nil
+	c.raw, c.packed = raw, slices.Grow(c.packed[:0], s2.MaxEncodedLen(len(raw)))
+	head, packed := make([]byte, 0, 1+binary.MaxVarintLen32), c.packed[:cap(c.packed)]
+	if head = append(head, kind); kind == packedWith {
+		head = binary.AppendUvarint(head, uint64(d.number))
+		packed = (*c.known.Load())[d.number].Encode(packed, raw)
+	} else {
+		packed = s2.Encode(packed, raw)
 	}
-	return b, nil
+	out := append(make([]byte, 0, len(head)+len(packed)), head...)
+	out = append(out, packed...)
+	if cap(c.raw) > 4*blockBytes {
+		c.raw, c.packed, c.few = nil, nil, block{}
+	}
+	return out, nil
 }
 
-// sample takes a record into the next dictionary of its stream and returns
-// that dictionary when it is complete. Its number is never given to another,
+// unpack reads a block from what is kept of it.
+func (c *codec) unpack(first uint64, in []byte, b *block) error {
+	if len(in) == 0 { // Badger gives nothing, and no error, for a value that it cannot read
+		return errBlock
+	}
+	var d *s2.Dict
+	kind, in := in[0], in[1:]
+	switch kind {
+	case packedAlone:
+	case packedWith:
+		number, n := binary.Uvarint(in)
+		if n <= 0 || number > math.MaxUint32 {
+			return errBlock
+		}
+		if d = (*c.known.Load())[uint32(number)]; d == nil {
+			return fmt.Errorf("%w: dictionary %d is missing", errBlock, number)
+		}
+		in = in[n:]
+	default:
+		return errBlock
+	}
+	if size, err := s2.DecodedLen(in); err != nil || size > maxBlock {
+		return fmt.Errorf("%w: its length is damaged", errBlock)
+	}
+	var raw []byte
+	var err error
+	if d != nil {
+		raw, err = d.Decode(b.buf[:cap(b.buf)], in)
+	} else {
+		raw, err = s2.Decode(b.buf[:cap(b.buf)], in)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBlock, err)
+	}
+	b.buf = raw
+	return b.read(first, raw)
+}
+
+// sampleFor takes a record into the next dictionary of its stream, where one is
+// due.
+func (c *codec) sampleFor(t *Tx, name string, list uint32, properties []byte) error {
+	if d, ok := t.dictionary(name); properties == nil || ok && list <= d.list {
+		return nil
+	}
+	return c.sample(t, name, list, properties)
+}
+
+// sample takes a record into the next dictionary of its stream; the transaction
+// has that dictionary when it is complete. Its number is never given to another,
 // even if the transaction fails; readers know it before they can meet it.
-func (c *codec) sample(t *Tx, name string, list uint32, properties []byte) (dictionary, error) {
+func (c *codec) sample(t *Tx, name string, list uint32, properties []byte) error {
 	raw := append(c.sampled[name], properties[:min(len(properties), maxSample, maxDict-len(c.sampled[name]))]...)
 	c.sampled[name] = raw
 	if c.taken[name]++; c.taken[name] < samples && len(raw) < maxDict {
-		return dictionary{}, nil
+		return nil
 	}
 	delete(c.sampled, name)
 	delete(c.taken, name)
 	made := s2.MakeDict(raw, nil)
 	if made == nil {
-		return dictionary{}, nil // too little to be one
+		return nil // too little to be one
 	}
 	c.last++
 	d := dictionary{c.last, list}
@@ -154,7 +206,7 @@ func (c *codec) sample(t *Tx, name string, list uint32, properties []byte) (dict
 	n := uint16(0)
 	for piece := range slices.Chunk(made.Bytes(), dictPiece) {
 		if err := t.set(binary.BigEndian.AppendUint16(slices.Clone(key), n), piece); err != nil {
-			return dictionary{}, err
+			return err
 		}
 		n++
 	}
@@ -162,71 +214,5 @@ func (c *codec) sample(t *Tx, name string, list uint32, properties []byte) (dict
 	known[d.number] = made
 	c.known.Store(&known)
 	t.dicts[name] = d
-	return d, nil
-}
-
-// unpack is the inverse of a packed body.
-func (c *codec) unpack(b []byte) ([]byte, error) {
-	number, n := binary.Uvarint(b)
-	if n <= 0 || number > math.MaxUint32 {
-		return nil, errBody
-	}
-	d := (*c.known.Load())[uint32(number)]
-	if d == nil {
-		return nil, fmt.Errorf("%w: dictionary %d is missing", errBody, number)
-	}
-	if size, err := s2.DecodedLen(b[n:]); err != nil || size > maxBody {
-		return nil, fmt.Errorf("%w: its length is damaged", errBody)
-	}
-	out, err := d.Decode(nil, b[n:])
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBody, err)
-	}
-	return out, nil
-}
-
-// appendRecord begins a record's value in the feed: its id and head; the body
-// follows.
-func appendRecord(id string, head []byte) []byte {
-	b := make([]byte, 0, len(id)+len(head)+512)
-	return append(appendText(b, id), head...)
-}
-
-// readRecord reads id and head and returns the body as it is kept.
-func readRecord(b []byte, h *stream.Head) ([]byte, error) {
-	rd := reader{b: b}
-	id := rd.text()
-	if rd.bad {
-		return nil, errBody
-	}
-	h.ID = id
-	rest, err := readHead(rd.b, h)
-	if err != nil {
-		return nil, err
-	}
-	if len(rest) == 0 {
-		return nil, errBody
-	}
-	return rest, nil
-}
-
-// decode reads a record as the feed holds it.
-func (c *codec) decode(b []byte) (*stream.Record, error) {
-	r := &stream.Record{}
-	body, err := readRecord(b, &r.Head)
-	if err != nil {
-		return nil, err
-	}
-	switch body[0] {
-	case noBody:
-	case rawBody:
-		r.Properties = slices.Clone(body[1:])
-	case packedBody:
-		if r.Properties, err = c.unpack(body[1:]); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, errBody
-	}
-	return r, nil
+	return nil
 }

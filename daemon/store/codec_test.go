@@ -6,47 +6,63 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/s2"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-func FuzzHead(f *testing.F) {
-	for _, h := range []stream.Head{record("1", 5, stream.Archived).Head, {State: stream.Merged, MergedInto: "7", ArchivedAt: "2026-13-01", Version: -1, List: 1<<32 - 1}} {
-		b, err := appendHead(nil, &h)
+func FuzzEntry(f *testing.F) {
+	for _, h := range []stream.Head{record("1", 5, stream.Archived).Head, {State: stream.Merged, MergedInto: "7", ArchivedAt: "2026-13-01", Version: -1, List: 1<<32 - 1},
+		{State: stream.Live, Seq: 1 << 40, AssociationsPart: stream.Part{AsOf: 7}, HistoryPart: stream.Part{AsOf: -7, Digest: [16]byte{9}}}} {
+		b, err := appendEntry(nil, &entry{head: h, block: 3, old: []copyAt{{2, 1}, {1, 1}}})
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var h stream.Head
-		rest, err := readHead(b, &h)
-		if err != nil {
+		var e, back entry
+		if err := readEntry(b, &e); err != nil {
 			return
 		}
-		again, err := appendHead(nil, &h)
+		again, err := appendEntry(nil, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var back stream.Head
-		rest2, err := readHead(append(again, rest...), &back)
-		if err != nil || back != h || !bytes.Equal(rest, rest2) {
-			t.Fatalf("%+v became %+v: %v", h, back, err)
+		if err := readEntry(again, &back); err != nil || !cmp.Equal(back, e, cmp.AllowUnexported(entry{}, copyAt{})) {
+			t.Fatalf("%+v became %+v: %v", e, back, err)
 		}
 	})
 }
 
+// Times come back as they were, and those that have one of the usual forms are
+// read as the standard library reads them.
 func FuzzTimes(f *testing.F) {
-	for _, s := range []string{"", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.006Z", "2026-01-02T03:04:05.06Z", "2026-02-30T03:04:05Z", "x"} {
-		f.Add(s)
+	for _, s := range []string{"", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.006Z", "2026-01-02T03:04:05.06Z", "2026-02-30T03:04:05Z", "x",
+		"0000-02-29T00:00:00Z", "1900-02-29T23:59:59.999Z", "2000-02-29T23:59:59.999Z", "1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59Z", "2026-01-02T03:04:05z"} {
+		f.Add(s, int64(len(s)))
 	}
-	f.Fuzz(func(t *testing.T, s string) {
-		r := reader{b: appendTime(nil, s)}
-		if got := r.time(); got != s || r.bad || len(r.b) != 0 {
+	f.Fuzz(func(t *testing.T, s string, version int64) {
+		r := reader{b: appendTime(nil, s, version)}
+		if got := r.time(version); got != s || r.bad || len(r.b) != 0 {
 			t.Fatalf("%q came back as %q", s, got)
+		}
+		for _, layout := range []string{layoutMillis, layoutSeconds} {
+			if len(s) != len(layout) {
+				continue
+			}
+			want, err := time.Parse(layout, s)
+			usual := err == nil && want.Format(layout) == s
+			if ms, ok := parseTime(s); ok != usual || ok && ms != want.UnixMilli() {
+				t.Fatalf("%q is read as %d (%t), want %v", s, ms, ok, want)
+			}
+		}
+		if ms := version; ms >= minTime && ms <= maxTime {
+			if got, want := formatTime(layoutMillis, ms), time.UnixMilli(ms).UTC().Format(layoutMillis); got != want {
+				t.Fatalf("%d is written as %q, want %q", ms, got, want)
+			}
 		}
 	})
 }
@@ -70,20 +86,6 @@ func FuzzIDs(f *testing.F) {
 			t.Fatalf("%q and %q: keys %x and %x", a, b, ka, kb)
 		}
 	})
-}
-
-func FuzzRecord(f *testing.F) {
-	f.Add([]byte{1, '7', 1, 0})
-	c := newCodec()
-	c.known.Store(&map[uint32]*s2.Dict{1: s2.MakeDict([]byte(`{"email":"first@example.com","firstname":"First"}`), nil)})
-	head, err := appendHead(nil, &record("7", 1, stream.Live).Head)
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, body := range [][]byte{{noBody}, {rawBody, '{', '}'}, {packedBody, 1, 2, 4, 'a', 'b'}, {packedBody, 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, {packedBody, 2, 2, 4, 'a', 'b'}, {9}, {}} {
-		f.Add(append(appendRecord("7", head), body...))
-	}
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = c.decode(b) })
 }
 
 // Bodies come back whatever dictionary they were packed with, also after the

@@ -8,8 +8,8 @@ import (
 // Keys, by their first byte. A stream's name is preceded by its length, so
 // that no name is the beginning of another's range.
 const (
-	kFeed   = 'f' // stream, seq: a record, head and body
-	kIndex  = 'i' // stream, id: the record's head
+	kFeed   = 'f' // stream, seq, 0: a block's note; 1: the block
+	kIndex  = 'i' // stream, id: the record's head, and where it is
 	kCount  = 'c' // stream: counts
 	kDict   = 'd' // stream, number, list, piece: a dictionary
 	kStream = 's' // stream: ledger
@@ -40,12 +40,24 @@ func nameOf(key []byte) (name string, rest []byte, ok bool) {
 	return string(key[2:n]), key[n:], true
 }
 
-func feedKey(name string, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(streamKey(kFeed, name), seq)
+// The two keys of a block, which stand side by side: who reads the feed knows
+// what of a block is dead before it comes to it.
+const (
+	noteKind  = 0
+	blockKind = 1
+)
+
+func feedKey(name string, first uint64, kind byte) []byte {
+	return append(binary.BigEndian.AppendUint64(streamKey(kFeed, name), first), kind)
 }
 
-// seqOf reads the position at the end of a feed key.
-func seqOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+// readFeedKey is the inverse of feedKey, behind the stream's name.
+func readFeedKey(rest []byte) (first uint64, kind byte, ok bool) {
+	if len(rest) != 9 || rest[8] > blockKind {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint64(rest), rest[8], true
+}
 
 // indexKey keeps ids that are numbers as 8 bytes, in their order, and others
 // as text behind them.
@@ -60,10 +72,19 @@ const (
 )
 
 func appendID(k []byte, id string) []byte {
-	if n, err := strconv.ParseUint(id, 10, 64); err == nil && strconv.FormatUint(n, 10) == id {
+	if n, ok := numberOf(id); ok {
 		return binary.BigEndian.AppendUint64(append(k, numberTag), n)
 	}
 	return append(append(k, textTag), id...)
+}
+
+// numberOf reads an id that is a number in its usual form.
+func numberOf(id string) (n uint64, ok bool) {
+	if id == "" || len(id) > 20 || id[0] == '0' && id != "0" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(id, 10, 64)
+	return n, err == nil
 }
 
 // readID is the inverse of appendID.

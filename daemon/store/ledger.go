@@ -295,7 +295,7 @@ func (s *Store) Schema(streamName string) ([]byte, error) {
 			return err
 		}
 		if b, err = item.ValueCopy(nil); err == nil && len(b) == 0 && item.ValueSize() > 0 {
-			return errBody // Badger gives nothing, and no error, for a value that it cannot read
+			return errBlock // Badger gives nothing, and no error, for a value that it cannot read
 		}
 		return err
 	})

@@ -149,6 +149,9 @@ func (s *Store) takeOver(a anchor, anchored, broken bool) error {
 	if err != nil {
 		return err
 	}
+	if m.Commits > 0 && m.Format != format {
+		return oldFormat(s.badgerDir(), m.Format)
+	}
 	last := m.Last
 	jump := false
 	switch {
@@ -185,7 +188,7 @@ func (s *Store) takeOver(a anchor, anchored, broken bool) error {
 	if jump {
 		// In Badger first: until the anchor agrees, the next opening finds the
 		// epoch here and the same ceiling there.
-		m.Store, m.Epoch, m.Last, m.Ceiling = s.id, s.epoch, last, last
+		m.Format, m.Store, m.Epoch, m.Last, m.Ceiling = format, s.id, s.epoch, last, last
 		m.Commits = max(m.Commits, a.Floor) + 1
 		if err := s.db.Update(func(txn *badger.Txn) error { return setJSON(txn, []byte{kMeta}, m) }); err != nil {
 			return fmt.Errorf("write the numbers in use: %w", err)

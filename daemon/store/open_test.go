@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -280,7 +281,9 @@ func TestACutLog(t *testing.T) {
 			for i := range 20 {
 				commit(t, s, func(tx *Tx) error {
 					r := record(fmt.Sprint(i), 1, stream.Live)
-					r.Properties = []byte(strings.Repeat(fmt.Sprintf(`{"%d":"%d"}`, i*i, i), 40+i))
+					noise := make([]byte, 400+10*i) // which stays as large as it is
+					_, _ = rand.Read(noise)
+					r.Properties = []byte(fmt.Sprintf(`{"noise":"%x"}`, noise))
 					return tx.Put("contacts", r)
 				})
 			}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -33,32 +34,50 @@ func (q Query) takes(h *stream.Head) bool {
 func (s *Store) Record(streamName, id string) (*stream.Record, error) {
 	var r *stream.Record
 	err := s.view(func(txn *badger.Txn) error {
-		h, err := headAt(txn, streamName, id)
+		e, err := entryAt(txn, streamName, id)
 		if err != nil {
 			return err
 		}
-		if h == nil {
+		if e == nil {
 			return ErrNotFound
 		}
-		r, err = s.at(txn, streamName, h)
+		r, err = new(view).record(s, txn, streamName, e)
 		return err
 	})
 	return r, err
 }
 
-// at reads the record to which an entry of the index leads.
-func (s *Store) at(txn *badger.Txn, name string, h *stream.Head) (*stream.Record, error) {
-	var r *stream.Record
-	item, err := txn.Get(feedKey(name, h.Seq))
-	if err == nil {
-		err = item.Value(func(v []byte) error {
-			r, err = s.codec.decode(v)
-			return err
-		})
+// view keeps the blocks that were read last for single records: those with
+// ids side by side mostly lie in the same ones.
+type view struct {
+	keys   [viewed]blockKey
+	blocks [viewed]*block
+	next   int
+}
+
+const viewed = 8
+
+// record reads the record to which an entry of the index leads.
+func (w *view) record(s *Store, txn *badger.Txn, name string, e *entry) (*stream.Record, error) {
+	k := blockKey{name, e.block}
+	i := slices.Index(w.keys[:], k)
+	if i < 0 || w.blocks[i] == nil {
+		i = w.next
+		w.next = (w.next + 1) % viewed
+		if w.blocks[i] == nil {
+			w.blocks[i] = new(block)
+		}
+		w.keys[i] = blockKey{}
+		if err := s.readBlock(txn, name, e.block, nil, w.blocks[i]); err != nil {
+			return nil, fmt.Errorf("read record %s of %s: %w", e.head.ID, name, err)
+		}
+		w.keys[i] = k
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read record %s of %s: %w", h.ID, name, err)
+	row := w.blocks[i].find(e.head.Seq)
+	if row == nil || row.head.ID != e.head.ID {
+		return nil, fmt.Errorf("read record %s of %s: %w", e.head.ID, name, errBlock)
 	}
+	r, _ := w.blocks[i].record(row, nil, 0)
 	return r, nil
 }
 
@@ -74,23 +93,23 @@ func (s *Store) Records(ctx context.Context, streamName string, q Query, fn func
 		if q.After != "" {
 			start = append(appendID(slices.Clone(prefix), q.After), 0)
 		}
-		n, last := 0, ""
+		n, last, blocks := 0, "", view{}
 		for it.Seek(start); it.Valid(); it.Next() {
 			if err := s.going(ctx); err != nil {
 				return err
 			}
-			h, err := headOf(it.Item())
+			e, err := entryOf(it.Item())
 			if err != nil {
 				return fmt.Errorf("read the index of %s: %w", streamName, err)
 			}
-			if !q.takes(h) {
+			if !q.takes(&e.head) {
 				continue
 			}
 			if q.Limit > 0 && n == q.Limit {
 				next = last
 				return nil
 			}
-			r, err := s.at(txn, streamName, h)
+			r, err := blocks.record(s, txn, streamName, e)
 			if err != nil {
 				return err
 			}
@@ -104,15 +123,62 @@ func (s *Store) Records(ctx context.Context, streamName string, q Query, fn func
 	return next, err
 }
 
-// headOf reads an entry of the index.
-func headOf(item *badger.Item) (*stream.Head, error) {
+// entryOf reads an entry of the index.
+func entryOf(item *badger.Item) (*entry, error) {
 	_, rest, _ := nameOf(item.Key())
 	id, ok := readID(rest)
 	if !ok {
 		return nil, errHead
 	}
-	h := &stream.Head{ID: id}
-	return h, item.Value(func(v []byte) error { _, err := readHead(v, h); return err })
+	e := &entry{head: stream.Head{ID: id}}
+	return e, item.Value(func(v []byte) error { return readEntry(v, e) })
+}
+
+// Heads calls fn for the heads of records with after < id <= upTo in the order
+// of their ids (numbers first, by value), from one snapshot; "" is no bound. The
+// heads are fn's to keep.
+func (s *Store) Heads(ctx context.Context, streamName, after, upTo string, fn func(*stream.Head) error) error {
+	return s.view(func(txn *badger.Txn) error {
+		return heads(txn, streamName, after, upTo, func(h *stream.Head) error {
+			if err := s.going(ctx); err != nil {
+				return err
+			}
+			return fn(h)
+		})
+	})
+}
+
+// Heads calls fn for the heads of records with after < id <= upTo in the order
+// of their ids (numbers first, by value); "" is no bound. It sees what this
+// transaction wrote before, and not what fn writes. The heads are fn's to keep.
+func (t *Tx) Heads(streamName, after, upTo string, fn func(*stream.Head) error) error {
+	return heads(t.txn, streamName, after, upTo, fn)
+}
+
+func heads(txn *badger.Txn, name, after, upTo string, fn func(*stream.Head) error) error {
+	prefix := streamKey(kIndex, name)
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	start, end := prefix, []byte(nil)
+	if after != "" {
+		start = append(appendID(slices.Clone(prefix), after), 0)
+	}
+	if upTo != "" {
+		end = appendID(slices.Clone(prefix), upTo)
+	}
+	for it.Seek(start); it.Valid(); it.Next() {
+		if end != nil && bytes.Compare(it.Item().Key(), end) > 0 {
+			return nil
+		}
+		e, err := entryOf(it.Item())
+		if err != nil {
+			return fmt.Errorf("read the index of %s: %w", name, err)
+		}
+		if err := fn(&e.head); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prefetch is how many values an iterator reads ahead.
@@ -128,39 +194,115 @@ func prefetch(limit int) int {
 // once, at its newest place. The records are fn's to keep.
 func (s *Store) Changes(ctx context.Context, streamName string, since uint64, limit int, fn func(*stream.Record) error) (last uint64, err error) {
 	last = since
-	err = s.feed(ctx, streamName, since, limit, func(v []byte) error {
-		r, err := s.codec.decode(v)
-		if err != nil {
-			return fmt.Errorf("read the feed of %s after %d: %w", streamName, last, err)
+	var free []byte
+	n := 0
+	err = s.feed(ctx, streamName, since, func(b *block, w *row) error {
+		if limit > 0 && n == limit {
+			return errFound
 		}
+		var r *stream.Record
+		chunk := arena
+		if limit > 0 {
+			chunk = min(arena, (limit-n)*2048)
+		}
+		r, free = b.record(w, free, chunk)
 		if err := fn(r); err != nil {
 			return err
 		}
 		last = r.Seq
+		n++
 		return nil
 	})
+	if errors.Is(err, errFound) {
+		err = nil
+	}
 	return last, err
 }
 
-func (s *Store) feed(ctx context.Context, name string, since uint64, limit int, fn func(value []byte) error) error {
+// feed calls fn for the records of a stream above a position, in order.
+func (s *Store) feed(ctx context.Context, name string, since uint64, fn func(*block, *row) error) error {
 	if since == math.MaxUint64 {
 		return nil
 	}
 	return s.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: streamKey(kFeed, name), PrefetchValues: true, PrefetchSize: prefetch(limit)})
-		defer it.Close()
-		n := 0
-		for it.Seek(feedKey(name, since+1)); it.Valid() && (limit <= 0 || n < limit); it.Next() {
-			if err := s.going(ctx); err != nil {
-				return err
+		var b block
+		return s.blocks(ctx, txn, name, since, func(first uint64, n *note, item *badger.Item) error {
+			if n != nil && (n.live() == 0 || first+n.last <= since) {
+				return nil
 			}
-			if err := it.Item().Value(fn); err != nil {
-				return err
+			if err := s.load(item, first, n, &b); err != nil {
+				return fmt.Errorf("read the feed of %s from %d: %w", name, first, err)
 			}
-			n++
-		}
-		return nil
+			for i := range b.rows {
+				w := &b.rows[i]
+				if w.gone || w.head.Seq <= since {
+					continue
+				}
+				if err := s.going(ctx); err != nil {
+					return err
+				}
+				if err := fn(&b, w); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	})
+}
+
+// blocks calls fn for the blocks of a stream, from the one on that may hold the
+// position that follows since, with what their notes say; note and item hold
+// until it returns. A block whose note is missing or does not decode is given
+// none.
+func (s *Store) blocks(ctx context.Context, txn *badger.Txn, name string, since uint64, fn func(uint64, *note, *badger.Item) error) error {
+	prefix := streamKey(kFeed, name)
+	start := prefix
+	if since > 0 {
+		start = blockBefore(txn, name, since)
+	}
+	// Values are not fetched ahead: they lie in mapped memory, and are read
+	// from there without a copy.
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	var n note
+	noted, ok := uint64(0), false
+	for it.Seek(start); it.Valid(); it.Next() {
+		if err := s.going(ctx); err != nil {
+			return err
+		}
+		item := it.Item()
+		first, kind, valid := readFeedKey(item.Key()[len(prefix):])
+		switch {
+		case !valid:
+			return fmt.Errorf("read the feed of %s: %w", name, errBlock)
+		case kind == noteKind:
+			noted, ok = first, item.Value(n.read) == nil
+			continue
+		}
+		given := &n
+		if !ok || noted != first {
+			given = nil
+		}
+		ok = false
+		if err := fn(first, given, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blockBefore is the key of the note of the last block that begins at or below
+// the position that follows since, or where the feed begins.
+func blockBefore(txn *badger.Txn, name string, since uint64) []byte {
+	prefix := streamKey(kFeed, name)
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
+	defer it.Close()
+	it.Seek(feedKey(name, since+1, blockKind))
+	if !it.Valid() {
+		return prefix
+	}
+	first, _, _ := readFeedKey(it.Item().Key()[len(prefix):])
+	return feedKey(name, first, noteKind)
 }
 
 var errFound = errors.New("found")
@@ -187,15 +329,11 @@ func (s *Store) PositionAt(ctx context.Context, streamName string, t time.Time) 
 	if err != nil {
 		return 0, fmt.Errorf("read the positions by time: %w", err)
 	}
-	err = s.feed(ctx, streamName, at, 0, func(v []byte) error {
-		var h stream.Head
-		if _, err := readRecord(v, &h); err != nil {
-			return fmt.Errorf("read the feed of %s after %d: %w", streamName, at, err)
-		}
-		if h.Synced >= t.UnixMilli() {
+	err = s.feed(ctx, streamName, at, func(_ *block, w *row) error {
+		if w.head.Synced >= t.UnixMilli() {
 			return errFound
 		}
-		at = h.Seq
+		at = w.head.Seq
 		return nil
 	})
 	if errors.Is(err, errFound) {

@@ -1,6 +1,7 @@
 // Package store keeps records, the change feed and the ledger in Badger. The
-// feed is the primary storage: a record stands in it once, at its newest
-// position, and an index leads from its id there. One goroutine writes;
+// feed is the primary storage: blocks of records in the order of their
+// positions. A record is alive in it once, at its newest position, and an index
+// leads from its id there. One goroutine writes;
 // readers are concurrent. A file outside Badger, the anchor, proves whether
 // something was lost, so that no number is given twice.
 package store
@@ -67,9 +68,9 @@ const (
 	// freeNeed is what opening may allocate at once: a value log file (mapped
 	// at twice its size) and two memtables' logs (likewise).
 	freeNeed = 2*valueLogFile + 4*memTable
-	// valueThreshold keeps heads and the ledger in the tree and bodies out of
-	// it, so that compaction does not rewrite them.
-	valueThreshold = 192
+	// valueThreshold keeps index, notes and the ledger in the tree and blocks
+	// out of it, so that compaction does not rewrite them.
+	valueThreshold = 320
 )
 
 func (o Options) withDefaults() Options {
@@ -104,27 +105,48 @@ func badgerOptions(dir string, log *badgerLog) badger.Options {
 		WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnBlockRead)
 }
 
-// Counts are how many records of a stream there are.
+// Counts are how many records of a stream there are, by their state.
 type Counts struct {
-	Live       uint64 `json:"live"`
-	Tombstones uint64 `json:"tombstones"`
+	Live     uint64 `json:"live"`
+	Archived uint64 `json:"archived"`
+	Purged   uint64 `json:"purged"`
+	Merged   uint64 `json:"merged"`
 }
 
-// delta is a change of counts.
-type delta struct{ live, tombstones int64 }
+// Tombstones counts the records that are not live.
+func (c Counts) Tombstones() uint64 { return c.Archived + c.Purged + c.Merged }
 
-func (d delta) plus(e delta) delta { return delta{d.live + e.live, d.tombstones + e.tombstones} }
+// All counts the records.
+func (c Counts) All() uint64 { return c.Live + c.Tombstones() }
+
+// delta is a change of counts.
+type delta struct{ live, archived, purged, merged int64 }
+
+func (d delta) plus(e delta) delta {
+	return delta{d.live + e.live, d.archived + e.archived, d.purged + e.purged, d.merged + e.merged}
+}
 
 func (c Counts) plus(d delta) Counts {
-	return Counts{Live: uint64(int64(c.Live) + d.live), Tombstones: uint64(int64(c.Tombstones) + d.tombstones)}
+	return Counts{uint64(int64(c.Live) + d.live), uint64(int64(c.Archived) + d.archived),
+		uint64(int64(c.Purged) + d.purged), uint64(int64(c.Merged) + d.merged)}
+}
+
+// from is the change that makes c of b.
+func (c Counts) from(b Counts) delta {
+	return delta{int64(c.Live - b.Live), int64(c.Archived - b.Archived), int64(c.Purged - b.Purged), int64(c.Merged - b.Merged)}
 }
 
 // of counts one record n times.
 func of(state stream.State, n int64) delta {
-	if state == stream.Live {
-		return delta{live: n}
+	switch state {
+	case stream.Archived:
+		return delta{archived: n}
+	case stream.Purged:
+		return delta{purged: n}
+	case stream.Merged:
+		return delta{merged: n}
 	}
-	return delta{tombstones: n}
+	return delta{live: n}
 }
 
 // Store is one data folder, open.
@@ -143,6 +165,7 @@ type Store struct {
 	ceiling  counters // on disk in the anchor
 	newRuns  map[string]int
 	lastMark int64 // when a position was last noted under its time, ms
+	spare    []*block
 
 	position atomic.Uint64
 	commits  atomic.Uint64

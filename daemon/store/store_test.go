@@ -174,7 +174,7 @@ func TestStoreAgainstAMap(t *testing.T) {
 		if err != nil || n != len(want) || n > 0 && last != seq || seq > s.Position() {
 			t.Fatalf("the feed has %d of %d records, to %d: %v", n, len(want), seq, err)
 		}
-		if c := s.Counts(name); c.Live != live || c.Live+c.Tombstones != uint64(len(want)) {
+		if c := s.Counts(name); c.Live != live || c.All() != uint64(len(want)) {
 			t.Fatalf("counted %+v, have %d live of %d", c, live, len(want))
 		}
 	})

@@ -22,6 +22,10 @@ type Tx struct {
 	now      int64 // ms
 	next     counters
 	counts   map[string]delta
+	open     map[string]*block // being gathered, by stream
+	notes    map[blockKey]*note
+	deaths   int // records of written blocks that died here
+	view     view
 	dicts    map[string]dictionary
 	newRuns  map[string]int
 	keys     int
@@ -38,9 +42,7 @@ type Tx struct {
 type asked struct {
 	stream, id string
 	known      bool
-	there      bool
-	state      stream.State
-	seq        uint64
+	entry      *entry // nil: there is none
 }
 
 // Begin begins a transaction. It returns ErrFull below the free-space mark,
@@ -58,7 +60,7 @@ func (s *Store) Begin() (*Tx, error) {
 		return nil, err
 	}
 	t := &Tx{s: s, txn: s.db.NewTransaction(true), leave: leave, now: s.o.Now().UnixMilli(), next: s.last,
-		counts: map[string]delta{}, dicts: map[string]dictionary{}, newRuns: map[string]int{}}
+		counts: map[string]delta{}, open: map[string]*block{}, notes: map[blockKey]*note{}, dicts: map[string]dictionary{}, newRuns: map[string]int{}}
 	if err := t.repair(); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("repair the store: %w", err)
@@ -69,25 +71,26 @@ func (s *Store) Begin() (*Tx, error) {
 // Head returns what is stored of a record, nil where there is nothing. It sees
 // what this transaction wrote.
 func (t *Tx) Head(streamName, id string) (*stream.Head, error) {
-	h, err := headAt(t.txn, streamName, id)
-	t.asked = asked{stream: streamName, id: id, known: err == nil, there: h != nil}
-	if h != nil {
-		t.asked.state, t.asked.seq = h.State, h.Seq
+	e, err := t.entry(streamName, id)
+	if e == nil || err != nil {
+		return nil, err
 	}
-	return h, err
+	h := e.head
+	return &h, nil
 }
 
-// place says whether a record is stored, in which state and where in the feed.
-func (t *Tx) place(streamName, id string) (asked, error) {
+// entry returns what the index has of a record, nil where that is nothing.
+func (t *Tx) entry(streamName, id string) (*entry, error) {
 	if a := t.asked; a.known && a.stream == streamName && a.id == id {
-		return a, nil
+		return a.entry, nil
 	}
-	_, err := t.Head(streamName, id)
-	return t.asked, err
+	e, err := entryAt(t.txn, streamName, id)
+	t.asked = asked{stream: streamName, id: id, known: err == nil, entry: e}
+	return e, err
 }
 
-// headAt returns nil where the index has no such id.
-func headAt(txn *badger.Txn, name, id string) (*stream.Head, error) {
+// entryAt returns nil where the index has no such id.
+func entryAt(txn *badger.Txn, name, id string) (*entry, error) {
 	item, err := txn.Get(indexKey(name, id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, nil
@@ -95,49 +98,87 @@ func headAt(txn *badger.Txn, name, id string) (*stream.Head, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the index: %w", err)
 	}
-	h := &stream.Head{ID: id}
-	if err := item.Value(func(v []byte) error { _, err := readHead(v, h); return err }); err != nil {
+	e := &entry{head: stream.Head{ID: id}}
+	if err := item.Value(func(v []byte) error { return readEntry(v, e) }); err != nil {
 		return nil, fmt.Errorf("read the index of %s at %s: %w", name, id, err)
 	}
-	return h, nil
+	return e, nil
+}
+
+// Record returns all that is stored of a record, nil where there is nothing.
+// It sees what this transaction wrote, and costs a block: who can tell from
+// Head that nothing is needed should.
+func (t *Tx) Record(streamName, id string) (*stream.Record, error) {
+	e, err := t.entry(streamName, id)
+	if e == nil || err != nil {
+		return nil, err
+	}
+	if b := t.open[streamName]; b != nil && b.first == e.block {
+		if row := b.find(e.head.Seq); row != nil {
+			r, _ := b.record(row, nil, 0)
+			return r, nil
+		}
+	}
+	return t.view.record(t.s, t.txn, streamName, e)
 }
 
 // Put stores a reading at the next position and notes that in r (Seq, Synced);
-// the record's old place in the feed goes in the same transaction. A purged or
-// merged record is stored without properties, and r loses them too.
+// the record's old place in the feed goes in the same transaction. What r does
+// not bring is gone: who wants to keep a part takes it from Record. A purged or
+// merged record is stored without content, r loses it too, and no older copy of
+// it is left when the transaction is committed. After an error the transaction
+// can only be discarded.
 func (t *Tx) Put(streamName string, r *stream.Record) error {
 	if n := len(streamName); n == 0 || n > 255 {
 		return fmt.Errorf("store a record: a stream's name has 1 to 255 bytes, not %d", n)
 	}
-	old, err := t.place(streamName, r.ID)
+	old, err := t.entry(streamName, r.ID)
 	if err != nil {
 		return err
 	}
 	t.asked = asked{} // it is about to change
-	if r.State == stream.Purged || r.State == stream.Merged {
-		r.Properties = nil
+	if r.State.Bare() {
+		r.Properties, r.Associations, r.History = nil, nil, nil
+		r.AssociationsPart, r.HistoryPart = stream.Part{}, stream.Part{}
 	}
 	r.Seq, r.Synced = t.next.Seq+1, t.now
-	head, err := appendHead(nil, &r.Head)
-	if err != nil {
-		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
-	}
-	value, err := t.s.codec.encode(t, streamName, r.List, r.Properties, appendRecord(r.ID, head))
-	if err != nil {
-		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
+	b := t.open[streamName]
+	e := entry{head: r.Head, block: r.Seq}
+	if b != nil {
+		e.block = b.first
 	}
 	change := of(r.State, 1)
-	if old.there {
-		change = change.plus(of(old.state, -1))
-		if err := t.delete(feedKey(streamName, old.seq)); err != nil {
+	if old != nil {
+		change = change.plus(of(old.head.State, -1))
+		if e.old, err = t.supersede(streamName, old, r.State.Bare()); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(t.set(indexKey(streamName, r.ID), head), t.set(feedKey(streamName, r.Seq), value)); err != nil {
+	index, err := appendEntry(nil, &e)
+	if err != nil {
+		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
+	}
+	if err := t.set(indexKey(streamName, r.ID), index); err != nil {
 		return err
+	}
+	if b == nil {
+		b = t.s.block()
+		b.reset(r.Seq)
+		t.open[streamName] = b
+	}
+	content := contentOf(r)
+	b.add(&r.Head, content)
+	for _, body := range content {
+		t.raw += len(body)
 	}
 	t.next.Seq++
 	t.counts[streamName] = t.counts[streamName].plus(change)
+	if err := t.s.codec.sampleFor(t, streamName, r.List, r.Properties); err != nil {
+		return err
+	}
+	if b.full() {
+		return t.cut(streamName)
+	}
 	return nil
 }
 
@@ -155,7 +196,6 @@ const entryOverhead = 64
 func (t *Tx) set(key, value []byte) error {
 	t.keys++
 	t.size += len(key) + min(len(value), valueThreshold) + entryOverhead
-	t.raw += len(value)
 	t.dirty = true
 	if err := t.txn.Set(key, value); err != nil {
 		return fmt.Errorf("write to the store: %w", err)
@@ -205,16 +245,20 @@ func (t *Tx) NextRun() (string, error) {
 }
 
 // What a transaction takes: a part of what Badger does, since the ledger goes
-// with the records, and little enough of values that memory stays level.
+// with the records, and little enough of content that memory stays level.
 const (
-	recordSize = 420 // of a record's three keys and its head, in the tree
+	recordSize = 600 // of a record's entry in the index and of a note, in the tree
+	noteSize   = 300
 	maxRaw     = 8 << 20
 )
 
 // HasRoom tells whether records with that many bytes in all surely fit.
 func (t *Tx) HasRoom(records, bytes int) bool {
-	return int64(t.keys+3*records+64) < t.s.db.MaxBatchCount()*3/4 &&
-		int64(t.size+recordSize*records) < t.s.db.MaxBatchSize()*3/4 &&
+	// A record has its entry in the index, and may bring the rewriting of a
+	// block; those that have changed so far are written at the end.
+	pending := len(t.open) + len(t.notes)
+	return int64(t.keys+2*pending+4*records+64) < t.s.db.MaxBatchCount()*3/4 &&
+		int64(t.size+noteSize*pending+recordSize*records) < t.s.db.MaxBatchSize()*3/4 &&
 		t.raw+bytes < maxRaw
 }
 
@@ -233,10 +277,18 @@ func (t *Tx) Commit() error {
 		return nil
 	}
 	s := t.s
+	for name := range t.open {
+		if err := t.cut(name); err != nil {
+			return err
+		}
+	}
+	if err := t.settle(); err != nil {
+		return err
+	}
 	if err := s.raiseTo(t.next); err != nil {
 		return err
 	}
-	m := meta{Store: s.id, Epoch: s.epoch, Commits: s.commits.Load() + 1, Last: t.next, Ceiling: s.ceiling, Position: s.position.Load()}
+	m := meta{Format: format, Store: s.id, Epoch: s.epoch, Commits: s.commits.Load() + 1, Last: t.next, Ceiling: s.ceiling, Position: s.position.Load()}
 	mark := false
 	if t.next.Seq != s.last.Seq {
 		m.Position = t.next.Seq
@@ -302,6 +354,10 @@ func (t *Tx) Discard() {
 		return
 	}
 	t.ended = true
+	for name, b := range t.open {
+		delete(t.open, name)
+		t.s.giveBack(b)
+	}
 	t.txn.Discard()
 	t.leave()
 }

@@ -3,8 +3,8 @@ package stream
 // State is where a record stands in its life.
 type State string
 
-// The states of a record. Archived keeps its properties (HubSpot restores for
-// 90 days); Purged and Merged do not.
+// The states of a record. Archived keeps its parts (HubSpot restores for 90
+// days); Purged and Merged have none.
 const (
 	Live     State = "live"
 	Archived State = "archived"
@@ -17,7 +17,18 @@ func (s State) Valid() bool {
 	return s == Live || s == Archived || s == Purged || s == Merged
 }
 
-// Head is all of a record but its properties.
+// Bare tells whether a record in this state has no content.
+func (s State) Bare() bool { return s == Purged || s == Merged }
+
+// Part says of a part that is read apart from the properties when that was
+// (HubSpot's time in ms, at the begin of the request; 0: never) and what it
+// was, by a digest that the worker made.
+type Part struct {
+	AsOf   int64
+	Digest [16]byte
+}
+
+// Head is all of a record but its content.
 type Head struct {
 	ID    string
 	Seq   uint64 // place in the change feed; given by the store
@@ -35,13 +46,19 @@ type Head struct {
 	ArchivedAt string
 	MergedInto string
 	Synced     int64 // our commit, ms since 1970
+
+	AssociationsPart Part
+	HistoryPart      Part
 }
 
 // Record is one HubSpot object as hubpipe holds it. Properties is the JSON
-// object as HubSpot sent it; nil for a tombstone without them.
+// object as HubSpot sent it, nil for a tombstone without them; Associations
+// and History are a line of JSON each, nil where they were never read.
 type Record struct {
 	Head
-	Properties []byte
+	Properties   []byte
+	Associations []byte
+	History      []byte
 }
 
 // Verdict is what becomes of a reading.
