@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,13 +102,12 @@ func cpu() time.Duration {
 }
 
 func pageRecord(n int, version int64) *stream.Record {
-	at := time.UnixMilli(1_760_000_000_000 + 1237*version).UTC()
-	r := &stream.Record{Head: stream.Head{ID: fmt.Sprint(100_000 + 51*n), State: stream.Live, Version: at.UnixMilli(),
-		AsOf: 1_770_000_000_000 + version/100, CreatedAt: at.Add(-time.Duration(n) * time.Minute).Format(layoutMillis), UpdatedAt: at.Format(layoutMillis)}}
+	at := 1_760_000_000_000 + 1237*version
+	r := &stream.Record{Head: stream.Head{ID: strconv.Itoa(100_000 + 51*n), State: stream.Live, Version: at,
+		AsOf: 1_770_000_000_000 + version/100, CreatedAt: formatTime(layoutMillis, at-int64(n)*60_000), UpdatedAt: formatTime(layoutMillis, at)}}
 	rng := rand.NewPCG(uint64(n), uint64(version))
-	for i := range r.Digest {
-		r.Digest[i] = byte(rng.Uint64())
-	}
+	binary.LittleEndian.PutUint64(r.Digest[:], rng.Uint64())
+	binary.LittleEndian.PutUint64(r.Digest[8:], rng.Uint64())
 	return r
 }
 

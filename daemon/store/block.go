@@ -1,10 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
-	"sort"
 	"strconv"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -29,8 +29,11 @@ func contentOf(r *stream.Record) [parts][]byte {
 // on. shape is -1 where there is no body.
 type cell struct{ shape, at, stride int32 }
 
+// row is a record in a block: its position, the bytes that its head and id are
+// read from, and its bodies.
 type row struct {
-	head  stream.Head
+	seq   uint64
+	text  span
 	cells [parts]cell
 	gone  bool // replaced before the block was written, or superseded since
 }
@@ -40,12 +43,20 @@ type row struct {
 // position, and none of another block lies between two of its own.
 type block struct {
 	first  uint64
+	base   stream.Head // what numbers of its heads are relative to
+	number uint64      // likewise of ids
 	rows   []row
+	texts  []byte
 	shapes []shape
 	spans  []span
 	data   []byte // what the spans point into
-	buf    []byte // all that was read
 	used   [parts]int32
+
+	// buf is what was read, where anything was: then texts and data lie in it,
+	// and this is the memory that they had.
+	buf               []byte
+	read              bool
+	ownTexts, ownData []byte
 }
 
 // A block ends with the record that brings it to one of these: enough for the
@@ -55,25 +66,67 @@ const (
 	blockBytes   = 256 << 10
 )
 
+// reset makes an empty block of b, and keeps its memory.
 func (b *block) reset(first uint64) {
-	*b = block{first: first, rows: b.rows[:0], shapes: b.shapes[:0], spans: b.spans[:0], data: b.data[:0], buf: b.buf}
-	for i := range b.used {
-		b.used[i] = -1
+	if !b.read {
+		b.ownTexts, b.ownData = b.texts, b.data
 	}
+	*b = block{first: first, base: stream.Head{Seq: first}, rows: b.rows[:0], texts: b.ownTexts[:0], shapes: b.shapes[:0],
+		spans: b.spans[:0], data: b.ownData[:0], used: [parts]int32{-1, -1, -1}, buf: b.buf, ownTexts: b.ownTexts, ownData: b.ownData}
 }
 
 func (b *block) full() bool { return len(b.rows) >= blockRecords || len(b.data) >= blockBytes }
 
 // add appends a record; its bytes are copied.
-func (b *block) add(h *stream.Head, content [parts][]byte) {
-	b.rows = append(b.rows, row{head: *h})
-	r := &b.rows[len(b.rows)-1]
+func (b *block) add(h *stream.Head, content [parts][]byte) error {
+	if len(b.rows) == 0 {
+		b.base.Version, b.base.AsOf, b.base.Synced = h.Version, h.AsOf, h.Synced
+		b.number, _ = numberOf(h.ID)
+	}
+	at := uint32(len(b.texts))
+	var err error
+	if b.texts, err = b.appendText(b.texts, h); err != nil {
+		return err
+	}
+	r := row{seq: h.Seq, text: span{at, uint32(len(b.texts))}}
 	for p, body := range content {
 		r.cells[p] = cell{shape: -1}
 		if body != nil {
 			r.cells[p] = b.place(part(p), body)
 		}
 	}
+	b.rows = append(b.rows, r)
+	return nil
+}
+
+// appendText writes what a row's head and id are read from.
+func (b *block) appendText(dst []byte, h *stream.Head) ([]byte, error) {
+	if n, ok := numberOf(h.ID); ok {
+		dst = binary.AppendVarint(append(dst, numberTag), int64(n-b.number))
+	} else {
+		dst = appendText(append(dst, textTag), h.ID)
+	}
+	return appendHead(dst, h, &b.base)
+}
+
+// head reads the head of a row.
+func (b *block) head(r *row, h *stream.Head) error {
+	*h = stream.Head{}
+	rd := reader{b: b.texts[r.text.at:r.text.end]}
+	switch tag := rd.take(1); {
+	case rd.bad:
+	case tag[0] == numberTag:
+		h.ID = strconv.FormatUint(b.number+uint64(rd.varint()), 10)
+	case tag[0] == textTag:
+		h.ID = rd.text()
+	default:
+		rd.bad = true
+	}
+	rd.head(h, &b.base)
+	if rd.bad || len(rd.b) > 0 || h.Seq != r.seq {
+		return errBlock
+	}
+	return nil
 }
 
 // place appends a body, cut by the shape of the one before, by another, by one
@@ -125,6 +178,7 @@ func (b *block) place(p part, body []byte) cell {
 // addWhole appends the records of another block that are not gone, each body as
 // one value.
 func (b *block) addWhole(from *block) {
+	b.base, b.number = from.base, from.number
 	for p := range parts {
 		b.shapes = append(b.shapes, wholeShape(p))
 	}
@@ -132,7 +186,9 @@ func (b *block) addWhole(from *block) {
 		if from.rows[i].gone {
 			continue
 		}
-		r := row{head: from.rows[i].head}
+		r := row{seq: from.rows[i].seq, text: span{at: uint32(len(b.texts))}}
+		b.texts = append(b.texts, from.texts[from.rows[i].text.at:from.rows[i].text.end]...)
+		r.text.end = uint32(len(b.texts))
 		for p, c := range from.rows[i].cells {
 			r.cells[p].shape = -1
 			if c.shape < 0 {
@@ -152,7 +208,7 @@ func (b *block) addWhole(from *block) {
 func (b *block) live() (n int, last uint64) {
 	for i := range b.rows {
 		if r := &b.rows[i]; !r.gone {
-			n, last = n+1, r.head.Seq-b.first
+			n, last = n+1, r.seq-b.first
 		}
 	}
 	return n, last
@@ -160,8 +216,8 @@ func (b *block) live() (n int, last uint64) {
 
 // find returns the record at a position, nil where the block has none there.
 func (b *block) find(seq uint64) *row {
-	i := sort.Search(len(b.rows), func(i int) bool { return b.rows[i].head.Seq >= seq })
-	if i == len(b.rows) || b.rows[i].head.Seq != seq || b.rows[i].gone {
+	i, ok := slices.BinarySearchFunc(b.rows, seq, func(r row, seq uint64) int { return cmp.Compare(r.seq, seq) })
+	if !ok || b.rows[i].gone {
 		return nil
 	}
 	return &b.rows[i]
@@ -190,8 +246,11 @@ func (b *block) body(dst []byte, c cell) []byte {
 // record makes a record that shares nothing with the block. Its bytes are
 // taken from free, of which the rest is returned; where that is too little, at
 // least chunk more are made.
-func (b *block) record(r *row, free []byte, chunk int) (*stream.Record, []byte) {
-	out := &stream.Record{Head: r.head}
+func (b *block) record(r *row, free []byte, chunk int) (*stream.Record, []byte, error) {
+	out := new(stream.Record)
+	if err := b.head(r, &out.Head); err != nil {
+		return nil, nil, err
+	}
 	for p, to := range [...]*[]byte{&out.Properties, &out.Associations, &out.History} {
 		c := r.cells[p]
 		if c.shape < 0 {
@@ -204,7 +263,7 @@ func (b *block) record(r *row, free []byte, chunk int) (*stream.Record, []byte) 
 		body := b.body(free[:0], c)
 		*to, free = body[:n:n], body[n:n]
 	}
-	return out, free
+	return out, free, nil
 }
 
 // arena is how much memory the bodies of records that are read together share:
@@ -212,35 +271,30 @@ func (b *block) record(r *row, free []byte, chunk int) (*stream.Record, []byte) 
 const arena = 32 << 10
 
 // append writes the records that are not gone.
-func (b *block) append(dst []byte) ([]byte, error) {
+func (b *block) append(dst []byte) []byte {
+	dst = binary.AppendVarint(dst, b.base.Version)
+	dst = binary.AppendVarint(dst, b.base.AsOf)
+	dst = binary.AppendVarint(dst, b.base.Synced)
+	dst = binary.AppendUvarint(dst, b.number)
 	n, _ := b.live()
 	dst = binary.AppendUvarint(dst, uint64(n))
 	for i := range b.shapes {
 		b.shapes[i].cells = 0
 	}
-	prev, number := &stream.Head{Seq: b.first}, uint64(0)
-	var err error
 	for i := range b.rows {
 		r := &b.rows[i]
 		if r.gone {
 			continue
 		}
-		if dst, err = appendHead(dst, &r.head, prev); err != nil {
-			return nil, err
-		}
-		prev = &r.head
-		if id, ok := numberOf(r.head.ID); ok {
-			dst = binary.AppendVarint(append(dst, numberTag), int64(id-number))
-			number = id
-		} else {
-			dst = appendText(append(dst, textTag), r.head.ID)
-		}
+		dst = binary.AppendUvarint(dst, r.seq-b.first)
 		for _, c := range r.cells {
-			dst = binary.AppendUvarint(dst, uint64(c.shape+1))
+			dst = append(dst, byte(c.shape+1))
 			if c.shape >= 0 {
 				b.shapes[c.shape].cells++
 			}
 		}
+		dst = binary.AppendUvarint(dst, uint64(r.text.end-r.text.at))
+		dst = append(dst, b.texts[r.text.at:r.text.end]...)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(b.shapes)))
 	for i := range b.shapes {
@@ -261,7 +315,7 @@ func (b *block) append(dst []byte) ([]byte, error) {
 			dst = b.appendColumns(dst, cells, b.shapes[i].width(), values)
 		}
 	}
-	return dst, nil
+	return dst
 }
 
 // cellsOf are the cells of one shape, record by record.
@@ -294,57 +348,52 @@ func (b *block) appendColumns(dst []byte, cells []cell, width int, values bool) 
 	return dst
 }
 
-// read is the inverse of append; the block keeps the bytes.
-func (b *block) read(first uint64, in []byte) error {
+// parse is the inverse of append; the block keeps the bytes.
+func (b *block) parse(first uint64, in []byte) error {
 	b.reset(first)
 	if uint64(len(in)) > math.MaxInt32 {
 		return errBlock
 	}
+	b.read, b.texts, b.data = true, in, nil
 	r := reader{b: in}
+	b.base.Version, b.base.AsOf, b.base.Synced = r.varint(), r.varint(), r.varint()
+	b.number = r.uvarint()
 	n := r.uvarint()
 	if n > uint64(len(r.b))/minRow {
 		return errBlock
 	}
-	b.rows = slices.Grow(b.rows, int(n))[:n]
-	prev, number := &stream.Head{Seq: first}, uint64(0)
-	for i := range b.rows {
-		w := &b.rows[i]
-		*w = row{}
-		r.head(&w.head, prev)
-		if r.bad || i > 0 && w.head.Seq <= prev.Seq || w.head.Seq < first {
+	b.rows = slices.Grow(b.rows, int(n))
+	before := first
+	for i := range int(n) {
+		w := row{seq: first + r.uvarint()}
+		if w.seq < before || i > 0 && w.seq == before {
 			return errBlock
 		}
-		prev = &w.head
-		switch tag := r.take(1); {
-		case r.bad:
-		case tag[0] == numberTag:
-			number += uint64(r.varint())
-			w.head.ID = strconv.FormatUint(number, 10)
-		case tag[0] == textTag:
-			w.head.ID = r.text()
-		default:
-			return errBlock
-		}
-		for p := range w.cells {
-			s := r.uvarint()
-			if s > 3*(maxShapes+1) {
-				return errBlock
-			}
+		before = w.seq
+		for p, s := range r.take(uint64(parts)) {
 			w.cells[p].shape = int32(s) - 1
 		}
-	}
-	if r.bad {
-		return errBlock
+		length := r.uvarint()
+		w.text.at = uint32(len(in) - len(r.b))
+		w.text.end = w.text.at + uint32(len(r.take(length)))
+		if r.bad {
+			return errBlock
+		}
+		b.rows = append(b.rows, w)
 	}
 	return b.readBodies(&r)
 }
+
+// maxShapeCount is how many shapes a block has at most: one is whole in each
+// part.
+const maxShapeCount = int(parts) * (maxShapes + 1)
 
 // minRow is less than the shortest record takes.
 const minRow = 16
 
 func (b *block) readBodies(r *reader) error {
 	n := r.uvarint()
-	if n > 3*(maxShapes+1) {
+	if n > uint64(maxShapeCount) {
 		return errBlock
 	}
 	for range n {

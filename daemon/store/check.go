@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Status is what the checks of the opening found.
@@ -208,13 +210,17 @@ func (s *Store) inspectFeed(ctx context.Context, txn *badger.Txn, r *StreamRepor
 				continue
 			}
 			r.Feed++
-			e, err := entryAt(txn, r.Stream, w.head.ID)
-			if err == nil && e != nil && e.block == first && e.head == w.head {
-				good = append(good, w.head.Seq)
-				continue
+			var h stream.Head
+			err := b.head(w, &h)
+			if err == nil {
+				e, errE := entryAt(txn, r.Stream, h.ID)
+				if errE == nil && e != nil && e.block == first && e.head == h {
+					good = append(good, w.seq)
+					continue
+				}
 			}
 			r.Stray++
-			r.repairs = append(r.repairs, repair{stream: r.Stream, id: w.head.ID, at: copyAt{w.head.Seq, first}, stray: true})
+			r.repairs = append(r.repairs, repair{stream: r.Stream, id: h.ID, at: copyAt{w.seq, first}, stray: true})
 		}
 		return nil
 	})

@@ -113,10 +113,7 @@ func (c *codec) pack(d dictionary, has bool, b *block) ([]byte, error) {
 		c.few.addWhole(b)
 		b = &c.few
 	}
-	raw, err := b.append(c.raw[:0])
-	if err != nil {
-		return nil, err
-	}
+	raw := b.append(c.raw[:0])
 	if len(raw) > maxBlock {
 		return nil, fmt.Errorf("%d MiB of records in one block are too much", len(raw)>>20)
 	}
@@ -173,7 +170,7 @@ func (c *codec) unpack(first uint64, in []byte, b *block) error {
 		return fmt.Errorf("%w: %w", errBlock, err)
 	}
 	b.buf = raw
-	return b.read(first, raw)
+	return b.parse(first, raw)
 }
 
 // sampleFor takes a record into the next dictionary of its stream, where one is

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -16,7 +17,7 @@ import (
 type note struct {
 	records int
 	last    uint64
-	dead    []uint64
+	dead    []uint32
 
 	changed bool
 	must    bool // what is dead has to go in this transaction
@@ -26,9 +27,9 @@ func (n *note) live() int { return n.records - len(n.dead) }
 
 func (n *note) append(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(n.records)), n.last)
-	prev := uint64(0)
+	prev := uint32(0)
 	for _, d := range n.dead {
-		b = binary.AppendUvarint(b, d-prev)
+		b = binary.AppendUvarint(b, uint64(d-prev))
 		prev = d
 	}
 	return b
@@ -41,9 +42,12 @@ func (n *note) read(b []byte) error {
 	prev := uint64(0)
 	for !r.bad && len(r.b) > 0 {
 		prev += r.uvarint()
-		n.dead = append(n.dead, prev)
+		if prev > min(n.last, math.MaxUint32) {
+			return errBlock
+		}
+		n.dead = append(n.dead, uint32(prev))
 	}
-	if r.bad || records > maxBlock || len(n.dead) > n.records || prev > n.last {
+	if r.bad || records > maxBlock || len(n.dead) > n.records {
 		return errBlock
 	}
 	return nil
@@ -51,12 +55,17 @@ func (n *note) read(b []byte) error {
 
 // kill notes that the record at a distance is dead; false says that it was.
 func (n *note) kill(distance uint64) bool {
-	i, was := slices.BinarySearch(n.dead, distance)
+	i, was := slices.BinarySearch(n.dead, uint32(distance))
 	if was || len(n.dead) == n.records {
 		return false
 	}
-	n.dead, n.changed = slices.Insert(n.dead, i, distance), true
+	n.dead, n.changed = slices.Insert(n.dead, i, uint32(distance)), true
 	return true
+}
+
+func (n *note) isDead(distance uint64) bool {
+	_, is := slices.BinarySearch(n.dead, uint32(distance))
+	return is
 }
 
 // bury marks what the note says is dead as gone.
@@ -66,10 +75,10 @@ func (b *block) bury(n *note) error {
 	}
 	i := 0
 	for _, d := range n.dead {
-		for i < len(b.rows) && b.rows[i].head.Seq < b.first+d {
+		for i < len(b.rows) && b.rows[i].seq < b.first+uint64(d) {
 			i++
 		}
-		if i == len(b.rows) || b.rows[i].head.Seq != b.first+d {
+		if i == len(b.rows) || b.rows[i].seq != b.first+uint64(d) {
 			return errBlock
 		}
 		b.rows[i].gone = true
@@ -111,6 +120,12 @@ func (t *Tx) noteOf(name string, first uint64) (*note, error) {
 	k := blockKey{name, first}
 	if n, ok := t.notes[k]; ok {
 		return n, nil
+	}
+	if known := t.s.notes[k]; known != nil {
+		n := *known
+		n.dead = slices.Clone(n.dead)
+		t.notes[k] = &n
+		return &n, nil
 	}
 	item, err := t.txn.Get(feedKey(name, first, noteKind))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -175,7 +190,7 @@ func (t *Tx) supersede(name string, old *entry, erase bool) ([]copyAt, error) {
 		if n == nil {
 			continue
 		}
-		if _, there := slices.BinarySearch(n.dead, c.seq-c.block); there {
+		if n.isDead(c.seq - c.block) {
 			kept = append(kept, c)
 		}
 	}
@@ -254,7 +269,7 @@ func (t *Tx) write(k blockKey, n *note, b *block) error {
 		return fmt.Errorf("write block %d of %s: %w", k.first, k.stream, err)
 	}
 	n.records, n.last = b.live()
-	n.dead, n.changed = nil, true
+	n.dead, n.changed = n.dead[:0], true
 	return t.set(feedKey(k.stream, k.first, blockKind), value)
 }
 
@@ -274,21 +289,41 @@ func (t *Tx) cut(name string) error {
 	return t.write(k, n, b)
 }
 
-// spareBlocks is how many blocks' memory the writer keeps.
-const spareBlocks = 4
+// keptNotes is how many notes the writer keeps in memory: where records change
+// in no order, each asks for one.
+const keptNotes = 8192
 
+// keep takes over the notes of a transaction that was committed.
+func (s *Store) keep(notes map[blockKey]*note) {
+	for k, n := range notes {
+		switch {
+		case n == nil || n.live() == 0:
+			delete(s.notes, k)
+		default:
+			n.changed, n.must = false, false
+			s.notes[k] = n
+		}
+	}
+	for k := range s.notes {
+		if len(s.notes) <= keptNotes {
+			break
+		}
+		delete(s.notes, k)
+	}
+}
+
+// block lends a block's memory; giveBack returns it.
 func (s *Store) block() *block {
-	if n := len(s.spare); n > 0 {
-		b := s.spare[n-1]
-		s.spare = s.spare[:n-1]
+	if b, ok := s.spare.Get().(*block); ok {
 		return b
 	}
 	return new(block)
 }
 
 func (s *Store) giveBack(b *block) {
-	if len(s.spare) < spareBlocks && cap(b.data) <= 2*blockBytes && cap(b.buf) <= 2*blockBytes {
-		clear(b.shapes) // what they learned
-		s.spare = append(s.spare, b)
+	if cap(b.data) > 2*blockBytes || cap(b.ownData) > 2*blockBytes || cap(b.buf) > 2*blockBytes {
+		return
 	}
+	clear(b.shapes) // what they learned
+	s.spare.Put(b)
 }

@@ -22,7 +22,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	s := &Store{o: o, counts: map[string]Counts{}, watchers: map[chan struct{}]struct{}{},
-		newRuns: map[string]int{}, checked: make(chan struct{})}
+		newRuns: map[string]int{}, notes: map[blockKey]*note{}, checked: make(chan struct{})}
 	s.alive, s.end = context.WithCancel(context.Background())
 	if err := s.takeLock(); err != nil {
 		s.release()

@@ -41,7 +41,9 @@ func (s *Store) Record(streamName, id string) (*stream.Record, error) {
 		if e == nil {
 			return ErrNotFound
 		}
-		r, err = new(view).record(s, txn, streamName, e)
+		var blocks view
+		defer blocks.giveBack(s)
+		r, err = blocks.record(s, txn, streamName, e)
 		return err
 	})
 	return r, err
@@ -65,7 +67,7 @@ func (w *view) record(s *Store, txn *badger.Txn, name string, e *entry) (*stream
 		i = w.next
 		w.next = (w.next + 1) % viewed
 		if w.blocks[i] == nil {
-			w.blocks[i] = new(block)
+			w.blocks[i] = s.block()
 		}
 		w.keys[i] = blockKey{}
 		if err := s.readBlock(txn, name, e.block, nil, w.blocks[i]); err != nil {
@@ -74,11 +76,26 @@ func (w *view) record(s *Store, txn *badger.Txn, name string, e *entry) (*stream
 		w.keys[i] = k
 	}
 	row := w.blocks[i].find(e.head.Seq)
-	if row == nil || row.head.ID != e.head.ID {
+	if row == nil {
 		return nil, fmt.Errorf("read record %s of %s: %w", e.head.ID, name, errBlock)
 	}
-	r, _ := w.blocks[i].record(row, nil, 0)
+	r, _, err := w.blocks[i].record(row, nil, 0)
+	if err == nil && r.ID != e.head.ID {
+		err = errBlock
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read record %s of %s: %w", e.head.ID, name, err)
+	}
 	return r, nil
+}
+
+func (w *view) giveBack(s *Store) {
+	for _, b := range w.blocks {
+		if b != nil {
+			s.giveBack(b)
+		}
+	}
+	*w = view{}
 }
 
 // Records calls fn for records in the order of their ids, from one snapshot,
@@ -94,6 +111,7 @@ func (s *Store) Records(ctx context.Context, streamName string, q Query, fn func
 			start = append(appendID(slices.Clone(prefix), q.After), 0)
 		}
 		n, last, blocks := 0, "", view{}
+		defer blocks.giveBack(s)
 		for it.Seek(start); it.Valid(); it.Next() {
 			if err := s.going(ctx); err != nil {
 				return err
@@ -205,7 +223,10 @@ func (s *Store) Changes(ctx context.Context, streamName string, since uint64, li
 		if limit > 0 {
 			chunk = min(arena, (limit-n)*2048)
 		}
-		r, free = b.record(w, free, chunk)
+		var err error
+		if r, free, err = b.record(w, free, chunk); err != nil {
+			return fmt.Errorf("read the feed of %s at %d: %w", streamName, w.seq, err)
+		}
 		if err := fn(r); err != nil {
 			return err
 		}
@@ -225,23 +246,24 @@ func (s *Store) feed(ctx context.Context, name string, since uint64, fn func(*bl
 		return nil
 	}
 	return s.view(func(txn *badger.Txn) error {
-		var b block
+		b := s.block()
+		defer s.giveBack(b)
 		return s.blocks(ctx, txn, name, since, func(first uint64, n *note, item *badger.Item) error {
 			if n != nil && (n.live() == 0 || first+n.last <= since) {
 				return nil
 			}
-			if err := s.load(item, first, n, &b); err != nil {
+			if err := s.load(item, first, n, b); err != nil {
 				return fmt.Errorf("read the feed of %s from %d: %w", name, first, err)
 			}
 			for i := range b.rows {
 				w := &b.rows[i]
-				if w.gone || w.head.Seq <= since {
+				if w.gone || w.seq <= since {
 					continue
 				}
 				if err := s.going(ctx); err != nil {
 					return err
 				}
-				if err := fn(&b, w); err != nil {
+				if err := fn(b, w); err != nil {
 					return err
 				}
 			}
@@ -329,11 +351,15 @@ func (s *Store) PositionAt(ctx context.Context, streamName string, t time.Time) 
 	if err != nil {
 		return 0, fmt.Errorf("read the positions by time: %w", err)
 	}
-	err = s.feed(ctx, streamName, at, func(_ *block, w *row) error {
-		if w.head.Synced >= t.UnixMilli() {
+	var h stream.Head
+	err = s.feed(ctx, streamName, at, func(b *block, w *row) error {
+		if err := b.head(w, &h); err != nil {
+			return fmt.Errorf("read the feed of %s at %d: %w", streamName, w.seq, err)
+		}
+		if h.Synced >= t.UnixMilli() {
 			return errFound
 		}
-		at = w.head.Seq
+		at = h.Seq
 		return nil
 	})
 	if errors.Is(err, errFound) {

@@ -165,7 +165,9 @@ type Store struct {
 	ceiling  counters // on disk in the anchor
 	newRuns  map[string]int
 	lastMark int64 // when a position was last noted under its time, ms
-	spare    []*block
+	notes    map[blockKey]*note
+
+	spare sync.Pool // of *block
 
 	position atomic.Uint64
 	commits  atomic.Uint64

@@ -75,8 +75,7 @@ func (t *Tx) Head(streamName, id string) (*stream.Head, error) {
 	if e == nil || err != nil {
 		return nil, err
 	}
-	h := e.head
-	return &h, nil
+	return &e.head, nil
 }
 
 // entry returns what the index has of a record, nil where that is nothing.
@@ -115,8 +114,8 @@ func (t *Tx) Record(streamName, id string) (*stream.Record, error) {
 	}
 	if b := t.open[streamName]; b != nil && b.first == e.block {
 		if row := b.find(e.head.Seq); row != nil {
-			r, _ := b.record(row, nil, 0)
-			return r, nil
+			r, _, err := b.record(row, nil, 0)
+			return r, err
 		}
 	}
 	return t.view.record(t.s, t.txn, streamName, e)
@@ -167,7 +166,9 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 		t.open[streamName] = b
 	}
 	content := contentOf(r)
-	b.add(&r.Head, content)
+	if err := b.add(&r.Head, content); err != nil {
+		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
+	}
 	for _, body := range content {
 		t.raw += len(body)
 	}
@@ -332,6 +333,7 @@ func (s *Store) committed(t *Tx, m meta) {
 	s.last = t.next
 	maps.Copy(s.codec.current, t.dicts)
 	maps.Copy(s.newRuns, t.newRuns)
+	s.keep(t.notes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, d := range t.counts {
@@ -358,6 +360,7 @@ func (t *Tx) Discard() {
 		delete(t.open, name)
 		t.s.giveBack(b)
 	}
+	t.view.giveBack(t.s)
 	t.txn.Discard()
 	t.leave()
 }
