@@ -12,6 +12,8 @@ import (
 	_ "time/tzdata"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // chosen is what a block says about portals.
@@ -89,13 +91,44 @@ func (s *section) object(one *Stream) {
 	} else if s.has("object") {
 		return
 	}
-	if len(s.o.Objects) > 0 && !slices.Contains(s.o.Objects, one.Object) {
-		hint := didYouMean(one.Object, s.o.Objects)
-		if !s.has("object") {
-			hint += " (without object = … the label is the object)"
-		}
-		s.at(s.lineOf("object"), fmt.Sprintf("%s: there is no object %q", s.title, scrub(one.Object)), hint)
+	if len(s.o.Objects) == 0 || slices.Contains(s.o.Objects, one.Object) {
+		return
 	}
+	row, ok := catalogue.Lookup(one.Object)
+	switch {
+	case ok && row.Custom:
+	case ok && slices.Contains(s.o.Objects, row.Name):
+		one.Object = row.Name // by its type id or another of its names
+	case ok && !row.Ready:
+		s.at(s.lineOf("object"), fmt.Sprintf("%s: %s are not read yet", s.title, scrub(row.Name)), "leave the block out until hubpipe reads them")
+	default:
+		s.noObject(one.Object)
+	}
+}
+
+// noObject says that there is no such object, and what there is.
+func (s *section) noObject(name string) {
+	hint := didYouMean(name, s.o.Objects)
+	if !s.has("object") {
+		hint += " (without object = … the label is the object)"
+	}
+	s.at(s.lineOf("object"), fmt.Sprintf("%s: there is no object %q", s.title, scrub(name)), hint)
+}
+
+// checkLinked refuses what has no associations: all but the objects of the CRM.
+// Which of them may be linked with which is for the portal to say.
+func checkLinked(text string) error {
+	if err := checkItem(text); err != nil {
+		return err
+	}
+	row, ok := catalogue.Lookup(text)
+	switch {
+	case !ok:
+		return fmt.Errorf("there is no object %q; a custom object is written p_name or 2-123", text)
+	case row.Strategy != catalogue.StrategyObjects:
+		return fmt.Errorf("%q has no associations: it is no object of the CRM", text)
+	}
+	return nil
 }
 
 // choose returns the portals that a stream runs on.
@@ -155,7 +188,7 @@ func (s *section) stream(one *Stream, where *chosen) {
 	}{
 		{"properties", &one.Properties, checkItem},
 		{"exclude", &one.Exclude, checkPattern},
-		{"associations", &one.Associations, checkItem},
+		{"associations", &one.Associations, checkLinked},
 		{"history", &one.History, checkPattern},
 		{"volatile", &one.Volatile, checkPattern},
 	} {
