@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,12 +17,16 @@ import (
 
 func (c *command) simulator() *cobra.Command {
 	var listen string
+	var further map[string]int
 	o := simulator.Options{Sizes: map[string]int{}}
 	sizes := map[string]*int{"contacts": new(int), "companies": new(int), "deals": new(int), "tickets": new(int)}
 	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for name, n := range sizes {
 				o.Sizes[name] = *n
+			}
+			if err := addObjects(o.Sizes, further); err != nil {
+				return err
 			}
 			s, err := serveSimulator(cmd.Context(), listen, o)
 			if err != nil {
@@ -38,6 +44,7 @@ func (c *command) simulator() *cobra.Command {
 	f.IntVar(sizes["companies"], "companies", 1000, "how many there are")
 	f.IntVar(sizes["deals"], "deals", 1000, "how many there are")
 	f.IntVar(sizes["tickets"], "tickets", 500, "how many there are")
+	f.StringToIntVar(&further, "objects", nil, "further objects and how many of each, such as products=200,p_cars=50; p_ makes a custom object")
 	f.IntVar(&o.Properties, "properties", 40, "properties of each object")
 	rate := rateFlag{&o.ChangeRate}
 	f.Var(rate, "change-rate", "changes a second, such as 2 or 2/s")
@@ -47,6 +54,21 @@ func (c *command) simulator() *cobra.Command {
 	f.BoolVar(&o.Limits, "limits", true, "HubSpot's limits")
 	f.BoolVar(&o.PreRendered, "prerendered", false, "render pages once and put ids in; for benchmarks alone")
 	return cmd
+}
+
+// addObjects puts the sizes of further objects beside those that have a flag of
+// their own.
+func addObjects(sizes, further map[string]int) error {
+	for name, n := range further {
+		if !strings.HasPrefix(name, "p_") && !slices.Contains(simulator.Objects(), name) {
+			return fmt.Errorf("--objects: there is no object %q; there are %s, and custom ones such as p_cars", name, strings.Join(simulator.Objects(), ", "))
+		}
+		if n < 0 {
+			return fmt.Errorf("--objects: %s has a size below 0", name)
+		}
+		sizes[name] = n
+	}
+	return nil
 }
 
 // rateFlag reads "2" and "2/s".

@@ -232,7 +232,12 @@ func (c *call) batch(st *store) {
 }
 
 func (c *call) properties(st *store) {
-	b := append([]byte(nil), `{"results":[`...)
+	b := c.appendDefinitions([]byte(`{"results":[`), st)
+	c.reply(200, append(b, `]}`...))
+}
+
+// appendDefinitions appends the definitions of an object's properties.
+func (c *call) appendDefinitions(b []byte, st *store) []byte {
 	for i, p := range st.sc.props {
 		if i > 0 {
 			b = append(b, ',')
@@ -251,7 +256,7 @@ func (c *call) properties(st *store) {
 		b = fmt.Appendf(b, `],"displayOrder":-1,"calculated":%t,"externalOptions":%t,"hasUniqueValue":false,"hidden":false,"hubspotDefined":%t,"formField":false,"dataSensitivity":"non_sensitive"}`,
 			p.name == "hs_is_closed" || i < trio, p.name == "hubspot_owner_id", !strings.HasPrefix(p.name, "acme_"))
 	}
-	c.reply(200, append(b, `]}`...))
+	return b
 }
 
 func (c *call) account() {

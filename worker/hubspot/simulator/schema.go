@@ -58,31 +58,43 @@ type property struct {
 
 type definition struct {
 	name, typeID, singular string
-	cursor, scope          string
+	paths                  []string // further names in addresses
+	custom                 string   // the plain name of an object that the portal has defined
+	version                string   // the one dated version that serves it; empty for all
+	cursor, created, scope string
 	props                  []property
 }
 
-// objects are the four objects, with their standard properties behind the trio
-// of id, creation and modification.
-func objects() []definition {
+// objects are all objects of the CRM, with their standard properties behind
+// the trio of id, creation and modification.
+func objects(o Options) []definition {
+	all := append(firstObjects(), furtherObjects()...)
+	return append(all, customObjects(o)...)
+}
+
+// firstObjects are the four that most portals have the most of.
+func firstObjects() []definition {
+	first := func(name, typeID, singular, cursor, scope string, props []property) definition {
+		return definition{name: name, typeID: typeID, singular: singular, cursor: cursor, created: "createdate", scope: scope, props: props}
+	}
 	return []definition{
-		{"contacts", "0-1", "CONTACT", "lastmodifieddate", "crm.objects.contacts.read", standard(
+		first("contacts", "0-1", "CONTACT", "lastmodifieddate", "crm.objects.contacts.read", standard(
 			"email", kindEmail, "firstname", kindName, "lastname", kindName, "phone", kindPhone, "company", kindName,
 			"city", kindWord, "zip", kindNumber, "lifecyclestage", kindEnum, "hs_lead_status", kindEnum,
 			"annualrevenue", kindNumber, "hubspot_owner_id", kindNumber, "hs_email_optout", kindBool,
-			"message", kindText, "closedate", kindDatetime, "date_of_birth", kindDate, "hs_buying_role", kindMulti)},
-		{"companies", "0-2", "COMPANY", "hs_lastmodifieddate", "crm.objects.companies.read", standard(
+			"message", kindText, "closedate", kindDatetime, "date_of_birth", kindDate, "hs_buying_role", kindMulti)),
+		first("companies", "0-2", "COMPANY", "hs_lastmodifieddate", "crm.objects.companies.read", standard(
 			"name", kindName, "domain", kindWord, "phone", kindPhone, "city", kindWord, "country", kindWord,
 			"industry", kindEnum, "numberofemployees", kindNumber, "annualrevenue", kindNumber, "lifecyclestage", kindEnum,
-			"description", kindText, "hubspot_owner_id", kindNumber, "is_public", kindBool, "founded_on", kindDate)},
-		{"deals", "0-3", "DEAL", "hs_lastmodifieddate", "crm.objects.deals.read", standard(
+			"description", kindText, "hubspot_owner_id", kindNumber, "is_public", kindBool, "founded_on", kindDate)),
+		first("deals", "0-3", "DEAL", "hs_lastmodifieddate", "crm.objects.deals.read", standard(
 			"dealname", kindName, "amount", kindNumber, "closedate", kindDatetime, "pipeline", kindEnum, "dealstage", kindEnum,
 			"dealtype", kindEnum, "description", kindText, "hubspot_owner_id", kindNumber, "hs_priority", kindEnum,
-			"hs_is_closed", kindBool, "hs_tag_ids", kindMulti, "renewal_date", kindDate)},
-		{"tickets", "0-5", "TICKET", "hs_lastmodifieddate", "tickets", standard(
+			"hs_is_closed", kindBool, "hs_tag_ids", kindMulti, "renewal_date", kindDate)),
+		first("tickets", "0-5", "TICKET", "hs_lastmodifieddate", "tickets", standard(
 			"subject", kindName, "content", kindText, "hs_pipeline", kindEnum, "hs_pipeline_stage", kindEnum,
 			"hs_ticket_priority", kindEnum, "hs_ticket_category", kindMulti, "source_type", kindEnum,
-			"hubspot_owner_id", kindNumber, "closed_date", kindDatetime, "hs_num_times_contacted", kindNumber)},
+			"hubspot_owner_id", kindNumber, "closed_date", kindDatetime, "hs_num_times_contacted", kindNumber)),
 	}
 }
 
@@ -113,7 +125,7 @@ func newSchema(d definition, o Options) *schema {
 	n := max(o.Properties, trio)
 	ps := []property{
 		{name: "hs_object_id", kind: kindID, fill: 100},
-		{name: "createdate", kind: kindCreated, fill: 100},
+		{name: d.created, kind: kindCreated, fill: 100},
 		{name: d.cursor, kind: kindModified, fill: 100},
 	}
 	ps = append(ps, d.props...)

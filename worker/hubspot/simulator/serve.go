@@ -22,12 +22,13 @@ const (
 	kindOfProperties
 	kindOfAccount
 	kindOfAssociations
+	kindOfSchemas
 	kindOfOther
 	kinds
 )
 
 func (k requestKind) String() string {
-	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "other"}[k]
+	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "schemas", "other"}[k]
 }
 
 // burst says whether the ten-second limit binds.
@@ -40,6 +41,7 @@ type route struct {
 	id     string
 	known  bool // false: 404
 	method string
+	do     func(*call) // what answers, where the kind alone does not say it
 }
 
 // call is one request being answered.
@@ -65,7 +67,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.draw = mix(uint64(s.o.Seed)<<20 ^ s.drawn.Add(1))
-	rt := s.route(r.URL.Path, c.sw.versions)
+	rt := s.route(r.URL.Path, c.sw)
 	s.count.kinds[rt.kind].Add(1)
 	c.header().Set("X-HubSpot-Correlation-Id", c.correlation())
 	if len(r.RequestURI) > s.o.MaxURL {
@@ -111,6 +113,10 @@ func (c *call) serve(rt route) {
 			return
 		}
 	}
+	if rt.do != nil {
+		rt.do(c)
+		return
+	}
 	switch rt.kind {
 	case kindOfList:
 		c.list(rt.st)
@@ -131,21 +137,20 @@ func (c *call) serve(rt route) {
 
 // route reads an address: /crm/objects/2026-09/contacts, and for v3 also
 // /crm/v3/objects/contacts.
-func (s *Simulator) route(path string, versions []string) route {
+func (s *Simulator) route(path string, sw *switches) route {
 	p := strings.Split(strings.Trim(path, "/"), "/")
-	other := route{kind: kindOfOther}
 	if len(p) == 3 && p[0] == "account-info" && p[2] == "details" {
-		return route{kind: kindOfAccount, known: slices.Contains(versions, p[1]), method: http.MethodGet}
+		return route{kind: kindOfAccount, known: slices.Contains(sw.versions, p[1]), method: http.MethodGet}
 	}
 	if len(p) < 4 || p[0] != "crm" {
-		return other
+		return s.further(p, sw)
 	}
 	if p[1] == "v3" {
 		p[1], p[2] = p[2], p[1]
 	}
 	st := s.object(p[3])
-	if st == nil || !slices.Contains(versions, p[2]) {
-		return other
+	if st == nil || !sw.serves(p[2], st.sc.version) {
+		return s.further(p, sw)
 	}
 	rt := route{st: st, known: true, method: http.MethodGet}
 	rest := p[4:]
@@ -163,21 +168,9 @@ func (s *Simulator) route(path string, versions []string) route {
 	case p[1] == "associations" && len(rest) == 3 && s.object(rest[0]) != nil && rest[1] == "batch" && rest[2] == "read":
 		rt.kind, rt.method = kindOfAssociations, http.MethodPost
 	default:
-		return other
+		return s.further(p, sw)
 	}
 	return rt
-}
-
-func (s *Simulator) object(name string) *store {
-	if st := s.stores[name]; st != nil {
-		return st
-	}
-	for _, st := range s.stores {
-		if st.sc.typeID == name {
-			return st
-		}
-	}
-	return nil
 }
 
 func (c *call) authorized() bool {

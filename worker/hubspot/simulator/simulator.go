@@ -29,8 +29,9 @@ const (
 type Options struct {
 	Token string // the bearer token that is valid; empty takes any
 	Seed  int64  // the same seed and sizes give the same records
-	// Sizes is how many records there are of contacts, companies, deals and
-	// tickets; an object that is absent has none.
+	// Sizes is how many records there are of each object; one that is absent
+	// has none. A name that begins with p_ makes an object that the portal has
+	// defined.
 	Sizes      map[string]int
 	Properties int // per object, the standard ones included; default 40
 
@@ -91,7 +92,8 @@ func (o Options) withDefaults() Options {
 type Simulator struct {
 	o      Options
 	stores map[string]*store
-	names  []string // the objects, in a fixed order
+	byName map[string]*store // by each name that an address may have
+	names  []string          // the objects, in a fixed order
 	limits limits
 	count  counters
 	drawn  atomic.Uint64 // requests so far: the place in the sequence of draws
@@ -114,15 +116,16 @@ func New(o Options) *Simulator {
 	o = o.withDefaults()
 	s := &Simulator{
 		o:      o,
-		stores: make(map[string]*store, len(objects())),
+		stores: make(map[string]*store),
 		rng:    rand.New(rand.NewPCG(uint64(o.Seed), 0x9e3779b97f4a7c15)),
 	}
 	s.limits.day = dayOf(o.Now())
 	s.switches.Store(switchesOf(o))
-	for _, d := range objects() {
+	for _, d := range objects(o) {
 		s.names = append(s.names, d.name)
 		s.stores[d.name] = newStore(d, o)
 	}
+	s.known()
 	return s
 }
 

@@ -1,0 +1,18 @@
+package simulator
+
+import (
+	"net/http"
+	"strings"
+)
+
+// further reads the addresses that are of no object's records. p is the
+// address in parts.
+func (s *Simulator) further(p []string, w *switches) route {
+	path := strings.Join(p, "/")
+	for _, version := range w.versions {
+		if path == "crm-object-schemas/"+version+"/schemas" || path == "crm/v3/schemas" && version == "v3" {
+			return route{kind: kindOfSchemas, known: true, method: http.MethodGet, do: (*call).schemas}
+		}
+	}
+	return route{kind: kindOfOther}
+}
