@@ -48,6 +48,7 @@ func (c *command) simulator() *cobra.Command {
 	f.IntVar(&o.Properties, "properties", 40, "properties of each object")
 	rate := rateFlag{&o.ChangeRate}
 	f.Var(rate, "change-rate", "changes a second, such as 2 or 2/s")
+	f.Float64Var(&o.LifeRate, "life-rate", 0, "share of the changes that archive, restore, purge or merge, 0 to 1")
 	f.DurationVar(&o.Latency, "latency", 0, "of each request")
 	f.DurationVar(&o.SearchLateness, "search-lateness", 0, "how late search sees a change, at most")
 	f.Float64Var(&o.FaultRate, "fault-rate", 0, "share of requests that fail, 0 to 1")

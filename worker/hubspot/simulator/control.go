@@ -91,9 +91,16 @@ func (st *store) appendTruth(b []byte, from uint64) (_ []byte, next uint64, n in
 	for _, r := range rs {
 		b = fmt.Appendf(b, `{"id":"%d","state":"%s","updatedAt":"`, r.id, r.state)
 		b = appendTime(b, r.cur.at)
-		b = append(b, `","properties":{`...)
+		b = append(b, '"')
+		if r.state == archived {
+			b = append(appendTime(append(b, `,"archivedAt":"`...), r.gone), '"')
+		}
+		if r.state == merged {
+			b = fmt.Appendf(b, `,"mergedInto":"%d"`, st.merges[r.id])
+		}
+		b = append(b, `,"properties":{`...)
 		for i, p := range st.sc.props {
-			if r.state == purged {
+			if r.state >= purged {
 				break
 			}
 			key := p.key
@@ -125,13 +132,14 @@ func (c *call) changeRecords(object string) {
 		Archive      []string           `json:"archive"`
 		Restore      []string           `json:"restore"`
 		Delete       []string           `json:"delete"`
+		Merge        []Merge            `json:"merge"`
 	}
 	if !c.decode(&in) {
 		return
 	}
 	ids, err := c.s.Change(object, Change{
 		Create: in.Create, Change: in.Change, At: in.At, VisibleAfter: (*time.Duration)(in.VisibleAfter),
-		IDs: in.IDs, Properties: in.Properties, Archive: in.Archive, Restore: in.Restore, Delete: in.Delete,
+		IDs: in.IDs, Properties: in.Properties, Archive: in.Archive, Restore: in.Restore, Delete: in.Delete, Merge: in.Merge,
 	})
 	if ids == nil {
 		ids = []string{}
@@ -161,6 +169,9 @@ func (c *call) switchOver() {
 		ScopesMissing  map[string][]string `json:"scopes_missing"`
 		Missing        *Missing            `json:"missing"`
 		OpaqueAfter    map[string]bool     `json:"opaque_after"`
+		RestoreKeeps   *bool               `json:"restore_keeps_time"`
+		MergedArchived *bool               `json:"merged_archived"`
+		BatchSurvivor  *bool               `json:"batch_gives_survivor"`
 		Versions       []string            `json:"versions"`
 	}
 	if !c.decode(&in) {
@@ -176,6 +187,9 @@ func (c *call) switchOver() {
 		put(&w.token, in.Token)
 		put(&w.unauthorized, in.Unauthorized)
 		put(&w.missing, in.Missing)
+		put(&w.restoreKeepsTime, in.RestoreKeeps)
+		put(&w.mergedArchived, in.MergedArchived)
+		put(&w.batchGivesSurvivor, in.BatchSurvivor)
 		if in.ScopesMissing != nil {
 			w.scopesMissing = in.ScopesMissing
 		}

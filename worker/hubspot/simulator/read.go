@@ -55,12 +55,15 @@ func (c *call) list(st *store) {
 			return
 		}
 	}
-	want := live
+	want, other := live, live
 	if q.Get("archived") == "true" {
-		want = archived
+		want, other = archived, archived
+		if c.sw.mergedArchived {
+			other = merged
+		}
 	}
 	p := st.planOf(names(q, "properties"))
-	items, next := st.list(from, n, want)
+	items, next := st.list(from, n, want, other)
 	buf := c.s.buffer()
 	b := append(*buf, `{"results":[`...)
 	b = st.appendItems(b, p, items)
@@ -109,6 +112,9 @@ func (c *call) get(st *store, id string) {
 		want = archived
 	}
 	items, _ := c.pick(st, []string{id}, want)
+	if s := st.survivorOf(id); len(items) == 0 && want == live && s != "" {
+		items, _ = c.pick(st, []string{s}, want)
+	}
 	if len(items) == 0 {
 		c.fail(404, "OBJECT_NOT_FOUND", "resource not found", "")
 		return
@@ -129,7 +135,7 @@ func (c *call) pick(st *store, ids []string, want state) (items []item, missing 
 			continue
 		}
 		r := st.find(n)
-		if err != nil || r == nil || r.state != want {
+		if err != nil || r == nil || r.state != want && !(want == archived && r.state == merged && c.sw.mergedArchived) {
 			missing = append(missing, id)
 			continue
 		}
@@ -192,6 +198,9 @@ func (c *call) batch(st *store) {
 	want := live
 	if c.r.URL.Query().Get("archived") == "true" {
 		want = archived
+	}
+	if c.sw.batchGivesSurvivor && want == live {
+		ids = st.withSurvivors(ids)
 	}
 	items, missing := c.pick(st, ids, want)
 	// The order is nobody's: what comes back goes by the id that it carries.

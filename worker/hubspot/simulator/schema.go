@@ -54,6 +54,8 @@ type property struct {
 	key  string // `,"name":`
 	kind kind
 	fill uint64 // how many of 100 records have a value
+	// fixed says that only HubSpot itself gives it values.
+	fixed bool
 }
 
 type definition struct {
@@ -146,7 +148,7 @@ func newSchema(d definition, o Options) *schema {
 		ps = append(ps, p)
 	}
 	sc := &schema{definition: d, index: make(map[string]int, n), salt: mix(uint64(o.Seed) ^ hashString(d.name))}
-	sc.props = ps[:n]
+	sc.props = withMerges(ps, n, d)
 	for i := range sc.props {
 		sc.props[i].key = `,"` + sc.props[i].name + `":`
 		sc.index[sc.props[i].name] = i

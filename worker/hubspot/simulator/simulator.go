@@ -35,7 +35,10 @@ type Options struct {
 	Sizes      map[string]int
 	Properties int // per object, the standard ones included; default 40
 
-	ChangeRate     float64       // changes a second over all objects between Start and Stop
+	ChangeRate float64 // changes a second over all objects between Start and Stop
+	// LifeRate is the share of those changes, 0 to 1, that archive, restore,
+	// purge or merge records instead.
+	LifeRate       float64
 	Latency        time.Duration // added to every reply
 	SearchLateness time.Duration // the latest that a change becomes visible to search; drawn for each
 	FaultRate      float64       // share of requests, 0 to 1, that fail by a drawn fault
@@ -48,12 +51,17 @@ type Options struct {
 	StaleReads float64       // share of records, 0 to 1, that batch read takes from a stale replica
 	StaleFor   time.Duration // for how long after a change a replica may be stale
 
-	OpaqueAfter  map[string]bool // objects whose list cursor is not a record id
-	MaxURL       int             // characters of an address above which 414 is answered; default 8000
-	PortalID     int64           // default 4711001
-	Versions     []string        // API versions that exist; default 2026-09 and v3
-	Missing      Missing         // default MissingAs207
-	StrictBodies bool            // refuse bodies that lack fields which the specification requires
+	OpaqueAfter map[string]bool // objects whose list cursor is not a record id
+	MaxURL      int             // characters of an address above which 414 is answered; default 8000
+	PortalID    int64           // default 4711001
+	Versions    []string        // API versions that exist; default 2026-09 and v3
+	Missing     Missing         // default MissingAs207
+	// What is not known of HubSpot, one way unless set: after a restore the
+	// modification time is the one before; losers of a merge stand among the
+	// archived records; a batch read gives survivors for losers.
+	RestoreKeepsTime, MergedArchived, BatchGivesSurvivor bool
+
+	StrictBodies bool // refuse bodies that lack fields which the specification requires
 
 	Now func() time.Time // default time.Now
 	// PreRendered makes every record one of a few hundred, told apart by its
@@ -195,6 +203,10 @@ func (s *Simulator) changeOne() {
 		if at -= st.size(); at >= 0 {
 			continue
 		}
+		if s.o.LifeRate > 0 && s.float() < s.o.LifeRate {
+			st.end(s)
+			return
+		}
 		if s.intN(10) == 0 {
 			st.create(s, 1, 0, nil)
 		} else {
@@ -241,6 +253,7 @@ type Change struct {
 	Archive    []string           // to the recycle bin
 	Restore    []string           // back from it
 	Delete     []string           // for good
+	Merge      []Merge            // in their order
 }
 
 // Errors of Change.
@@ -280,19 +293,28 @@ func (s *Simulator) Change(object string, c Change) ([]string, error) {
 			return ids, fmt.Errorf("change %s: %w", object, err)
 		}
 	}
+	for _, m := range c.Merge {
+		got, err := s.merge(st, m, c.At, c.VisibleAfter)
+		ids = append(ids, got...)
+		if err != nil {
+			return ids, fmt.Errorf("change %s: %w", object, err)
+		}
+	}
 	return ids, nil
 }
 
 // Object is a record as it truly is.
 type Object struct {
 	ID         string             `json:"id"`
-	State      string             `json:"state"`     // live, archived or purged
+	State      string             `json:"state"`     // live, archived, purged or merged
 	UpdatedAt  time.Time          `json:"updatedAt"` // whole milliseconds, UTC
+	ArchivedAt *time.Time         `json:"archivedAt,omitempty"`
+	MergedInto string             `json:"mergedInto,omitempty"` // the next of the chain
 	Properties map[string]*string `json:"properties"`
 }
 
 // Truth returns all records of an object in the order of their ids, purged
-// ones without properties; nil for an object that does not exist.
+// and merged ones without properties; nil for an object that does not exist.
 func (s *Simulator) Truth(object string) []Object {
 	st, ok := s.stores[object]
 	if !ok {

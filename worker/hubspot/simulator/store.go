@@ -14,10 +14,11 @@ const (
 	live state = iota
 	archived
 	purged
+	merged
 )
 
 func (s state) String() string {
-	return [...]string{"live", "archived", "purged"}[s]
+	return [...]string{"live", "archived", "purged", "merged"}[s]
 }
 
 // override is a value that was changed after the record was made.
@@ -52,13 +53,13 @@ type record struct {
 	created  int64
 	cur      *version
 	state    state
-	gone     int64 // when it was archived or purged, ms
+	gone     int64 // when it was archived, purged or merged, ms
 }
 
 // item is the newest version.
 func (r *record) item() item {
 	it := item{rec: r, ver: r.cur}
-	if r.state == archived {
+	if r.state != live {
 		it.goneAt = r.gone
 	}
 	return it
@@ -93,6 +94,8 @@ type store struct {
 	order []*record    // by id
 	size0 int          // how many there were at the start
 	drawn uint64       // records made so far
+	// merges says what each record that was merged has become.
+	merges map[uint64]uint64
 
 	plansMu sync.Mutex // guards plans
 	plans   map[string]*plan
@@ -104,7 +107,7 @@ const templates = 256
 func newStore(d definition, o Options) *store {
 	st := &store{
 		sc: newSchema(d, o), now: o.Now, staleFor: o.StaleFor.Milliseconds(),
-		preRendered: o.PreRendered, plans: make(map[string]*plan),
+		preRendered: o.PreRendered, plans: make(map[string]*plan), merges: make(map[uint64]uint64),
 	}
 	n := o.Sizes[d.name]
 	st.size0 = n
@@ -251,6 +254,9 @@ func (st *store) redraw(s *Simulator, r *record, at int64, after *time.Duration)
 	if free := len(st.sc.props) - trio; free > 0 {
 		for range 1 + s.intN(3) {
 			i := trio + s.intN(free)
+			if st.sc.props[i].fixed {
+				continue
+			}
 			v := string(appendDrawn(nil, st.sc.props[i].kind, mix(uint64(s.intN(1<<62)))))
 			over = setOverride(over, i, &v)
 		}
@@ -291,7 +297,7 @@ func (st *store) each(ids []string, do func(*record) error) ([]string, error) {
 	for _, id := range ids {
 		n, err := strconv.ParseUint(id, 10, 64)
 		r := st.find(n)
-		if err != nil || r == nil || r.state == purged {
+		if err != nil || r == nil || r.state >= purged {
 			return out, fmt.Errorf("record %q: %w", id, ErrUnknownRecord)
 		}
 		if err := do(r); err != nil {
@@ -329,7 +335,7 @@ func (st *store) mover(s *Simulator, to state) func(*record) error {
 			return nil
 		}
 		r.state, r.gone = to, st.now().UnixMilli()
-		if to == live {
+		if to == live && !s.switches.Load().restoreKeepsTime {
 			st.push(s, r, r.cur.over, 0, nil)
 		}
 		return nil
@@ -345,8 +351,15 @@ func (st *store) truth() []Object {
 			ID: strconv.FormatUint(r.id, 10), State: r.state.String(),
 			UpdatedAt: time.UnixMilli(r.cur.at).UTC(), Properties: map[string]*string{},
 		}
+		if r.state == merged {
+			o.MergedInto = strconv.FormatUint(st.merges[r.id], 10)
+		}
+		if r.state == archived {
+			gone := time.UnixMilli(r.gone).UTC()
+			o.ArchivedAt = &gone
+		}
 		for i := range st.sc.props {
-			if r.state != purged {
+			if r.state < purged {
 				o.Properties[st.sc.props[i].name] = st.sc.text(r, r.cur, i)
 			}
 		}
@@ -356,12 +369,13 @@ func (st *store) truth() []Object {
 }
 
 // list is up to n records from an id on, and the id of the one that follows.
-func (st *store) list(from uint64, n int, want state) (items []item, next uint64) {
+// Records in the other state are given as well.
+func (st *store) list(from uint64, n int, want, other state) (items []item, next uint64) {
 	st.mu.RLock()
 	defer st.mu.RUnlock()
 	items = make([]item, 0, n)
 	for _, r := range st.order[st.from(from):] {
-		if r.state != want {
+		if r.state != want && r.state != other {
 			continue
 		}
 		if len(items) == n {

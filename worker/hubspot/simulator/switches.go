@@ -20,12 +20,15 @@ type switches struct {
 	opaqueAfter    map[string]bool
 	versions       []string
 	scopesMissing  map[string][]string
+
+	restoreKeepsTime, mergedArchived, batchGivesSurvivor bool
 }
 
 func switchesOf(o Options) *switches {
 	return &switches{
 		token: o.Token, limits: o.Limits, strictBodies: o.StrictBodies, faultRate: o.FaultRate, staleReads: o.StaleReads,
 		latency: o.Latency, searchLateness: o.SearchLateness, missing: o.Missing, opaqueAfter: o.OpaqueAfter, versions: o.Versions,
+		restoreKeepsTime: o.RestoreKeepsTime, mergedArchived: o.MergedArchived, batchGivesSurvivor: o.BatchGivesSurvivor,
 	}
 }
 
