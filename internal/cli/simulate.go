@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 func (c *command) simulator() *cobra.Command {
 	var listen string
 	var further map[string]int
+	var pairs map[string]string
 	o := simulator.Options{Sizes: map[string]int{}}
 	sizes := map[string]*int{"contacts": new(int), "companies": new(int), "deals": new(int), "tickets": new(int)}
 	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot", Args: cobra.NoArgs,
@@ -25,7 +27,7 @@ func (c *command) simulator() *cobra.Command {
 			for name, n := range sizes {
 				o.Sizes[name] = *n
 			}
-			if err := addObjects(o.Sizes, further); err != nil {
+			if err := errors.Join(addObjects(o.Sizes, further), addPairs(&o, pairs)); err != nil {
 				return err
 			}
 			s, err := serveSimulator(cmd.Context(), listen, o)
@@ -45,6 +47,7 @@ func (c *command) simulator() *cobra.Command {
 	f.IntVar(sizes["deals"], "deals", 1000, "how many there are")
 	f.IntVar(sizes["tickets"], "tickets", 500, "how many there are")
 	f.StringToIntVar(&further, "objects", nil, "further objects and how many of each, such as products=200,p_cars=50; p_ makes a custom object")
+	f.StringToStringVar(&pairs, "associations", nil, "how many a record of the first object has with the second, on average, such as contacts-companies=1.2,deals-contacts=2")
 	f.IntVar(&o.Properties, "properties", 40, "properties of each object")
 	rate := rateFlag{&o.ChangeRate}
 	f.Var(rate, "change-rate", "changes a second, such as 2 or 2/s")
@@ -68,6 +71,25 @@ func addObjects(sizes, further map[string]int) error {
 			return fmt.Errorf("--objects: %s has a size below 0", name)
 		}
 		sizes[name] = n
+	}
+	return nil
+}
+
+// addPairs reads which objects are associated, and how much.
+func addPairs(o *simulator.Options, pairs map[string]string) error {
+	o.Associations = map[string]float64{}
+	for pair, text := range pairs {
+		from, to, ok := strings.Cut(pair, "-")
+		average, err := strconv.ParseFloat(text, 64)
+		if !ok || err != nil || average < 0 || average > 1000 {
+			return fmt.Errorf("--associations: %q is not written like contacts-companies=1.2", pair+"="+text)
+		}
+		for _, name := range []string{from, to} {
+			if !strings.HasPrefix(name, "p_") && !slices.Contains(simulator.Objects(), name) {
+				return fmt.Errorf("--associations: there is no object %q", name)
+			}
+		}
+		o.Associations[pair] = average
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
 )
 
 func TestAddObjects(t *testing.T) {
@@ -19,6 +21,22 @@ func TestAddObjects(t *testing.T) {
 	for _, bad := range []map[string]int{{"cars": 1}, {"owners": 1}, {"products": -1}} {
 		if err := addObjects(sizes, bad); err == nil || !strings.Contains(err.Error(), "--objects") {
 			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
+
+func TestAddPairs(t *testing.T) {
+	t.Parallel()
+	var o simulator.Options
+	if err := addPairs(&o, map[string]string{"contacts-companies": "1.2", "p_cars-line_items": "3"}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]float64{"contacts-companies": 1.2, "p_cars-line_items": 3}, o.Associations); d != "" {
+		t.Error(d)
+	}
+	for pair, n := range map[string]string{"contacts": "1", "contacts-cars": "1", "cars-contacts": "1", "contacts-deals": "x", "deals-contacts": "-1"} {
+		if err := addPairs(&o, map[string]string{pair: n}); err == nil || !strings.Contains(err.Error(), "--associations") {
+			t.Errorf("%s=%s: %v", pair, n, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func otherRow(t *testing.T, o Object) {
 	if o.PathName != "" || o.Cursor != "" || len(e.Addresses) == 0 || len(e.Key) == 0 {
 		t.Errorf("%s: %+v", o.Name, e)
 	}
-	if e.Method != "GET" && e.Method != "POST" {
+	if e.Method != http.MethodGet && e.Method != http.MethodPost {
 		t.Errorf("%s: method %q", o.Name, e.Method)
 	}
 	for _, a := range e.Addresses {

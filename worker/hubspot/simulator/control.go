@@ -27,8 +27,12 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 // limits, latency nor faults apply to them.
 func (c *call) control(rest string) {
 	switch object, isTruth := strings.CutPrefix(rest, "truth/"); {
+	case isTruth && c.r.Method == http.MethodGet && strings.HasPrefix(object, "associations/"):
+		c.truthAssociations(strings.TrimPrefix(object, "associations/"))
 	case isTruth && c.r.Method == http.MethodGet:
 		c.truth(object)
+	case c.r.Method == http.MethodPost && strings.HasPrefix(rest, "associations/"):
+		c.changeAssociations(strings.TrimPrefix(rest, "associations/"))
 	case rest == "stats" && c.r.Method == http.MethodGet:
 		c.json(200, c.s.Stats())
 	case rest == "faults" && c.r.Method == http.MethodPost:

@@ -65,7 +65,9 @@ func (st *store) merge(s *Simulator, m Merge, at int64, after *time.Duration) ([
 	now := st.now().UnixMilli()
 	over := slices.Clone(survivor.cur.over)
 	for _, r := range losers {
-		survivor.created = min(survivor.created, r.created)
+		if m.NewID { // others may be reading what it was made at
+			survivor.created = min(survivor.created, r.created)
+		}
 		r.state, r.gone = merged, now
 		st.merges[r.id] = survivor.id
 		id := strconv.FormatUint(r.id, 10)
@@ -154,7 +156,16 @@ func (st *store) end(s *Simulator) {
 
 // merge merges, and hands the losers' associations to the survivor.
 func (s *Simulator) merge(st *store, m Merge, at int64, after *time.Duration) ([]string, error) {
-	return st.merge(s, m, at, after)
+	ids, err := st.merge(s, m, at, after)
+	if err != nil {
+		return nil, err
+	}
+	nums := make([]uint64, len(ids))
+	for i, id := range ids {
+		nums[i], _ = strconv.ParseUint(id, 10, 64) // written by the merge
+	}
+	s.moved(st, nums[0], nums[1:])
+	return ids, nil
 }
 
 // some are up to n records in a state, drawn; fewer where they are rare.

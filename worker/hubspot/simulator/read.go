@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	maxList         = 100
-	maxBatch        = 100
-	maxAssociations = 1000
-	maxPlans        = 64
+	maxList  = 100
+	maxBatch = 100
+	maxPlans = 64
 )
 
 // planOf is the plan for a list of names separated by commas; those used
@@ -66,7 +65,11 @@ func (c *call) list(st *store) {
 	items, next := st.list(from, n, want, other)
 	buf := c.s.buffer()
 	b := append(*buf, `{"results":[`...)
-	b = st.appendItems(b, p, items)
+	if with := c.inline(names(q, "associations")); len(with) > 0 {
+		b = c.appendWithLinks(b, st, p, items, with)
+	} else {
+		b = st.appendItems(b, p, items)
+	}
 	b = append(b, ']')
 	b = append(c.appendPaging(b, st, next), '}')
 	c.reply(200, b)
@@ -119,7 +122,12 @@ func (c *call) get(st *store, id string) {
 		c.fail(404, "OBJECT_NOT_FOUND", "resource not found", "")
 		return
 	}
-	c.reply(200, st.planOf(names(q, "properties")).appendItem(nil, items[0]))
+	p := st.planOf(names(q, "properties"))
+	if with := c.inline(names(q, "associations")); len(with) > 0 {
+		c.reply(200, c.appendWithLinks(nil, st, p, items[:1], with))
+		return
+	}
+	c.reply(200, p.appendItem(nil, items[0]))
 }
 
 // pick finds records by id, each once, some of them as a lagging replica has
@@ -270,25 +278,4 @@ func (c *call) appendDefinitions(b []byte, st *store) []byte {
 
 func (c *call) account() {
 	c.reply(200, fmt.Appendf(nil, `{"portalId":%d,"accountType":"STANDARD","timeZone":"UTC","companyCurrency":"EUR","additionalCurrencies":[],"utcOffset":"+00:00","utcOffsetMilliseconds":0,"uiDomain":"app.hubspot.com","dataHostingLocation":"eu1"}`, c.s.o.PortalID))
-}
-
-func (c *call) associations() {
-	body, ok := c.body()
-	if !ok {
-		return
-	}
-	var in struct {
-		Inputs []struct {
-			ID string `json:"id"`
-		} `json:"inputs"`
-	}
-	switch err := json.Unmarshal(body, &in); {
-	case err != nil:
-		c.invalid("Invalid input JSON on line 1: " + err.Error())
-	case len(in.Inputs) > maxAssociations:
-		c.invalid(fmt.Sprintf("The maximum number of inputs supported is %d", maxAssociations))
-	default:
-		at := string(appendTime(nil, c.now.UnixMilli()))
-		c.reply(200, []byte(`{"status":"COMPLETE","results":[],"startedAt":"`+at+`","completedAt":"`+at+`"}`))
-	}
 }

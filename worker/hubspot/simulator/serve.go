@@ -22,13 +22,14 @@ const (
 	kindOfProperties
 	kindOfAccount
 	kindOfAssociations
+	kindOfLinked
 	kindOfSchemas
 	kindOfOther
 	kinds
 )
 
 func (k requestKind) String() string {
-	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "schemas", "other"}[k]
+	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "other"}[k]
 }
 
 // burst says whether the ten-second limit binds.
@@ -128,8 +129,6 @@ func (c *call) serve(rt route) {
 		c.search(rt.st)
 	case kindOfProperties:
 		c.properties(rt.st)
-	case kindOfAssociations:
-		c.associations()
 	default:
 		c.account()
 	}
@@ -165,8 +164,6 @@ func (s *Simulator) route(path string, sw *switches) route {
 		rt.kind, rt.id = kindOfGet, rest[0]
 	case p[1] == "objects" && len(rest) == 2 && rest[0] == "batch" && rest[1] == "read":
 		rt.kind, rt.method = kindOfBatch, http.MethodPost
-	case p[1] == "associations" && len(rest) == 3 && s.object(rest[0]) != nil && rest[1] == "batch" && rest[2] == "read":
-		rt.kind, rt.method = kindOfAssociations, http.MethodPost
 	default:
 		return s.further(p, sw)
 	}

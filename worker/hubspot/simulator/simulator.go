@@ -32,8 +32,13 @@ type Options struct {
 	// Sizes is how many records there are of each object; one that is absent
 	// has none. A name that begins with p_ makes an object that the portal has
 	// defined.
-	Sizes      map[string]int
-	Properties int // per object, the standard ones included; default 40
+	Sizes map[string]int
+	// Associations is how many associations a record of the first object has
+	// with the second, on average: "contacts-companies": 1.2. What names an
+	// object that does not exist is left out.
+	Associations    map[string]float64
+	AssociationPage int // of one record in a batch read; default 500
+	Properties      int // per object, the standard ones included; default 40
 
 	ChangeRate float64 // changes a second over all objects between Start and Stop
 	// LifeRate is the share of those changes, 0 to 1, that archive, restore,
@@ -76,6 +81,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.Properties, 40)
+	def(&o.AssociationPage, maxLinked)
 	def(&o.BurstPer10s, 190)
 	def(&o.SearchPerSecond, 5)
 	def(&o.Daily, 625000)
@@ -102,6 +108,7 @@ type Simulator struct {
 	stores map[string]*store
 	byName map[string]*store // by each name that an address may have
 	names  []string          // the objects, in a fixed order
+	graphs graphs
 	limits limits
 	count  counters
 	drawn  atomic.Uint64 // requests so far: the place in the sequence of draws
@@ -134,6 +141,7 @@ func New(o Options) *Simulator {
 		s.stores[d.name] = newStore(d, o)
 	}
 	s.known()
+	s.populate(o.Associations)
 	return s
 }
 
@@ -205,6 +213,10 @@ func (s *Simulator) changeOne() {
 		}
 		if s.o.LifeRate > 0 && s.float() < s.o.LifeRate {
 			st.end(s)
+			return
+		}
+		if len(s.o.Associations) > 0 && s.intN(10) == 0 {
+			s.relink()
 			return
 		}
 		if s.intN(10) == 0 {

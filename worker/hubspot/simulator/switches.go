@@ -57,7 +57,7 @@ type Refused struct {
 // Stats are what happened since the simulator was made. Requests of the
 // control addresses are not counted.
 type Stats struct {
-	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, schemas, other
+	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, other
 	Total        int64            `json:"total"`    // of all kinds, refused and failed ones included
 	Refused      Refused          `json:"refused"`
 	Faults       map[string]int64 `json:"faults"` // injected ones by kind: 500, 502, 503, 423, 477, cut, invalid, reset
