@@ -17,11 +17,12 @@ var errOver = errors.New("the attempt is over")
 
 // Kinds of run and range that are treated apart; others come with the fetch.
 const (
-	backfillRun = "backfill"
+	reconcileRun = "reconcile"
 
-	listRange   = "list"
-	sweepRange  = "sweep"
-	windowRange = "window"
+	listRange     = "list"
+	sweepRange    = "sweep"
+	archivedRange = "archived"
+	windowRange   = "window"
 )
 
 // attempt is one run in this process's hands. Its goroutine prepares what the
@@ -235,7 +236,7 @@ func (a *attempt) prepare() error {
 	windows := a.windows()
 	newest := len(windows) > 0 && windows[0].g.Newest
 	// Without a search the definitions give the run its beginning.
-	force := a.fetch.Began == 0 && (a.fetch.Kind == backfillRun || !newest)
+	force := a.fetch.Began == 0 && !newest
 	defs, fresh, err := a.definitions(force)
 	if err != nil {
 		return err

@@ -116,8 +116,8 @@ func (v *view) record(id int, names []string) protocol.Record {
 	return r
 }
 
-func (v *view) List(ctx context.Context, _, after string, names []string) (ListPage, error) {
-	if err := v.call(ctx, "list"); err != nil {
+func (v *view) List(ctx context.Context, _, after string, names []string, archived bool) (ListPage, error) {
+	if err := v.call(ctx, "list"); err != nil || archived {
 		return ListPage{}, err
 	}
 	v.h.mu.Lock()
@@ -189,11 +189,11 @@ func (v *view) ProveWindow(ctx context.Context, _ string, w Window) ([]protocol.
 	return nil, &Split{ID: id}, nil
 }
 
-func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, names []string, emit func([]protocol.Record) error) ([]protocol.OpenID, error) {
+func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, names []string, _ bool, emit func([]protocol.Record) error) (Unread, error) {
 	var open []protocol.OpenID
 	for part := range slices.Chunk(want, v.h.page) {
 		if err := v.call(ctx, "read"); err != nil {
-			return nil, err
+			return Unread{}, err
 		}
 		var out []protocol.Record
 		v.h.mu.Lock()
@@ -207,10 +207,16 @@ func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, na
 		}
 		v.h.mu.Unlock()
 		if err := emit(out); err != nil {
-			return nil, err
+			return Unread{}, err
 		}
 	}
-	return open, nil
+	return Unread{Open: open}, nil
+}
+
+func (v *view) Now() int64 {
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	return v.h.now
 }
 
 func (v *view) Requests() uint64 {

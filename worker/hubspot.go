@@ -101,16 +101,20 @@ func withCursor(o catalogue.Object, names []string) []string {
 	return append(slices.Clone(names), o.Cursor)
 }
 
-func (s *hubspotSource) List(ctx context.Context, name, after string, names []string) (ListPage, error) {
+// Now is HubSpot's time as the client follows it.
+func (s *hubspotSource) Now() int64 { return s.client.HubSpotNow() }
+
+func (s *hubspotSource) List(ctx context.Context, name, after string, names []string, archived bool) (ListPage, error) {
 	o, err := object(name)
 	if err != nil {
 		return ListPage{}, err
 	}
-	p, err := s.client.List(ctx, o, hubspot.ListRequest{After: after, Properties: withCursor(o, names)})
+	p, err := s.client.List(ctx, o, hubspot.ListRequest{After: after, Properties: withCursor(o, names), Archived: archived})
 	if err != nil {
 		return ListPage{}, plain(err)
 	}
-	return ListPage{Records: recordsOf(p.Records, nil), Open: openOf(p.Open), Next: p.Next}, nil
+	left := unreadOf(p.Open)
+	return ListPage{Records: recordsOf(p.Records, nil), Open: append(left.Open, left.Gone...), Next: p.Next}, nil
 }
 
 func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows []Window) (Newest, error) {
@@ -142,30 +146,34 @@ func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window) 
 }
 
 func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, names []string,
-	emit func([]protocol.Record) error,
-) ([]protocol.OpenID, error) {
+	archived bool, emit func([]protocol.Record) error,
+) (Unread, error) {
 	o, err := object(name)
 	if err != nil {
-		return nil, err
+		return Unread{}, err
 	}
 	hits := make([]hubspot.Hit, len(want))
 	named := make(map[string]int64, len(want))
 	for i, l := range want {
-		hits[i], named[l.ID] = hubspot.Hit(l), l.Version
+		hits[i], named[l.ID] = hubspot.Hit{ID: l.ID, Version: l.Version}, l.Version
 	}
-	left, err := s.client.ReadAll(ctx, o, hits, withCursor(o, names), func(rs []hubspot.Record) error {
+	left, err := s.client.ReadAll(ctx, o, hits, withCursor(o, names), archived, func(rs []hubspot.Record) error {
 		return emit(recordsOf(rs, named))
 	})
 	if err != nil {
-		return nil, plain(err)
+		return Unread{}, plain(err)
 	}
-	return openOf(left), nil
+	return unreadOf(left), nil
 }
 
-func openOf(ids []hubspot.OpenID) []protocol.OpenID {
-	out := make([]protocol.OpenID, len(ids))
-	for i, o := range ids {
-		out[i] = protocol.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason}
+func unreadOf(ids []hubspot.OpenID) (out Unread) {
+	for _, o := range ids {
+		id := protocol.OpenID{ID: o.ID, Version: o.Version, Reason: o.Reason}
+		if o.Gone {
+			out.Gone = append(out.Gone, id)
+		} else {
+			out.Open = append(out.Open, id)
+		}
 	}
 	return out
 }
@@ -173,7 +181,7 @@ func openOf(ids []hubspot.OpenID) []protocol.OpenID {
 func listedOf(hits []hubspot.Hit) []protocol.Listed {
 	out := make([]protocol.Listed, len(hits))
 	for i, h := range hits {
-		out[i] = protocol.Listed(h)
+		out[i] = protocol.Listed{ID: h.ID, Version: h.Version}
 	}
 	return out
 }

@@ -1,12 +1,15 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // Errors of sending a page.
@@ -24,6 +27,7 @@ type ranger struct {
 	a       *attempt
 	g       protocol.Range
 	ended   bool
+	more    []protocol.Listed // what the last answer wants besides
 	answers chan protocol.Answer
 }
 
@@ -48,15 +52,16 @@ func (r *ranger) run() {
 
 // fetch reads the range to its end.
 func (r *ranger) fetch() error {
-	if len(r.g.Want) > 0 {
-		if err := r.bring(r.g.Want); err != nil || r.ended {
+	for want := r.g.Want; len(want) > 0; want = r.more {
+		r.more = nil
+		if err := r.bring(want); err != nil || r.ended {
 			return err
 		}
 	}
 	switch r.g.Kind {
 	case listRange:
 		return r.walk()
-	case sweepRange:
+	case sweepRange, archivedRange:
 		return r.sweep()
 	case windowRange:
 		return r.window()
@@ -110,7 +115,7 @@ func (r *ranger) send(p protocol.Page, moves bool) (protocol.Answer, error) {
 func (r *ranger) answered(an protocol.Answer) error {
 	switch an.Type {
 	case protocol.Committed:
-		r.g.Cursor = an.Cursor
+		r.g.Cursor, r.more = an.Cursor, an.Want
 		r.ended = an.RangeEnded || an.RunEnded
 		for _, g := range an.Ranges {
 			if g.ID == r.g.ID {
@@ -130,6 +135,8 @@ type batch struct {
 	next    string
 	last    bool
 	open    []protocol.OpenID
+	gone    []protocol.OpenID
+	listing []protocol.Listed
 }
 
 // ahead reads with a goroutine of its own, one batch further than is sent: the
@@ -168,7 +175,7 @@ func (r *ranger) walk() error {
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		for {
 			page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-				return a.source.List(ctx, a.fetch.Object, cursor, a.names)
+				return a.source.List(ctx, a.fetch.Object, cursor, a.names, false)
 			})
 			if err != nil {
 				return fmt.Errorf("list %s after %q: %w", a.fetch.Object, cursor, err)
@@ -193,12 +200,22 @@ func (r *ranger) walk() error {
 // named as open. It returns which ids the daemon does not believe yet.
 func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 	cuts := cut(b.records)
-	open := b.open
+	open, gone := b.open, []string(nil)
+	for _, o := range b.gone {
+		if r.g.Ask {
+			gone = append(gone, o.ID)
+		} else {
+			open = append(open, o)
+		}
+	}
 	for len(cuts) > 0 && !r.ended {
 		final := len(cuts) == 1
-		p := protocol.Page{Kind: protocol.RecordsPage, Records: cuts[0]}
+		p := protocol.Page{Kind: protocol.RecordsPage, Records: cuts[0], Merges: merges(cuts[0])}
 		if final {
 			p.To, p.Last, p.Open = b.next, b.last, open
+			if p.Gone = gone; len(gone) > 0 {
+				p.AsOf = r.a.source.Now()
+			}
 		}
 		an, err := r.send(p, moves && final)
 		switch n := len(cuts[0]); {
@@ -218,6 +235,39 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 		cuts = cuts[1:]
 	}
 	return again, nil
+}
+
+// merges is what records say of those that were merged into them.
+func merges(records []protocol.Record) []protocol.Merge {
+	var out []protocol.Merge
+	for i := range records {
+		if from := mergedInto(records[i].Properties); len(from) > 0 {
+			out = append(out, protocol.Merge{Into: records[i].ID, From: from})
+		}
+	}
+	return out
+}
+
+// mergedInto reads whom a record names as merged into it. Few do, and most are
+// told by a look at their bytes.
+func mergedInto(properties []byte) []string {
+	if !bytes.Contains(properties, []byte(`"`+catalogue.MergedObjects+`":"`)) && !bytes.Contains(properties, []byte(`"`+catalogue.MergedVids+`":"`)) {
+		return nil
+	}
+	var p struct {
+		Objects *string `json:"hs_merged_object_ids"`
+		Vids    *string `json:"hs_calculated_merged_vids"`
+	}
+	if json.Unmarshal(properties, &p) != nil {
+		return nil
+	}
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	return catalogue.MergedIDs(text(p.Objects), text(p.Vids))
 }
 
 func (r *ranger) unfit(rec protocol.Record) protocol.OpenID {

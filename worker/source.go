@@ -15,18 +15,21 @@ type Source interface {
 	Account(ctx context.Context) (protocol.Account, error)
 	// Definitions reads what properties an object has.
 	Definitions(ctx context.Context, object string) (Definitions, error)
-	// List reads a page of the list of an object, from after ("" is the
-	// beginning); without properties it brings ids and versions only.
-	List(ctx context.Context, object, after string, properties []string) (ListPage, error)
+	// List reads a page of the list of an object, of the live or of the archived
+	// records, from after ("" is the beginning); without properties it brings
+	// ids and versions only.
+	List(ctx context.Context, object, after string, properties []string, archived bool) (ListPage, error)
 	// SearchNewest asks for several windows in one request.
 	SearchNewest(ctx context.Context, object string, windows []Window) (Newest, error)
 	// ProveWindow lists a window completely, or says where to split it, or
 	// returns ErrDoesNotAddUp.
 	ProveWindow(ctx context.Context, object string, w Window) ([]protocol.Listed, *Split, error)
 	// ReadAll reads the wanted records, emits them as they come, and returns
-	// those that cannot be read; every id is in one or the other. An error of
-	// emit ends it and is returned.
-	ReadAll(ctx context.Context, object string, want []protocol.Listed, properties []string, emit func([]protocol.Record) error) ([]protocol.OpenID, error)
+	// those that cannot be read; every id is in one or the other. Archived says
+	// where they are looked for first. An error of emit ends it and is returned.
+	ReadAll(ctx context.Context, object string, want []protocol.Listed, properties []string, archived bool, emit func([]protocol.Record) error) (Unread, error)
+	// Now is HubSpot's time less 2 s, in ms; 0 before its first reply.
+	Now() int64
 	// Requests counts the requests made in all.
 	Requests() uint64
 }
@@ -41,6 +44,13 @@ type Definitions struct {
 	Names []string
 	JSON  []byte
 	AsOf  int64
+}
+
+// Unread are wanted ids that were not read: Open could not be, Gone are those
+// that HubSpot has neither live nor archived.
+type Unread struct {
+	Open []protocol.OpenID
+	Gone []protocol.OpenID
 }
 
 // ListPage is a page of a list; Next is "" at its end. Open are ids that it

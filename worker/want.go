@@ -51,7 +51,7 @@ func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
 		left[l.ID] = true
 	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
-		open, err := ask(ctx, a, func(ctx context.Context) ([]protocol.OpenID, error) {
+		unread, err := ask(ctx, a, func(ctx context.Context) (Unread, error) {
 			// Where the call was broken off, it is made again for the rest.
 			var rest []protocol.Listed
 			for _, l := range want {
@@ -59,7 +59,7 @@ func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
 					rest = append(rest, l)
 				}
 			}
-			return a.source.ReadAll(ctx, a.fetch.Object, rest, a.names, func(records []protocol.Record) error {
+			return a.source.ReadAll(ctx, a.fetch.Object, rest, a.names, r.g.Kind == archivedRange, func(records []protocol.Record) error {
 				if err := emit(ctx, batch{records: records}); err != nil {
 					return err
 				}
@@ -72,8 +72,8 @@ func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
 		if err != nil {
 			return fmt.Errorf("read %d %s: %w", len(want), a.fetch.Object, err)
 		}
-		if len(open) > 0 {
-			return emit(ctx, batch{open: open})
+		if len(unread.Open)+len(unread.Gone) > 0 {
+			return emit(ctx, batch{open: unread.Open, gone: unread.Gone})
 		}
 		return nil
 	}, send)
@@ -112,7 +112,7 @@ func (r *ranger) reread(records map[string]protocol.Record, delay int, still map
 	}
 	others := map[string]protocol.Record{}
 	err := r.read(want, func(b batch) error {
-		out := batch{open: b.open}
+		out := batch{open: b.open, gone: b.gone}
 		for _, rec := range b.records {
 			if ready(&rec) {
 				out.records = append(out.records, rec)
@@ -120,7 +120,7 @@ func (r *ranger) reread(records map[string]protocol.Record, delay int, still map
 				others[rec.ID] = rec
 			}
 		}
-		if len(out.records)+len(out.open) == 0 {
+		if len(out.records)+len(out.open)+len(out.gone) == 0 {
 			return nil
 		}
 		return r.deliver(out, still)

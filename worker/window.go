@@ -167,16 +167,24 @@ func (r *ranger) list(p protocol.Page, moves bool) error {
 	return r.bring(an.Want)
 }
 
-// sweep walks the list for ids and versions, as many a listing as it holds, and
-// brings what is wanted of each.
+// sweep walks a list for ids and versions, as many a listing as it holds, and
+// brings what is wanted of each. A reconcile reads whole records for it, so that
+// a value that changed without a new time of modification, as calculated ones
+// do, shows by the digest.
 func (r *ranger) sweep() error {
 	a := r.a
 	cursor := r.g.Cursor
+	archived := r.g.Kind == archivedRange
+	whole := !archived && a.fetch.Kind == reconcileRun
+	var names []string
+	if whole {
+		names = a.names
+	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		var held batch
 		for {
 			page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-				return a.source.List(ctx, a.fetch.Object, cursor, nil)
+				return a.source.List(ctx, a.fetch.Object, cursor, names, archived)
 			})
 			if err != nil {
 				return fmt.Errorf("list %s after %q: %w", a.fetch.Object, cursor, err)
@@ -184,9 +192,18 @@ func (r *ranger) sweep() error {
 			if page.Next != "" && page.Next == cursor {
 				return fmt.Errorf("list %s: HubSpot's cursor %q leads to itself", a.fetch.Object, cursor)
 			}
-			held.records = append(held.records, page.Records...)
+			for i := range page.Records {
+				l := protocol.Listed{ID: page.Records[i].ID, Version: page.Records[i].Version}
+				if whole {
+					l.Digest = page.Records[i].Digest
+				}
+				held.listing = append(held.listing, l)
+			}
+			for _, o := range page.Open {
+				held.listing = append(held.listing, protocol.Listed{ID: o.ID, Version: o.Version})
+			}
 			held.next, held.last = page.Next, page.Next == ""
-			if held.last || len(held.records)+100 > protocol.MaxListed {
+			if held.last || len(held.listing)+100 > protocol.MaxListed {
 				if err := emit(ctx, held); err != nil || held.last {
 					return err
 				}
@@ -195,10 +212,6 @@ func (r *ranger) sweep() error {
 			cursor = page.Next
 		}
 	}, func(b batch) error {
-		p := protocol.Page{Kind: protocol.ListingPage, To: b.next, Last: b.last}
-		for i := range b.records {
-			p.Listing = append(p.Listing, protocol.Listed{ID: b.records[i].ID, Version: b.records[i].Version})
-		}
-		return r.list(p, true)
+		return r.list(protocol.Page{Kind: protocol.ListingPage, To: b.next, Last: b.last, Listing: b.listing}, true)
 	})
 }

@@ -119,7 +119,7 @@ type Fetch struct {
 // Range is a range as the ledger has it.
 type Range struct {
 	ID     uint32   `json:"id"`
-	Kind   string   `json:"kind"` // list, sweep, window, ids
+	Kind   string   `json:"kind"` // list, sweep, archived, window, ids, known
 	Lo     int64    `json:"lo,omitempty"`
 	Hi     int64    `json:"hi,omitempty"` // 0: until Began
 	IDLo   uint64   `json:"id_lo,omitempty"`
@@ -130,12 +130,24 @@ type Range struct {
 	Want   []Listed `json:"want,omitempty"`
 	Again  []string `json:"again,omitempty"`
 	Last   bool     `json:"last,omitempty"` // when Want is empty the range ends
+	// Ask says that what is wanted may be gone, and that this is an answer.
+	Ask bool `json:"ask,omitempty"`
 }
 
 // Listed is an id with the version that HubSpot named (0: any).
 type Listed struct {
 	ID      string `json:"id"`
 	Version int64  `json:"v"`
+	// Digest names the content where a listing of whole records was read; it
+	// is zero where only versions were.
+	Digest [16]byte `json:"-"`
+}
+
+// Merge says that HubSpot made one record of several: those From are now part
+// of Into.
+type Merge struct {
+	Into string   `json:"into"`
+	From []string `json:"from"`
 }
 
 // AnswerType is what an answer says.
@@ -171,7 +183,8 @@ type Answer struct {
 	Cursor     string `json:"cursor,omitempty"`
 	RangeEnded bool   `json:"range_ended,omitempty"`
 	RunEnded   bool   `json:"run_ended,omitempty"`
-	// Ranges, after a split, are the run's ranges as they now are.
+	// Ranges, after a split and after the end of a range, are the run's ranges
+	// as they now are.
 	Ranges []Range `json:"ranges,omitempty"`
 	Reason string  `json:"reason,omitempty"`
 }

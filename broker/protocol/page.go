@@ -59,11 +59,16 @@ type Page struct {
 	Account  *Account `json:"account,omitempty"`
 	Requests uint64   `json:"requests,omitempty"`
 	// List is the hash of the property list that the records were read with
-	// (of a schema page: the list it brings); AsOf is when a schema was read.
+	// (of a schema page: the list it brings); AsOf is when a schema was read, or
+	// what is gone was asked for.
 	List string `json:"list,omitempty"`
 	AsOf int64  `json:"as_of,omitempty"`
-	// Open are wanted ids that could not be read.
+	// Open are wanted ids that could not be read; Gone, of a range that asks,
+	// those that HubSpot has neither live nor archived, as of AsOf.
 	Open []OpenID `json:"open,omitempty"`
+	Gone []string `json:"gone,omitempty"`
+	// Merges are what records of this page say of those that they took in.
+	Merges []Merge `json:"merges,omitempty"`
 	// SplitAt, SplitID: where a split page wants the range divided; one of
 	// them is set.
 	SplitAt int64  `json:"split_at,omitempty"`
@@ -165,15 +170,10 @@ func (c *Codec) Encode(p *Page) ([]byte, error) {
 			return nil, err
 		}
 	}
-	var num [20]byte
-	for _, l := range p.Listing {
-		if err := plain(l.ID); err != nil {
+	for i := range p.Listing {
+		if err := appendListed(raw, &p.Listing[i]); err != nil {
 			return nil, err
 		}
-		raw.WriteString(l.ID)
-		raw.WriteByte('\t')
-		raw.Write(strconv.AppendInt(num[:0], l.Version, 10))
-		raw.WriteByte('\n')
 	}
 	if p.Schema != nil {
 		if bytes.IndexByte(p.Schema, '\n') >= 0 {
@@ -281,12 +281,11 @@ func (p *Page) decodeBody(rest []byte) error {
 			}
 			p.Records = append(p.Records, r)
 		case ListingPage:
-			id, version, ok := bytes.Cut(line, []byte{'\t'})
-			v, err := strconv.ParseInt(string(version), 10, 64)
-			if !ok || err != nil || len(id) == 0 {
-				return fmt.Errorf("listed id %d: %w", lines, ErrUndecodable)
+			l, err := decodeListed(line)
+			if err != nil {
+				return fmt.Errorf("listed id %d: %w", lines, err)
 			}
-			p.Listing = append(p.Listing, Listed{ID: string(id), Version: v})
+			p.Listing = append(p.Listing, l)
 		case SchemaPage:
 			if p.Schema != nil || !json.Valid(line) {
 				return fmt.Errorf("definitions: %w", ErrUndecodable)

@@ -32,7 +32,7 @@ func samples() []*Page {
 		{ID: "2", State: "merged", MergedInto: "1", Confirmed: true},
 	}
 	listing := base
-	listing.Kind, listing.Listing = ListingPage, []Listed{{"1", 5}, {"x-2", 0}}
+	listing.Kind, listing.Listing = ListingPage, []Listed{{ID: "1", Version: 5}, {ID: "x-2", Digest: [16]byte{1}}}
 	empty := base
 	empty.Kind = ListingPage
 	schema := base

@@ -70,9 +70,8 @@ func (c *change) run(id string) *stream.Run {
 	if r == nil {
 		return nil
 	}
-	own := *r
-	c.runs[id] = &own
-	return &own
+	c.runs[id] = r.Clone()
+	return c.runs[id]
 }
 
 // rangeOf returns the change's own copy, nil for an unknown one.

@@ -165,6 +165,7 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 		c.dropped[own.ID] = true
 		s.Unfinished = ""
 	}
+	s.ReconcileNow = s.Backfilled // what is there stays, and is held against HubSpot then
 	run, err := c.backfill(s, true)
 	if err != nil {
 		return "", nil, c.abandon(err)
@@ -174,6 +175,52 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 	}
 	outs, err := c.commit()
 	return run.ID, outs, err
+}
+
+// Reconcile holds everything against HubSpot now and returns the run's id: that
+// of the reconcile that goes on, or of the first backfill, which comes before
+// any. Another walk makes way, but a backfill, after which it comes by itself.
+// With accept absence ends records however many they are.
+func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string, []Out, error) {
+	cfg := d.config[name]
+	if cfg == nil {
+		return "", nil, notFound(name)
+	}
+	if cfg.Problem != nil {
+		return "", nil, cfg.Problem
+	}
+	c := d.begin(now)
+	s := c.stream(name)
+	s.RetryAt = time.Time{}
+	run, err := c.reconcileRun(s, accept)
+	if err != nil {
+		return "", nil, c.abandon(err)
+	}
+	if err := c.assign(); err != nil {
+		return "", nil, c.abandon(err)
+	}
+	outs, err := c.commit()
+	return run.ID, outs, err
+}
+
+func (c *change) reconcileRun(s *stream.Stream, accept bool) (*stream.Run, error) {
+	walk := c.d.runOf(s.Name, true)
+	switch {
+	case walk == nil && !s.Backfilled:
+		return c.backfill(s, false)
+	case walk == nil:
+	case walk.Kind == stream.Backfill:
+		own := c.run(walk.ID)
+		s.ReconcileNow, s.AcceptNext = s.Backfilled, s.Backfilled && accept
+		return own, nil
+	case walk.Kind == stream.Reconcile && (walk.Accept || !accept):
+		return walk, nil
+	default:
+		own := c.run(walk.ID)
+		c.end(own, stream.Stopped)
+		c.keepPlace(s, own)
+	}
+	return c.walk(s, stream.Reconcile, accept)
 }
 
 // Reload takes over a configuration: streams that are new begin as it says,

@@ -92,10 +92,20 @@ func backfilled(t *testing.T) *bench {
 	t.Helper()
 	b := newBench(t)
 	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
-	if a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, Last: true}); a.Type != protocol.Committed || !a.RunEnded {
-		t.Fatalf("the walk did not end: %+v", a)
-	}
+	b.walked(attempt)
 	return b
+}
+
+// walked sends the pages of a backfill of nothing: the list, then the archived.
+func (b *bench) walked(attempt uint64) {
+	b.t.Helper()
+	a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, Last: true})
+	if a.Type != protocol.Committed || a.RunEnded || len(a.Ranges) != 1 || a.Ranges[0].Kind != "archived" {
+		b.t.Fatalf("the archived do not follow the list: %+v", a)
+	}
+	if a := b.page(protocol.Page{Attempt: attempt, Range: 1, Kind: protocol.ListingPage, Last: true}); a.Type != protocol.Committed || !a.RunEnded {
+		b.t.Fatalf("the walk did not end: %+v", a)
+	}
 }
 
 func TestStatesAsTheyAreShown(t *testing.T) {

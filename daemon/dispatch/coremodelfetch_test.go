@@ -132,6 +132,11 @@ func (a *drive) prepare(id uint32) bool {
 }
 
 func (a *drive) send(r *driveRange, page protocol.Page) {
+	for i := range page.Records {
+		if from := losers(page.Records[i].Properties); len(from) > 0 {
+			page.Merges = append(page.Merges, protocol.Merge{Into: page.Records[i].ID, From: from})
+		}
+	}
 	r.sent, r.waiting = page, true
 	a.p.send(page)
 }
@@ -151,7 +156,7 @@ func (a *drive) make(r *driveRange) {
 		r.ahead = nil
 	case r.g.Kind == "list":
 		a.walk(r.g, page.From, &page)
-	case r.g.Kind == "sweep":
+	case r.g.Kind == "sweep", r.g.Kind == "archived":
 		a.sweep(r.g, &page)
 	case r.g.Kind == "window":
 		a.window(r, &page)
@@ -186,10 +191,12 @@ func (a *drive) size(lo, hi, wide int) int {
 // walk reads records of the list; the last page of a whole list leads nowhere.
 func (a *drive) walk(g protocol.Range, cursor string, page *protocol.Page) {
 	from, _ := strconv.Atoi(cursor)
-	ids, last := a.hub().after(from, g.IDHi, a.size(2, 8, protocol.MaxPageRecords))
+	ids, last := a.hub().after(stream.Live, from, g.IDHi, a.size(2, 8, protocol.MaxPageRecords))
 	page.Kind, page.To, page.Last = protocol.RecordsPage, "", last
 	for _, id := range ids {
-		page.Records = append(page.Records, a.hub().read(id, listLag))
+		if rec, ok := a.hub().read(id, listLag); ok {
+			page.Records = append(page.Records, rec)
+		}
 		if !last {
 			page.To = strconv.Itoa(id)
 		}
@@ -198,10 +205,18 @@ func (a *drive) walk(g protocol.Range, cursor string, page *protocol.Page) {
 
 func (a *drive) sweep(g protocol.Range, page *protocol.Page) {
 	from, _ := strconv.Atoi(page.From)
-	ids, last := a.hub().after(from, 0, a.size(3, 12, protocol.MaxListed))
+	state := stream.Live
+	if g.Kind == "archived" {
+		state = stream.Archived
+	}
+	ids, last := a.hub().after(state, from, 0, a.size(3, 12, protocol.MaxListed))
 	page.Kind, page.To, page.Last = protocol.ListingPage, "", last
 	for _, id := range ids {
-		page.Listing = append(page.Listing, protocol.Listed{ID: strconv.Itoa(id), Version: a.hub().records[id].version})
+		l := protocol.Listed{ID: strconv.Itoa(id), Version: a.hub().records[id].version}
+		if rec, ok := a.hub().read(id, 0); ok && a.f.Kind == string(stream.Reconcile) && state == stream.Live {
+			l.Digest = rec.Digest
+		}
+		page.Listing = append(page.Listing, l)
 		if !last {
 			page.To = strconv.Itoa(id)
 		}
@@ -259,12 +274,19 @@ func (a *drive) bring(r *driveRange, page *protocol.Page) {
 	}
 	for _, w := range want[:min(len(want), a.size(1, 9, protocol.MaxPageRecords))] {
 		n, _ := strconv.Atoi(w.ID)
-		rec := a.hub().read(n, batchLag)
-		if rec.Version < w.Version {
-			rec = a.hub().read(n, 0) // older than search named: read again
+		rec, there := a.hub().read(n, batchLag)
+		if there && rec.Version < w.Version {
+			rec, there = a.hub().read(n, 0) // older than search named: read again
 		}
 		was, doubted := r.doubted[w.ID]
 		switch {
+		case !there && r.g.Ask:
+			m.seen["gone"]++
+			page.Gone, page.AsOf = append(page.Gone, w.ID), a.hub().ms()
+			continue
+		case !there:
+			page.Open = append(page.Open, protocol.OpenID{ID: w.ID, Version: w.Version, Reason: "gone"})
+			continue
 		case doubted && was.reads > 3, !doubted && m.chance(60, "not read"):
 			page.Open = append(page.Open, protocol.OpenID{ID: w.ID, Version: w.Version, Reason: "x"})
 			continue
@@ -307,6 +329,9 @@ func (a *drive) answered(e cores.Answered) {
 		}
 	case protocol.RecordsPage:
 		a.brought(r, an)
+		if len(an.Want) > 0 {
+			r.g.Want = slices.Clone(an.Want)
+		}
 	case protocol.SweepPage, protocol.SplitPage:
 		for _, g := range an.Ranges {
 			if g.ID == r.g.ID {
@@ -335,6 +360,9 @@ func (a *drive) brought(r *driveRange, an protocol.Answer) {
 	}
 	for _, o := range r.sent.Open {
 		got[o.ID] = true
+	}
+	for _, id := range r.sent.Gone {
+		got[id] = true
 	}
 	maps.DeleteFunc(r.doubted, func(id string, _ doubt) bool { return got[id] })
 	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return got[l.ID] })

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // hub is HubSpot for one object: its clock is its own, search knows of a
@@ -23,6 +25,13 @@ type hubRecord struct {
 	before   int64 // and before that, 0 where it was made
 	changed  time.Time
 	listedAt time.Time
+
+	state   stream.State
+	was     stream.State // before it changed last, for replicas that lag
+	movedAt time.Time
+	into    int   // where it went, if it was merged
+	took    []int // what was merged into it
+	calc    byte  // a value that changes without a new time
 }
 
 // How far reads may lag: the list by less than a tail, batches by less than a
@@ -35,7 +44,7 @@ const (
 func newHub(m *meeting, skew time.Duration, records int) *hub {
 	h := &hub{m: m, skew: skew, records: map[int]*hubRecord{}}
 	for i := range records {
-		h.records[10+i*3] = &hubRecord{version: h.ms() - int64(m.rng.IntN(100000)) - 10000}
+		h.records[10+i*3] = &hubRecord{state: stream.Live, version: h.ms() - int64(m.rng.IntN(100000)) - 10000}
 	}
 	return h
 }
@@ -47,8 +56,11 @@ func (h *hub) ms() int64 { return h.m.now.Add(h.skew).UnixMilli() }
 func (h *hub) change(id int) {
 	r := h.records[id]
 	if r == nil {
-		r = &hubRecord{}
+		r = &hubRecord{state: stream.Live}
 		h.records[id] = r
+	}
+	if r.state != stream.Live {
+		return // nobody edits it
 	}
 	if h.m.now.After(r.listedAt) {
 		r.before = r.version // what search has meanwhile
@@ -56,16 +68,70 @@ func (h *hub) change(id int) {
 	r.version, r.changed, r.listedAt = h.ms(), h.m.now, h.m.now.Add(h.m.between(0, 20000))
 }
 
-// read gives a record, now and then from a replica that lags.
-func (h *hub) read(id int, lag time.Duration) protocol.Record {
+// read gives a record, now and then from a replica that lags; false where
+// HubSpot has it neither live nor archived.
+func (h *hub) read(id int, lag time.Duration) (protocol.Record, bool) {
 	r := h.records[id]
-	out := protocol.Record{ID: fmt.Sprint(id), State: "live", Version: r.version, AsOf: h.ms()}
+	out := protocol.Record{ID: fmt.Sprint(id), State: string(r.state), Version: r.version, AsOf: h.ms()}
+	if r.was != "" && h.m.now.Sub(r.movedAt) < lag && h.m.chance(4, "stale state") {
+		out.State = string(r.was)
+		out.AsOf -= 1000
+	}
+	switch stream.State(out.State) {
+	case stream.Purged:
+		return out, false
+	case stream.Merged:
+		s := h.survivor(id)
+		out.MergedInto, out.Version = fmt.Sprint(s), max(r.version, h.records[s].version)
+		return out, true
+	}
+	if len(r.took) > 0 {
+		ids := make([]string, len(r.took))
+		for i, id := range r.took {
+			ids[i] = fmt.Sprint(id)
+		}
+		out.Properties = []byte(`{"hs_merged_object_ids":"` + strings.Join(ids, ";") + `"}`)
+	}
 	if r.before != 0 && h.m.now.Sub(r.changed) < lag && h.m.chance(4, "stale read") {
 		out.Version = r.before
 		out.AsOf -= 1000
 	}
-	out.Digest[0], out.Digest[1], out.Digest[2] = byte(out.Version), byte(out.Version>>8), byte(h.list)
-	return out
+	out.Digest[0], out.Digest[1], out.Digest[2], out.Digest[3] = byte(out.Version), byte(out.Version>>8), byte(h.list), r.calc
+	return out, true
+}
+
+// survivor is where a record is now: itself, or what it was merged into.
+func (h *hub) survivor(id int) int {
+	for h.records[id].state == stream.Merged {
+		id = h.records[id].into
+	}
+	return id
+}
+
+// move archives, restores or purges a record.
+func (h *hub) move(id int, to stream.State) {
+	r := h.records[id]
+	r.was, r.state, r.movedAt = r.state, to, h.m.now
+	if to == stream.Purged {
+		r.was = "" // gone for good everywhere
+	}
+	h.m.seen[string(to)]++
+}
+
+// merge makes one record of two. The survivor may forget whom the other had
+// taken in before.
+func (h *hub) merge(id, into int) {
+	a, b := h.records[id], h.records[into]
+	if id == into || a.state != stream.Live || b.state != stream.Live {
+		return
+	}
+	a.state, a.into, a.was, a.movedAt = stream.Merged, into, "", h.m.now
+	b.took = append(b.took, id)
+	if h.m.rng.IntN(2) == 0 {
+		b.took = append(b.took, a.took...)
+	}
+	h.change(into)
+	h.m.seen["merged"]++
 }
 
 // search lists what is in a window, as far as search knows it.
@@ -76,7 +142,7 @@ func (h *hub) search(g protocol.Range, hi int64) []protocol.Listed {
 		if r.listedAt.After(h.m.now) {
 			v = r.before
 		}
-		if v != 0 && v >= g.Lo && v < hi && uint64(id) >= g.IDLo && (g.IDHi == 0 || uint64(id) < g.IDHi) {
+		if r.state == stream.Live && v != 0 && v >= g.Lo && v < hi && uint64(id) >= g.IDLo && (g.IDHi == 0 || uint64(id) < g.IDHi) {
 			out = append(out, protocol.Listed{ID: fmt.Sprint(id), Version: v})
 		}
 	}
@@ -86,11 +152,11 @@ func (h *hub) search(g protocol.Range, hi int64) []protocol.Listed {
 	return out
 }
 
-// after lists at most n ids above from and up to the range's end; last tells
-// whether there are no more.
-func (h *hub) after(from int, hi uint64, n int) (ids []int, last bool) {
-	for id := range h.records {
-		if id > from && (hi == 0 || uint64(id) <= hi) {
+// after lists at most n ids in a state above from and up to the range's end;
+// last tells whether there are no more.
+func (h *hub) after(state stream.State, from int, hi uint64, n int) (ids []int, last bool) {
+	for id, r := range h.records {
+		if r.state == state && id > from && (hi == 0 || uint64(id) <= hi) {
 			ids = append(ids, id)
 		}
 	}
@@ -132,12 +198,14 @@ func (m *meeting) edit() {
 	case n == 0:
 		h.list++
 		m.seen["property list"]++
-	case n < 4: // an import: all at once
+	case n < 9:
+		m.life(h, ids)
+	case n < 12: // an import: all at once
 		m.seen["import"]++
 		for _, id := range ids {
 			h.change(id)
 		}
-	case n < 15:
+	case n < 22:
 		h.change(10 + m.rng.IntN(140))
 	default:
 		for range 1 + m.rng.IntN(3) {
@@ -145,6 +213,25 @@ func (m *meeting) edit() {
 		}
 	}
 	m.after(m.between(200, 3000), m.edit)
+}
+
+// life ends records, and brings some of them back.
+func (m *meeting) life(h *hub, ids []int) {
+	id := ids[m.rng.IntN(len(ids))]
+	switch r := h.records[id]; {
+	case r.state == stream.Live && m.rng.IntN(3) == 0:
+		h.merge(id, ids[m.rng.IntN(len(ids))])
+	case r.state == stream.Live && m.rng.IntN(2) == 0:
+		r.calc++
+		m.seen["calculated"]++
+	case r.state == stream.Live && m.rng.IntN(4) > 0:
+		h.move(id, stream.Archived)
+	case r.state == stream.Archived && m.rng.IntN(2) == 0:
+		h.move(id, stream.Live)
+		m.seen["restored"]++
+	case r.state == stream.Live || r.state == stream.Archived:
+		h.move(id, stream.Purged)
+	}
 }
 
 // command does what people do: stop, start, sync, resync, sync of a record.
@@ -157,7 +244,12 @@ func (m *meeting) command() {
 		return
 	}
 	name := m.config[m.rng.IntN(len(m.config))].Name
-	switch m.rng.IntN(8) {
+	switch m.rng.IntN(9) {
+	case 8:
+		m.ask(name, "reconcile", func() ([]Out, error) {
+			_, outs, err := m.d.Reconcile(m.now, name, m.rng.IntN(2) == 0)
+			return outs, err
+		})
 	case 0, 1:
 		m.halt(name)
 		m.after(m.between(100, 20000), func() {

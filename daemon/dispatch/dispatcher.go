@@ -20,11 +20,20 @@ type Store interface {
 	ID() string
 	Epoch() uint64
 	Begin() (Tx, error)
+	// Position is the newest place in the feed; Live counts a stream's live
+	// records.
+	Position() uint64
+	Live(streamName string) uint64
 }
 
 // Tx is one transaction: all of it becomes durable in Commit, or nothing.
 type Tx interface {
 	Head(streamName, id string) (*stream.Head, error)
+	// Record is the whole of what is stored, nil where there is nothing.
+	Record(streamName, id string) (*stream.Record, error)
+	// Heads calls fn in the order of ids for those above after, up to and with
+	// upTo ("" for the last); an error of fn ends it and is returned.
+	Heads(streamName, after, upTo string, fn func(*stream.Head) error) error
 	Put(streamName string, r *stream.Record) error
 	PutStream(*stream.Stream) error
 	PutRun(*stream.Run) error
@@ -56,6 +65,11 @@ type StreamConfig struct {
 	Properties, Exclude  []string
 	Tail                 time.Duration
 	Settle               []time.Duration
+	// ArchivedEvery and ReconcileEvery are how often the walks are made, 0 for
+	// never. MaxDeletes is the share of live records above which absence ends
+	// none.
+	ArchivedEvery, ReconcileEvery time.Duration
+	MaxDeletes                    float64
 	// Problem blocks the stream: its portal cannot be used as configured.
 	Problem *stream.Problem
 }

@@ -157,7 +157,7 @@ func (c *change) lacks(run *stream.Run, listed []protocol.RangeReport) bool {
 		has[r.ID] = true
 	}
 	for _, g := range c.allRanges(run.ID) {
-		if !g.Ended && !has[g.ID] {
+		if !g.Ended && g.Phase == run.Phase && !has[g.ID] {
 			return true
 		}
 	}

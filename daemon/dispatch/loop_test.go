@@ -52,6 +52,11 @@ func TestLoopCarriesARunToItsEnd(t *testing.T) {
 			t.Fatal("the first page finds the queue full")
 		}
 		synctest.Wait()
+		archived := p
+		archived.Range, archived.Kind = 1, protocol.ListingPage
+		sent()
+		l.Page(Incoming{Worker: "w", Page: &archived, Digest: "e"})
+		synctest.Wait()
 		if outs := sent(); len(outs) == 0 || outs[0].Answer == nil || !outs[0].Answer.RunEnded {
 			t.Fatalf("the last page is answered with %+v", outs)
 		}

@@ -3,6 +3,9 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -21,6 +24,7 @@ type memStore struct {
 	portals  map[string]*stream.Portal
 	answers  map[string]*stream.Answered
 	records  map[string]stream.Head
+	bodies   map[string][]byte
 	versions map[string]int // how often a record took a place in the feed
 
 	failCommit func() bool
@@ -36,13 +40,28 @@ var errDisk = errors.New("disk")
 func newMemStore() *memStore {
 	return &memStore{epoch: 1, streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
 		ranges: map[string]map[uint32]*stream.Range{}, workers: map[string]*stream.Worker{},
-		portals: map[string]*stream.Portal{}, answers: map[string]*stream.Answered{}, records: map[string]stream.Head{}, versions: map[string]int{}}
+		portals: map[string]*stream.Portal{}, answers: map[string]*stream.Answered{}, records: map[string]stream.Head{},
+		bodies: map[string][]byte{}, versions: map[string]int{}}
 }
 
 func (m *memStore) ID() string    { return "store" }
 func (m *memStore) Epoch() uint64 { return m.epoch }
+
+// Position is the place that was handed out last: one that was lost with its
+// commit is a gap.
+func (m *memStore) Position() uint64 { return m.seq }
+
+func (m *memStore) Live(streamName string) (n uint64) {
+	for key, h := range m.records {
+		if h.State == stream.Live && strings.HasPrefix(key, recordKey(streamName, "")) {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *memStore) Begin() (Tx, error) {
-	return &memTx{m: m, records: map[string]stream.Head{}}, nil
+	return &memTx{m: m, records: map[string]stream.Head{}, bodies: map[string][]byte{}}, nil
 }
 
 // openAttempt finds the run that an attempt holds, by what is durable.
@@ -72,8 +91,7 @@ func (m *memStore) load() Ledger {
 		if r.State != stream.Running && m.streams[r.Stream].Unfinished != r.ID {
 			continue
 		}
-		own := *r
-		l.Runs = append(l.Runs, &own)
+		l.Runs = append(l.Runs, r.Clone())
 		for _, g := range sortedRanges(m.ranges[r.ID]) {
 			l.Ranges[r.ID] = append(l.Ranges[r.ID], g.Clone())
 		}
@@ -85,6 +103,7 @@ type memTx struct {
 	m       *memStore
 	ops     []func()
 	records map[string]stream.Head
+	bodies  map[string][]byte
 }
 
 // recordKey names a record of a stream.
@@ -105,6 +124,44 @@ func (t *memTx) Put(streamName string, r *stream.Record) error {
 	t.m.seq++
 	r.Seq = t.m.seq
 	t.records[recordKey(streamName, r.ID)] = r.Head
+	t.bodies[recordKey(streamName, r.ID)] = r.Properties
+	return nil
+}
+
+func (t *memTx) Record(streamName, id string) (*stream.Record, error) {
+	h, err := t.Head(streamName, id)
+	if h == nil || err != nil {
+		return nil, err
+	}
+	body, ok := t.bodies[recordKey(streamName, id)]
+	if !ok {
+		body = t.m.bodies[recordKey(streamName, id)]
+	}
+	return &stream.Record{Head: *h, Properties: body}, nil
+}
+
+func (t *memTx) Heads(streamName, after, upTo string, fn func(*stream.Head) error) error {
+	prefix := recordKey(streamName, "")
+	ids := map[string]bool{}
+	for _, records := range []map[string]stream.Head{t.m.records, t.records} {
+		for key := range records {
+			if id, ok := strings.CutPrefix(key, prefix); ok {
+				ids[id] = true
+			}
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(ids), stream.CompareIDs) {
+		if after != "" && stream.CompareIDs(id, after) <= 0 || upTo != "" && stream.CompareIDs(id, upTo) > 0 {
+			continue
+		}
+		h, err := t.Head(streamName, id)
+		if err != nil {
+			return err
+		}
+		if err := fn(h); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -115,8 +172,8 @@ func (t *memTx) PutStream(s *stream.Stream) error {
 }
 
 func (t *memTx) PutRun(r *stream.Run) error {
-	own := *r
-	t.ops = append(t.ops, func() { t.m.runs[own.ID] = &own })
+	own := r.Clone()
+	t.ops = append(t.ops, func() { t.m.runs[own.ID] = own })
 	return nil
 }
 
@@ -175,6 +232,7 @@ func (t *memTx) Commit() error {
 	if t.m.loseRecords == nil || !t.m.loseRecords() {
 		for id, h := range t.records {
 			t.m.records[id] = h
+			t.m.bodies[id] = t.bodies[id]
 			t.m.versions[id]++
 		}
 	}

@@ -14,7 +14,8 @@ func meetingConfig() []StreamConfig {
 	for _, s := range [][2]string{{"contacts", "main"}, {"companies", "main"}, {"deals", "second"}} {
 		config = append(config, StreamConfig{Name: s[0], Portal: s[1], Object: s[0], Interval: "20s",
 			Schedule: everySchedule(20 * time.Second), Autostart: true, Properties: []string{"*"},
-			Tail: 4 * time.Second, Settle: []time.Duration{30 * time.Second, 60 * time.Second}})
+			Tail: 4 * time.Second, Settle: []time.Duration{30 * time.Second, 60 * time.Second},
+			ArchivedEvery: 25 * time.Second, ReconcileEvery: 50 * time.Second, MaxDeletes: 0.02})
 	}
 	return config
 }

@@ -78,7 +78,7 @@ func (e everySchedule) Next(last, now time.Time) time.Time {
 func modelConfig() []StreamConfig {
 	return []StreamConfig{{Name: modelStream, Portal: "main", Object: "contacts", Interval: "20s",
 		Schedule: everySchedule(20 * time.Second), Autostart: true, Properties: []string{"*"},
-		Tail: 4 * time.Second, Settle: []time.Duration{30 * time.Second, 60 * time.Second}}}
+		Tail: 4 * time.Second, Settle: []time.Duration{30 * time.Second, 60 * time.Second}, MaxDeletes: 0.02}}
 }
 
 func newWorld(seed int64, bug string) *world {

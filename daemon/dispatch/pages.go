@@ -50,7 +50,7 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 
 // page judges one page. An error is the store's; whatever is wrong with the
 // page itself becomes its answer, before anything of it was applied.
-func (c *change) page(in Incoming) error {
+func (c *change) page(in Incoming) (err error) {
 	p := in.Page
 	if p == nil || p.Store != c.d.store.ID() {
 		return nil // another store's, or bytes that name nobody to answer
@@ -110,15 +110,27 @@ func (c *change) page(in Incoming) error {
 	run.Pages++
 	run.Requests = max(run.Requests, p.Requests)
 	run.Fruitless = 0
-	reply = c.committed(reply, p, run, g)
-	switch {
-	case run.Kind == stream.OneRecord && len(p.Open) > 0:
-		c.noRecord(run, p.Open[0])
-		reply.RangeEnded, reply.RunEnded = true, true
-	case c.runEnded(run):
-		c.finish(run)
-		reply.RunEnded = true
+	var unread *protocol.OpenID
+	if run.Kind == stream.OneRecord {
+		if unread, err = c.unread(p, run); err != nil {
+			return err
+		}
 	}
+	over := false
+	switch {
+	case unread != nil:
+		c.noRecord(run, *unread)
+		reply.RangeEnded, over = true, true
+	case c.phaseEnded(run):
+		if over, err = c.nextPhase(run); err != nil {
+			return err
+		}
+		if over {
+			c.finish(run)
+		}
+	}
+	reply = c.committed(reply, p, run, g)
+	reply.RangeEnded, reply.RunEnded = reply.RangeEnded || over, over
 	c.answer(in.Worker, reply)
 	return nil
 }
@@ -142,8 +154,13 @@ func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run,
 		a.Want = wireListed(g.Want)
 	case protocol.RecordsPage:
 		a.Again = slices.Clone(g.Again)
-	case protocol.SplitPage, protocol.SweepPage:
-		a.Ranges = wireRanges(c.allRanges(run.ID), 0)
+		if g.Refilled && !g.Ended {
+			a.Want = wireListed(g.Want)
+		}
+	}
+	// What a split made, or the end of a phase.
+	if p.Kind == protocol.SplitPage || p.Kind == protocol.SweepPage || g.Ended {
+		a.Ranges = wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)
 	}
 	return a
 }
@@ -162,7 +179,7 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 			return fmt.Sprintf("record %s has state %q", r.ID, r.State)
 		}
 	}
-	moving := g.Kind == stream.SpanRange || g.Kind == stream.SweepRange
+	moving := g.Kind == stream.SpanRange || g.Kind == stream.SweepRange || g.Kind == stream.ArchivedRange
 	switch p.Kind {
 	case protocol.RecordsPage:
 		if g.Kind != stream.ListRange && len(g.Want) == 0 {
@@ -170,6 +187,9 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		}
 		if g.Kind != stream.ListRange && p.To != p.From {
 			return "only the last of what is wanted moves the cursor"
+		}
+		if len(p.Gone) > 0 && !g.Ask {
+			return "records that are gone where none was asked for"
 		}
 	case protocol.ListingPage:
 		if !moving {
@@ -211,12 +231,12 @@ func (c *change) badSplit(p *protocol.Page, run *stream.Run, g *stream.Range) st
 func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error {
 	s := c.stream(run.Stream)
 	c.begins(run, p.Began, p.Account)
-	g.Again = nil
+	g.Again, g.Refilled = nil, false
 	switch p.Kind {
 	case protocol.RecordsPage:
 		return c.records(p, run, g, s)
 	case protocol.ListingPage:
-		return c.listing(p, g, s)
+		return c.listing(p, run, g, s)
 	case protocol.SchemaPage:
 		s.UseList(p.List)
 		s.SchemaAsOf = p.AsOf
@@ -263,10 +283,10 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		}
 		verdict := stream.Judge(stored, &r.Head, p.Records[i].Confirmed)
 		if verdict.Stores() {
-			if err := c.tx.Put(s.Name, r); err != nil {
-				return fmt.Errorf("write %s %s: %w", s.Name, r.ID, err)
+			if err := c.put(s, run, r); err != nil {
+				return err
 			}
-			run.Records++
+			note(run.Report, stored, &r.Head)
 		}
 		if verdict == stream.Regress {
 			s.Regressed++
@@ -286,13 +306,28 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		got[o.ID] = true
 	}
 	c.openIDs(s, run, p.Open, seen)
+	if err := c.mergers(p, run, s); err != nil {
+		return err
+	}
+	if err := c.gone(p, run, s, got); err != nil {
+		return err
+	}
 	if g.Kind == stream.ListRange {
 		g.Cursor, g.Ended = p.To, p.Last
 		return nil
 	}
 	g.Want = slices.DeleteFunc(g.Want, func(w stream.Listed) bool { return got[w.ID] })
-	if len(g.Want) == 0 {
-		g.Cursor, g.Ended = g.To, g.Last
+	return c.brought(s, run, g)
+}
+
+// brought moves a range on when it wants nothing any more.
+func (c *change) brought(s *stream.Stream, run *stream.Run, g *stream.Range) error {
+	if len(g.Want) > 0 {
+		return nil
+	}
+	g.Cursor, g.Ended = g.To, g.Last
+	if g.Kind == stream.KnownRange && !g.Ended {
+		return c.refill(s, run, g)
 	}
 	return nil
 }
@@ -326,8 +361,9 @@ func (c *change) noRecord(run *stream.Run, o protocol.OpenID) {
 	c.dropped[run.ID] = true
 }
 
-// listing holds ids and versions against the store; what differs is wanted.
-func (c *change) listing(p *protocol.Page, g *stream.Range, s *stream.Stream) error {
+// listing holds ids and versions against the store; what differs is wanted, and
+// in a walk what is absent is noted.
+func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(s.CurrentList())
 	g.To, g.Last = p.To, p.Last
 	// A worker that was not told what is wanted lists anew; what was brought
@@ -338,14 +374,35 @@ func (c *change) listing(p *protocol.Page, g *stream.Range, s *stream.Stream) er
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, l.ID, err)
 		}
-		if stored == nil || stored.Version != l.Version || stored.State != stream.Live || stored.List < generation {
+		wanted := differs(stored, l, g.Kind, generation)
+		if wanted {
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version})
 		}
+		hold(run.Report, stored, wanted)
 	}
-	if len(g.Want) == 0 {
-		g.Cursor, g.Ended = g.To, g.Last
+	if err := c.absent(p, run, g, s); err != nil {
+		return err
 	}
-	return nil
+	return c.brought(s, run, g)
+}
+
+// differs tells whether what HubSpot lists is not what is stored.
+func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, generation uint32) bool {
+	state := stream.Live
+	if kind == stream.ArchivedRange {
+		state = stream.Archived
+	}
+	switch {
+	case stored == nil:
+		return true
+	case stored.State == stream.Merged && state == stream.Archived:
+		return false // what was merged away may be listed as archived, too
+	case stored.State != state || stored.Version != l.Version:
+		return true
+	case state == stream.Archived:
+		return false // nobody edits it
+	}
+	return stored.List < generation || l.Digest != [16]byte{} && l.Digest != stored.Digest
 }
 
 // split divides a window in two; the lower part keeps the range's id and seq.
@@ -363,9 +420,10 @@ func (c *change) split(p *protocol.Page, run *stream.Run, g *stream.Range) {
 	c.setRange(run.ID, upper)
 }
 
-func (c *change) runEnded(run *stream.Run) bool {
+// phaseEnded tells whether all ranges at work have ended.
+func (c *change) phaseEnded(run *stream.Run) bool {
 	for _, g := range c.allRanges(run.ID) {
-		if !g.Ended {
+		if !g.Ended && g.Phase == run.Phase {
 			return false
 		}
 	}

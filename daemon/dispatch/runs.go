@@ -13,6 +13,10 @@ import (
 // to settle.
 const windowGrain = time.Minute
 
+// longGap is how long a stream may have stood still before everything is held
+// against HubSpot: what was archived and purged meanwhile shows nowhere else.
+const longGap = 24 * time.Hour
+
 // maxRetry bounds the wait after failures that mend themselves.
 const maxRetry = 5 * time.Minute
 
@@ -26,7 +30,10 @@ func (c *change) newRun(s *stream.Stream, kind stream.Kind, ranges ...*stream.Ra
 		return nil, fmt.Errorf("number a run: %w", err)
 	}
 	run := &stream.Run{ID: id, Stream: s.Name, Portal: s.Portal, Kind: kind, State: stream.Running,
-		Started: c.now.Round(0), NextRange: uint32(len(ranges))}
+		Started: c.now.Round(0), NextRange: uint32(len(ranges)), Feed: c.d.store.Position()}
+	if kind.Walk() && kind != stream.OneRecord {
+		run.Report = &stream.Report{}
+	}
 	c.runs[id] = run
 	for i, g := range ranges {
 		g.ID = uint32(i)
@@ -54,13 +61,40 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 	s.Unfinished = ""
 	if len(ranges) == 0 {
 		began = 0
-		ranges = []*stream.Range{{Kind: stream.ListRange}}
+		ranges = []*stream.Range{{Kind: stream.ListRange}, {Kind: stream.ArchivedRange, Phase: archivedPhase}}
 	}
 	run, err := c.newRun(s, stream.Backfill, ranges...)
 	if err != nil {
 		return nil, err
 	}
-	run.Began = began
+	run.Began, run.Phase = began, firstPhase(ranges)
+	return run, nil
+}
+
+// firstPhase is the phase that a run with these ranges begins in.
+func firstPhase(ranges []*stream.Range) uint16 {
+	first := ranges[0].Phase
+	for _, g := range ranges {
+		first = min(first, g.Phase)
+	}
+	return first
+}
+
+// walk makes a run that holds the store against HubSpot: a reconcile, or an
+// archived sweep alone. What HubSpot named and would not hand out is asked for,
+// too.
+func (c *change) walk(s *stream.Stream, kind stream.Kind, accept bool) (*stream.Run, error) {
+	ranges := []*stream.Range{{Kind: stream.ArchivedRange, Phase: archivedPhase}}
+	if kind == stream.Reconcile {
+		ranges = append(ranges, &stream.Range{Kind: stream.SweepRange, Phase: livePhase})
+		s.ReconciledAt, s.ReconcileNow, s.AcceptNext = c.now.Round(0), false, false
+	}
+	s.ArchivedAt = c.now.Round(0)
+	run, err := c.newRun(s, kind, ranges...)
+	if err != nil {
+		return nil, err
+	}
+	run.Phase, run.Accept = firstPhase(ranges), accept
 	return run, nil
 }
 
@@ -83,7 +117,12 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 			// Without a version: it was waited for when search named it.
 			g.Want = append(g.Want, stream.Listed{ID: o.ID})
 		}
+		// Named once and not to be had since: it may be gone.
+		g.Ask = uint64(len(g.Want)) <= neverBraked
 		ranges = append(ranges, g)
+	}
+	if !s.CursorAt.IsZero() && c.now.Sub(s.CursorAt) > longGap {
+		s.ReconcileNow = true
 	}
 	run, err := c.newRun(s, stream.Incremental, ranges...)
 	if err != nil {
@@ -124,7 +163,20 @@ func (c *change) finish(run *stream.Run) {
 	case stream.Incremental:
 		c.settled(s, run)
 	case stream.Backfill:
-		s.Backfilled = true
+		s.Backfilled, s.ArchivedAt = true, c.now.Round(0)
+		if s.ReconciledAt.IsZero() {
+			s.ReconciledAt = s.ArchivedAt // there was nothing to hold against it
+		}
+	case stream.Reconcile, stream.ArchivedSweep:
+		switch {
+		case run.Braked:
+			s.Brake = c.brakedBy(run, s)
+		case run.Kind == stream.Reconcile && !run.Report.Disorder:
+			s.Brake = nil
+		}
+	}
+	if run.Report != nil {
+		run.Report.Requests, run.Report.Seconds = run.Requests, uint64(max(0, run.Ended.Sub(run.Started)).Seconds())
 	}
 	e := endedRun{attempt: run.Attempt, process: run.Process, last: map[uint32]lastPage{}}
 	for _, g := range c.allRanges(run.ID) {

@@ -85,8 +85,32 @@ func (c *change) startDue() error {
 				return err
 			}
 		}
+		if kind := c.d.walkDue(s, c.now); kind != "" {
+			if _, err := c.walk(c.stream(name), kind, s.AcceptNext); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// walkDue is which walk of a stream that has its first backfill is due, ""
+// where none is. A reconcile has an archived sweep in it.
+func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
+	cfg := d.config[s.Name]
+	due := func(last time.Time, every time.Duration) bool {
+		// A last time that lies ahead is from before the clock was set back.
+		return every > 0 && !last.IsZero() && (now.Sub(last) >= every || last.Sub(now) > every)
+	}
+	switch {
+	case !s.Backfilled || d.runOf(s.Name, true) != nil:
+		return ""
+	case s.ReconcileNow || due(s.ReconciledAt, cfg.ReconcileEvery):
+		return stream.Reconcile
+	case due(s.ArchivedAt, cfg.ArchivedEvery):
+		return stream.ArchivedSweep
+	}
+	return ""
 }
 
 // dueAt is when the next incremental run of a stream begins.

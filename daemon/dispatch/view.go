@@ -51,6 +51,9 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		}
 	}
 	if v.Error == nil {
+		v.Error = s.Brake
+	}
+	if v.Error == nil {
 		v.Error = tooLarge(s)
 	}
 	if v.Error == nil {

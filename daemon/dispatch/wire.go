@@ -19,7 +19,7 @@ func domainRecord(r *protocol.Record, generation uint32) *stream.Record {
 func wireListed(in []stream.Listed) []protocol.Listed {
 	out := make([]protocol.Listed, len(in))
 	for i, l := range in {
-		out[i] = protocol.Listed(l)
+		out[i] = protocol.Listed{ID: l.ID, Version: l.Version}
 	}
 	return out
 }
@@ -28,22 +28,22 @@ func wireListed(in []stream.Listed) []protocol.Listed {
 // it. A range whose want is left out is listed anew.
 const maxWanted = 8000
 
-// wireRanges are the ranges that have not ended, with what they want as far as
-// budget ids go.
-func wireRanges(in []*stream.Range, budget int) []protocol.Range {
+// wireRanges are the ranges of a phase that have not ended, with what they want
+// as far as budget ids go.
+func wireRanges(in []*stream.Range, phase uint16, budget int) []protocol.Range {
 	out := make([]protocol.Range, 0, len(in))
 	for _, g := range in {
-		if g.Ended {
+		if g.Ended || g.Phase != phase {
 			continue
 		}
 		want := g.Want
-		if g.Kind != stream.IdsRange && len(want) > budget {
+		if g.Kind != stream.IdsRange && g.Kind != stream.KnownRange && len(want) > budget {
 			want = nil
 		}
 		budget -= len(want)
 		out = append(out, protocol.Range{ID: g.ID, Kind: string(g.Kind), Lo: g.Lo, Hi: g.Hi,
 			IDLo: g.IDLo, IDHi: g.IDHi, Newest: g.Newest, Seq: g.Seq, Cursor: g.Cursor,
-			Want: wireListed(want), Again: g.Again, Last: g.Last})
+			Want: wireListed(want), Again: g.Again, Last: g.Last, Ask: g.Ask})
 	}
 	return out
 }
@@ -65,7 +65,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 	}
 	f := &protocol.Fetch{Run: run.ID, Stream: run.Stream, Kind: string(run.Kind), Portal: run.Portal,
 		Object: s.Object, Began: run.Began, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
-		Ranges: wireRanges(c.allRanges(run.ID), maxWanted)}
+		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude = cfg.Properties, cfg.Exclude
 	}

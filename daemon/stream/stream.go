@@ -16,7 +16,11 @@ type Kind string
 const (
 	Incremental Kind = "incremental"
 	Backfill    Kind = "backfill"
-	OneRecord   Kind = "record"
+	// ArchivedSweep reads the list of archived records, and what left it.
+	ArchivedSweep Kind = "archived"
+	// Reconcile holds everything against HubSpot, an archived sweep included.
+	Reconcile Kind = "reconcile"
+	OneRecord Kind = "record"
 )
 
 // Walk tells whether a run of this kind is a walk (everything that is not
@@ -91,6 +95,17 @@ type Stream struct {
 	Fails       int       `json:"fails,omitempty"`
 	LastRun     string    `json:"last_run,omitempty"`
 	Error       *Problem  `json:"error,omitempty"`
+
+	// ArchivedAt and ReconciledAt are when the last walk of that kind began;
+	// ReconcileNow asks for one as soon as no other walk runs, and AcceptNext
+	// for one that takes every absence for a deletion.
+	ArchivedAt   time.Time `json:"archived_at,omitzero"`
+	ReconciledAt time.Time `json:"reconciled_at,omitzero"`
+	ReconcileNow bool      `json:"reconcile_now,omitempty"`
+	AcceptNext   bool      `json:"accept_next,omitempty"`
+	// Brake is why a walk ended no record: too many were absent. It holds
+	// nothing else up.
+	Brake *Problem `json:"brake,omitempty"`
 
 	Regressed uint64 `json:"regressed,omitempty"` // older versions that HubSpot confirmed
 	Dropped   uint64 `json:"dropped,omitempty"`   // readings older than what was stored
@@ -198,8 +213,19 @@ type Run struct {
 	// of what it reads for the first time.
 	Settle []Window `json:"settle,omitempty"`
 	From   int64    `json:"from,omitempty"`
-	// NextRange is the id that the next range of a split gets.
+	// NextRange is the id that the next range of a split gets; Phase is that of
+	// the ranges at work: the next begins when all of them have ended.
 	NextRange uint32 `json:"next_range"`
+	Phase     uint16 `json:"phase,omitempty"`
+
+	// Feed is the feed's position when the run was made: a record that stands
+	// above it was read since, and is not missing. Accept says that absence
+	// ends records however many they are; Braked, that it ends none, because
+	// they are too many.
+	Feed   uint64  `json:"feed,omitempty"`
+	Accept bool    `json:"accept,omitempty"`
+	Braked bool    `json:"braked,omitempty"`
+	Report *Report `json:"report,omitempty"`
 
 	Records  uint64   `json:"records"`
 	Pages    uint64   `json:"pages"`
@@ -207,17 +233,49 @@ type Run struct {
 	Error    *Problem `json:"error,omitempty"`
 }
 
+// Report is what a walk found when it held the store against HubSpot.
+type Report struct {
+	Checked    uint64 `json:"checked"`    // records that HubSpot listed
+	Missing    uint64 `json:"missing"`    // of them not in the store
+	Stale      uint64 `json:"stale"`      // of them in the store otherwise
+	Candidates uint64 `json:"candidates"` // in the store and not listed
+	Gone       uint64 `json:"gone"`       // of them not in HubSpot any more: purged
+	Merged     uint64 `json:"merged"`
+	Restored   uint64 `json:"restored"`
+	Archived   uint64 `json:"archived"`
+	Repaired   uint64 `json:"repaired"` // records that the run wrote
+	Requests   uint64 `json:"requests"`
+	Seconds    uint64 `json:"seconds"`
+	// Disorder says that ids came out of their order: the walk proves no
+	// absence.
+	Disorder bool `json:"disorder,omitempty"`
+}
+
+// Clone returns a copy that shares nothing that is changed in place.
+func (r *Run) Clone() *Run {
+	c := *r
+	if r.Report != nil {
+		report := *r.Report
+		c.Report = &report
+	}
+	return &c
+}
+
 // RangeKind is how a range is fetched.
 type RangeKind string
 
 // The kinds of range. The cursor of a List is HubSpot's `after`; of a Sweep
-// (ids with versions, by list) too; of a Span (a search window) it is "" until
-// the window has ended; Ids have none.
+// (ids with versions, by list) and of an Archived (the same of the archived)
+// too; of a Span (a search window) it is "" until the window has ended; Ids
+// have none. Known are the ids that the store has, from Cursor to UpTo, a
+// chunk at a time.
 const (
-	ListRange  RangeKind = "list"
-	SweepRange RangeKind = "sweep"
-	SpanRange  RangeKind = "window"
-	IdsRange   RangeKind = "ids"
+	ListRange     RangeKind = "list"
+	SweepRange    RangeKind = "sweep"
+	ArchivedRange RangeKind = "archived"
+	SpanRange     RangeKind = "window"
+	IdsRange      RangeKind = "ids"
+	KnownRange    RangeKind = "known"
 )
 
 // Listed is an id with the version that HubSpot named for it (0: whatever it
@@ -236,6 +294,19 @@ type Range struct {
 	IDLo   uint64    `json:"id_lo,omitempty"`
 	IDHi   uint64    `json:"id_hi,omitempty"` // 0: unbounded
 	Newest bool      `json:"newest,omitempty"`
+	// Phase is when the range is at work; see Run.
+	Phase uint16 `json:"phase,omitempty"`
+	// Ask says that what is wanted may be gone: what HubSpot has neither live
+	// nor archived comes back as that.
+	Ask bool `json:"ask,omitempty"`
+	// Reached is the id up to which the listings of a walk have come, and
+	// Disorder that they went back: from then on nothing counts as absent.
+	Reached  string `json:"reached,omitempty"`
+	Disorder bool   `json:"disorder,omitempty"`
+	UpTo     string `json:"up_to,omitempty"` // the last id of a Known range, "" for all
+	// Refilled says that the last page brought the rest of what a Known range
+	// wanted, and that Want is the next of it.
+	Refilled bool `json:"refilled,omitempty"`
 
 	Seq    uint64 `json:"seq"` // of the next page
 	Cursor string `json:"cursor"`

@@ -19,19 +19,23 @@ type OpenID struct {
 	ID      string
 	Version int64
 	Reason  string
+	// Gone says that HubSpot was asked for it live, archived and live again,
+	// and has it not.
+	Gone bool
 }
 
 // ReadAll reads records by their ids and emits them as they come, in no order.
 // Every id ends up as emitted or as open: one that is missing, or older than
 // search named it, is read again after the delays of Options.Reread, then
-// among the archived, then singly. A record that was merged is emitted with
+// among the archived (the live, where archived ones were looked for), then
+// singly. A record that was merged is emitted with
 // the id that was wanted and MergedInto. One that stays older than its hit is
 // both: emitted as it is, and open.
 //
 // emit is not called twice at once; its error ends the reading and is
 // returned.
-func (c *Client) ReadAll(ctx context.Context, obj catalogue.Object, want []Hit, props []string, emit func([]Record) error) ([]OpenID, error) {
-	open, err := c.readAll(ctx, obj, want, withCursor(props, obj), false, emit)
+func (c *Client) ReadAll(ctx context.Context, obj catalogue.Object, want []Hit, props []string, archived bool, emit func([]Record) error) ([]OpenID, error) {
+	open, err := c.readAll(ctx, obj, want, withCursor(props, obj), archived, emit)
 	if err != nil {
 		return nil, fmt.Errorf("read %d %s: %w", len(want), obj.Name, final(err))
 	}
@@ -140,7 +144,7 @@ func (c *Client) readPart(ctx context.Context, obj catalogue.Object, part []stra
 func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []straggler, names []string, emit func([]Record) error) ([]OpenID, error) {
 	var open []OpenID
 	for _, w := range want {
-		reason := ""
+		reason, gone := "", false
 		if w.old != nil {
 			reason = fmt.Sprintf("HubSpot gives the version of %s, search named %s", moments(w.old.Version), moments(w.Version))
 		}
@@ -148,7 +152,7 @@ func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []st
 		var failing *Failing
 		switch {
 		case errors.Is(err, ErrNotFound) && w.old == nil:
-			reason = "search names it, reading does not find it"
+			reason, gone = "HubSpot has it neither live nor archived", true
 		case errors.Is(err, ErrNotFound):
 		case errors.As(err, &failing):
 			reason = failing.Detail
@@ -176,7 +180,7 @@ func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []st
 				return nil, err
 			}
 		}
-		open = append(open, OpenID{ID: w.ID, Version: w.Version, Reason: reason})
+		open = append(open, OpenID{ID: w.ID, Version: w.Version, Reason: reason, Gone: gone})
 	}
 	return open, nil
 }

@@ -1,0 +1,382 @@
+package dispatch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// Absence proves nothing. A walk that lacks what the store has makes it a
+// candidate; candidates are asked for by id when the walk has ended in order,
+// and what HubSpot has neither live nor archived is purged. Too many of them
+// say more of the walk than of the records: then none is asked for.
+
+// The phases of a walk: what is live, then what is archived, so that nothing
+// slips from the one into the other unseen, then the candidates.
+const (
+	livePhase uint16 = iota
+	archivedPhase
+	askPhase
+)
+
+const (
+	// neverBraked is how many records absence may end in any case.
+	neverBraked = 100
+	// askedAtOnce is how many ranges of candidates are at work together: what
+	// they want travels in one message.
+	askedAtOnce = 4
+	// chunk is how many known ids are wanted at a time.
+	chunk = 1000
+)
+
+// errEnough ends a scan of the store.
+var errEnough = errors.New("enough")
+
+// holds tells whether a range's listings are complete for the ids that they
+// pass, so that what they lack is absent.
+func holds(run *stream.Run, g *stream.Range) bool {
+	return run.Kind != stream.Incremental && (g.Kind == stream.SweepRange || g.Kind == stream.ArchivedRange)
+}
+
+// absent notes what the store has, in the state that a walk lists, between the
+// end of the listing before and the end of this one, and the listing has not.
+func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
+	if !holds(run, g) || g.Disorder {
+		return nil
+	}
+	listed, reached := make(map[string]bool, len(p.Listing)), g.Reached
+	for _, l := range p.Listing {
+		if reached != "" && stream.CompareIDs(l.ID, reached) <= 0 {
+			g.Disorder, run.Report.Disorder = true, true
+			return nil
+		}
+		listed[l.ID], reached = true, l.ID
+	}
+	upTo := reached
+	if p.Last {
+		upTo = ""
+	}
+	after := g.Reached
+	g.Reached = reached
+	if run.Braked || upTo == after && !p.Last {
+		return nil
+	}
+	state := stream.Live
+	if g.Kind == stream.ArchivedRange {
+		state = stream.Archived
+	}
+	limit, taken := c.brake(run, s), 0
+	var candidates []string
+	err := c.tx.Heads(s.Name, after, upTo, func(h *stream.Head) error {
+		if h.State != state || h.Seq > run.Feed || listed[h.ID] {
+			return nil
+		}
+		if run.Report.Candidates++; !run.Accept && run.Report.Candidates > limit {
+			run.Braked = true
+			return errEnough
+		}
+		candidates = append(candidates, h.ID)
+		if taken++; taken == protocol.MaxListed {
+			return errEnough // the rest is asked for as it comes, by the store's own ids
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return fmt.Errorf("look for what %s lacks: %w", s.Name, err)
+	}
+	if run.Braked {
+		return nil
+	}
+	c.candidates(run, candidates)
+	if taken == protocol.MaxListed {
+		c.addAsk(run, &stream.Range{Kind: stream.KnownRange, Cursor: candidates[taken-1], UpTo: upTo})
+	}
+	return nil
+}
+
+// brake is how many records a run may end by absence.
+func (c *change) brake(run *stream.Run, s *stream.Stream) uint64 {
+	share := 0.0
+	if cfg := c.d.config[s.Name]; cfg != nil {
+		share = cfg.MaxDeletes
+	}
+	return max(neverBraked, uint64(share*float64(c.d.store.Live(s.Name))))
+}
+
+// candidates puts ids with those that are asked for when the walk has ended.
+func (c *change) candidates(run *stream.Run, ids []string) {
+	for _, id := range ids {
+		var open *stream.Range
+		if run.NextRange > 0 {
+			if last := c.rangeOf(run.ID, run.NextRange-1); last != nil && last.Kind == stream.IdsRange && last.Phase >= askPhase &&
+				last.Phase > run.Phase && len(last.Want) < protocol.MaxListed {
+				open = last
+			}
+		}
+		if open == nil {
+			open = c.addAsk(run, &stream.Range{Kind: stream.IdsRange})
+		}
+		open.Want = append(open.Want, stream.Listed{ID: id})
+	}
+}
+
+// addAsk adds a range of candidates, in a phase that is not full.
+func (c *change) addAsk(run *stream.Run, g *stream.Range) *stream.Range {
+	asking := 0
+	for _, other := range c.allRanges(run.ID) {
+		if other.Phase >= askPhase && other.Ask {
+			asking++
+		}
+	}
+	g.ID, g.Phase, g.Ask, g.Last = run.NextRange, askPhase+uint16(asking/askedAtOnce), true, g.Kind == stream.IdsRange
+	run.NextRange++
+	return c.setRange(run.ID, g)
+}
+
+// nextPhase goes on to the next ranges of a run whose ranges at work have all
+// ended; over says that there are none. Candidates that the run has met since
+// are candidates no more.
+func (c *change) nextPhase(run *stream.Run) (over bool, err error) {
+	s := c.stream(run.Stream)
+	for {
+		next := uint16(0)
+		for _, g := range c.allRanges(run.ID) {
+			if !g.Ended && g.Phase > run.Phase && (next == 0 || g.Phase < next) {
+				next = g.Phase
+			}
+		}
+		if next == 0 {
+			return true, nil
+		}
+		run.Phase = next
+		for _, g := range c.allRanges(run.ID) {
+			if g.Phase != next || g.Ended || !g.Ask {
+				continue
+			}
+			if err := c.ready(s, run, c.rangeOf(run.ID, g.ID)); err != nil {
+				return false, err
+			}
+		}
+		if !c.phaseEnded(run) {
+			return false, nil
+		}
+	}
+}
+
+// ready looks once more at what a range of candidates asks for.
+func (c *change) ready(s *stream.Stream, run *stream.Run, g *stream.Range) error {
+	if run.Braked || run.Report != nil && run.Report.Disorder {
+		g.Ended, g.Want = true, nil
+		return nil
+	}
+	if g.Kind == stream.KnownRange {
+		return c.refill(s, run, g)
+	}
+	kept := g.Want[:0:0]
+	for _, w := range g.Want {
+		h, err := c.tx.Head(s.Name, w.ID)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, w.ID, err)
+		}
+		if h == nil || stillThere(h, run) {
+			kept = append(kept, w)
+		}
+	}
+	g.Want = kept
+	g.Ended = len(kept) == 0
+	return nil
+}
+
+// stillThere tells whether a record may be ended for being absent: it is held
+// for there, and nothing was heard of it since the walk began.
+func stillThere(h *stream.Head, run *stream.Run) bool {
+	return (h.State == stream.Live || h.State == stream.Archived) && h.Seq <= run.Feed
+}
+
+// refill wants the next of the ids that the store has.
+func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) error {
+	g.To, g.Last, g.Refilled = g.Cursor, true, true
+	err := c.tx.Heads(s.Name, g.Cursor, g.UpTo, func(h *stream.Head) error {
+		if len(g.Want) == chunk {
+			g.Last = false
+			return errEnough
+		}
+		g.To = h.ID
+		if stillThere(h, run) {
+			g.Want = append(g.Want, stream.Listed{ID: h.ID})
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return fmt.Errorf("read the ids of %s: %w", s.Name, err)
+	}
+	if len(g.Want) == 0 {
+		g.Cursor, g.Ended = g.To, true
+	}
+	return nil
+}
+
+// put stores a record at its new place.
+func (c *change) put(s *stream.Stream, run *stream.Run, r *stream.Record) error {
+	if err := c.tx.Put(s.Name, r); err != nil {
+		return fmt.Errorf("write %s %s: %w", s.Name, r.ID, err)
+	}
+	run.Records++
+	return nil
+}
+
+// gone purges what HubSpot has not any more. Where something was heard of a
+// record since the run began, it stays.
+func (c *change) gone(p *protocol.Page, run *stream.Run, s *stream.Stream, got map[string]bool) error {
+	for _, id := range p.Gone {
+		got[id] = true
+		s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return o.ID == id })
+		h, err := c.tx.Head(s.Name, id)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
+		}
+		if h == nil || !stillThere(h, run) {
+			continue
+		}
+		if err := c.put(s, run, tombstone(h, stream.Purged, "", p.AsOf)); err != nil {
+			return err
+		}
+		if run.Report != nil {
+			run.Report.Gone++
+		}
+	}
+	return nil
+}
+
+// tombstone is what stays of a record that has ended.
+func tombstone(h *stream.Head, state stream.State, into string, asOf int64) *stream.Record {
+	return &stream.Record{Head: stream.Head{ID: h.ID, State: state, Version: h.Version, AsOf: max(asOf, h.AsOf), List: h.List,
+		CreatedAt: h.CreatedAt, UpdatedAt: h.UpdatedAt, ArchivedAt: h.ArchivedAt, MergedInto: into}}
+}
+
+// mergers ends what the records of a page have taken in, in the same commit.
+// HubSpot's word counts at once.
+func (c *change) mergers(p *protocol.Page, run *stream.Run, s *stream.Stream) error {
+	for _, m := range p.Merges {
+		into, err := c.tx.Head(s.Name, m.Into)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, m.Into, err)
+		}
+		if into == nil || into.State != stream.Live {
+			continue // it was not stored, or was taken in itself since
+		}
+		if err := c.merge(run, s, into, m.From); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge ends records as parts of another; those that they had taken in before
+// follow, to the end of the chain.
+func (c *change) merge(run *stream.Run, s *stream.Stream, into *stream.Head, from []string) error {
+	for len(from) > 0 {
+		id := from[0]
+		from = from[1:]
+		if id == into.ID || id == "" {
+			continue
+		}
+		r, err := c.tx.Record(s.Name, id)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
+		}
+		if r == nil {
+			// Never read: a late reading of it must not bring it to life.
+			r = &stream.Record{Head: stream.Head{ID: id}}
+		}
+		if r.State == stream.Merged && r.MergedInto == into.ID {
+			continue
+		}
+		from = append(from, losers(r.Properties)...)
+		end := tombstone(&r.Head, stream.Merged, into.ID, into.AsOf)
+		end.Version = max(end.Version, into.Version)
+		if err := c.put(s, run, end); err != nil {
+			return err
+		}
+		if run.Report != nil {
+			run.Report.Merged++
+		}
+	}
+	return nil
+}
+
+// losers reads from a stored record which others it had taken in.
+func losers(properties []byte) []string {
+	var p map[string]json.RawMessage
+	if len(properties) == 0 || json.Unmarshal(properties, &p) != nil {
+		return nil
+	}
+	text := func(name string) (s string) {
+		if json.Unmarshal(p[name], &s) != nil {
+			return ""
+		}
+		return s
+	}
+	return catalogue.MergedIDs(text(catalogue.MergedObjects), text(catalogue.MergedVids))
+}
+
+// unread is what a page of one record names as not to be had, nil where it has
+// it, or where what was stored of it has ended.
+func (c *change) unread(p *protocol.Page, run *stream.Run) (*protocol.OpenID, error) {
+	if len(p.Open) > 0 {
+		return &p.Open[0], nil
+	}
+	for _, id := range p.Gone {
+		h, err := c.tx.Head(run.Stream, id)
+		if err != nil {
+			return nil, fmt.Errorf("read %s %s: %w", run.Stream, id, err)
+		}
+		if h == nil {
+			return &protocol.OpenID{ID: id, Reason: "there is none, live or archived"}, nil
+		}
+	}
+	return nil, nil
+}
+
+// hold counts what a listing says of a record.
+func hold(r *stream.Report, stored *stream.Head, wanted bool) {
+	if r == nil {
+		return
+	}
+	r.Checked++
+	switch {
+	case wanted && stored == nil:
+		r.Missing++
+	case wanted:
+		r.Stale++
+	}
+}
+
+// note counts what the reading of a record changes.
+func note(r *stream.Report, stored, read *stream.Head) {
+	if r == nil {
+		return
+	}
+	r.Repaired++
+	switch {
+	case read.State == stream.Merged:
+		r.Merged++
+	case read.State == stream.Archived && (stored == nil || stored.State != stream.Archived):
+		r.Archived++
+	case read.State == stream.Live && stored != nil && stored.State != stream.Live:
+		r.Restored++
+	}
+}
+
+// braked says what to type where a walk ended none for being too many.
+func (c *change) brakedBy(run *stream.Run, s *stream.Stream) *stream.Problem {
+	return &stream.Problem{Type: "too-many-deletes", Title: "too many records are missing in HubSpot's list", Blocked: true,
+		Detail: fmt.Sprintf("%s: more than %d records of the store are not in what HubSpot lists; none was ended", run.Kind, c.brake(run, s)),
+		Hint: fmt.Sprintf("if they were deleted: `hubpipe reconcile %s --accept-deletes`; else look why HubSpot lists so few (scopes, the token's user). New data goes on",
+			run.Stream)}
+}
