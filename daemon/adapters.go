@@ -14,6 +14,9 @@ import (
 // storeAdapter gives the dispatcher the store by the interface it declares.
 type storeAdapter struct{ *store.Store }
 
+// Live counts a stream's live records as of the last commit.
+func (a storeAdapter) Live(name string) uint64 { return a.Counts(name).Live }
+
 func (a storeAdapter) Begin() (dispatch.Tx, error) {
 	tx, err := a.Store.Begin()
 	if err != nil {
@@ -44,7 +47,8 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 	out := make([]dispatch.StreamConfig, 0, len(c.Streams))
 	for _, s := range c.Streams {
 		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
-			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal]}
+			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
+			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes}
 		sched, err := scheduleOf(s)
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", s.Name, err)

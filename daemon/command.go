@@ -16,6 +16,8 @@ type Command struct {
 	Stream   string `json:"stream,omitempty"`
 	Interval string `json:"interval,omitempty"`
 	Record   string `json:"record,omitempty"`
+	// AcceptDeletes lets a reconcile end however many records.
+	AcceptDeletes bool `json:"accept_deletes,omitempty"`
 }
 
 // allStreams is the name under which a command means every stream.
@@ -25,7 +27,7 @@ const allStreams = "all"
 const maxCommand = 4 << 10
 
 // grammar is what would have been right.
-const grammar = `start STREAM [every 5m], stop STREAM, sync STREAM [record ID], resync STREAM, status [STREAM]; STREAM may be "all". ` +
+const grammar = `start STREAM [every 5m], stop STREAM, sync STREAM [record ID], resync STREAM, reconcile STREAM [accept deletes], status [STREAM]; STREAM may be "all". ` +
 	`As JSON: {"action":"start","stream":"contacts","interval":"5m","id":"…"}`
 
 func badCommand(format string, args ...any) *stream.Problem {
@@ -87,6 +89,9 @@ func parseWords(words []string) (Command, error) {
 	case len(rest) == 2 && rest[0] == "every" && c.Action == "start":
 		c.Interval = rest[1]
 		return c, nil
+	case len(rest) == 2 && rest[0] == "accept" && rest[1] == "deletes" && c.Action == "reconcile":
+		c.AcceptDeletes = true
+		return c, nil
 	case len(rest) == 2 && rest[0] == "record" && c.Action == "sync":
 		c.Record = rest[1]
 		return c, nil
@@ -97,7 +102,7 @@ func parseWords(words []string) (Command, error) {
 // check holds a command against what each action takes.
 func (c Command) check() error {
 	switch c.Action {
-	case "start", "stop", "sync", "resync":
+	case "start", "stop", "sync", "resync", "reconcile":
 		if c.Stream == "" {
 			return badCommand("%q needs the name of a stream", c.Action)
 		}
@@ -107,6 +112,9 @@ func (c Command) check() error {
 	}
 	if c.Interval != "" && c.Action != "start" {
 		return badCommand("%q takes no interval", c.Action)
+	}
+	if c.AcceptDeletes && c.Action != "reconcile" {
+		return badCommand("%q accepts no deletes", c.Action)
 	}
 	if c.Record != "" && (c.Action != "sync" || c.Stream == allStreams) {
 		return badCommand("a record belongs to the sync of one stream")

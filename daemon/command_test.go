@@ -13,12 +13,14 @@ import (
 func TestParseCommand(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Command{
-		"start contacts every 5m":  {Action: "start", Stream: "contacts", Interval: "5m"},
-		" START contacts\n":        {Action: "start", Stream: "contacts"},
-		"stop all":                 {Action: "stop", Stream: "all"},
-		"sync contacts record 123": {Action: "sync", Stream: "contacts", Record: "123"},
-		"resync deals":             {Action: "resync", Stream: "deals"},
-		"status":                   {Action: "status"},
+		"start contacts every 5m":      {Action: "start", Stream: "contacts", Interval: "5m"},
+		" START contacts\n":            {Action: "start", Stream: "contacts"},
+		"stop all":                     {Action: "stop", Stream: "all"},
+		"sync contacts record 123":     {Action: "sync", Stream: "contacts", Record: "123"},
+		"resync deals":                 {Action: "resync", Stream: "deals"},
+		"reconcile deals":              {Action: "reconcile", Stream: "deals"},
+		"reconcile all accept deletes": {Action: "reconcile", Stream: "all", AcceptDeletes: true},
+		"status":                       {Action: "status"},
 		`{"action":"start","stream":"contacts","interval":"5m","id":"7"}`: {ID: "7", Action: "start", Stream: "contacts", Interval: "5m"},
 	} {
 		got, err := ParseCommand([]byte(text))
@@ -46,7 +48,9 @@ func TestBadCommandsSayWhatWouldBeRight(t *testing.T) {
 		`{"action":"start","speed":"x"}`:   "speed",
 		`{"action":"stop","stream":"c"} x`: "more follows",
 		`{"action":"stop","stream":"c","interval":"5m"}`: "no interval",
-		"sync all record 3":       "one stream",
+		"sync all record 3":      "one stream",
+		"reconcile deals accept": "does not belong",
+		`{"action":"sync","stream":"c","accept_deletes":true}`: "accepts no deletes",
 		"\x00\xff":                "not an action",
 		strings.Repeat("x", 5000): "5000 bytes",
 	} {

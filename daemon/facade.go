@@ -107,6 +107,16 @@ func (d *Daemon) Resync(ctx context.Context, name string) (run string, err error
 	return run, err
 }
 
+// Reconcile holds everything against HubSpot; accept lets absence end however
+// many records.
+func (d *Daemon) Reconcile(ctx context.Context, name string, accept bool) (run string, err error) {
+	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
+		run, outs, err = x.Reconcile(now, name, accept)
+		return outs, err
+	})
+	return run, err
+}
+
 // Run returns a run, whether it goes on or has ended.
 func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
 	var open *stream.Run
@@ -114,7 +124,7 @@ func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
 		return client.Run{}, err
 	}
 	if open != nil {
-		return *wireRun(open), nil
+		return *api.RunOf(open), nil
 	}
 	r, err := d.store.Run(id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -123,7 +133,7 @@ func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
 	if err != nil {
 		return client.Run{}, err
 	}
-	return *wireRun(r), nil
+	return *api.RunOf(r), nil
 }
 
 // Runs lists runs, newest first.
@@ -131,7 +141,7 @@ func (d *Daemon) Runs(ctx context.Context, q client.RunQuery) ([]client.Run, err
 	rs, err := d.store.Runs(ctx, q.Stream, stream.RunState(q.State), q.Limit, q.Before)
 	out := make([]client.Run, 0, len(rs))
 	for _, r := range rs {
-		out = append(out, *wireRun(r))
+		out = append(out, *api.RunOf(r))
 	}
 	return out, err
 }
@@ -238,6 +248,8 @@ func (d *Daemon) do(ctx context.Context, c Command) (run string, status any, err
 		run, err = d.Sync(ctx, c.Stream, c.Record)
 	case "resync":
 		run, err = d.Resync(ctx, c.Stream)
+	case "reconcile":
+		run, err = d.Reconcile(ctx, c.Stream, c.AcceptDeletes)
 	}
 	if err != nil {
 		return "", nil, err
@@ -276,6 +288,14 @@ func (a apiControl) Resync(ctx context.Context, name string) (client.Run, error)
 	return a.Run(ctx, id)
 }
 
+func (a apiControl) Reconcile(ctx context.Context, name string, accept bool) (client.Run, error) {
+	id, err := a.Daemon.Reconcile(ctx, name, accept)
+	if err != nil {
+		return client.Run{}, err
+	}
+	return a.Run(ctx, id)
+}
+
 // status is a view as it travels.
 func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	s, c := v.Stream, d.store.Counts(v.Config.Name)
@@ -299,7 +319,7 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	}
 	for _, r := range []*stream.Run{v.Incremental, v.Walk} {
 		if r != nil && out.Run == nil {
-			out.Run = wireRun(r)
+			out.Run = api.RunOf(r)
 		}
 	}
 	if out.Error == nil && v.Wait != nil {
@@ -311,18 +331,8 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	}
 	if s.LastRun != "" {
 		if r, err := d.store.Run(s.LastRun); err == nil && r.State != stream.Running {
-			out.LastRun = wireRun(r)
+			out.LastRun = api.RunOf(r)
 		}
-	}
-	return out
-}
-
-func wireRun(r *stream.Run) *client.Run {
-	out := &client.Run{ID: r.ID, Stream: r.Stream, Kind: string(r.Kind), State: string(r.State), Started: r.Started.UTC(),
-		Records: r.Records, Pages: r.Pages, Requests: r.Requests, Error: wireProblem(r.Error)}
-	if !r.Ended.IsZero() {
-		t := r.Ended.UTC()
-		out.Ended = &t
 	}
 	return out
 }

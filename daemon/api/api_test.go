@@ -48,8 +48,13 @@ func TestCommands(t *testing.T) {
 	if id, err = b.c.Resync(ctx, "deals"); err != nil || id != "r002" {
 		t.Fatalf("resync: %q, %v", id, err)
 	}
+	for _, accept := range []bool{false, true} {
+		if _, err = b.c.Reconcile(ctx, "deals", accept); err != nil {
+			t.Fatalf("reconcile: %v", err)
+		}
+	}
 	runs, err := b.c.Runs(ctx, client.RunQuery{})
-	if err != nil || len(runs) != 2 || runs[0].ID != "r002" {
+	if err != nil || len(runs) != 4 || runs[0].ID != "r004" {
 		t.Fatalf("runs: %+v, %v", runs, err)
 	}
 	if run, err := b.c.Run(ctx, "r001"); err != nil || !run.Running() || run.Ended != nil {
@@ -69,7 +74,7 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"incremental contacts 123", "backfill deals ", "lines deals warn 7", "reload", "shutdown"}
+	want := []string{"incremental contacts 123", "backfill deals ", "reconcile deals false", "reconcile deals true", "lines deals warn 7", "reload", "shutdown"}
 	until(t, "shutdown is called", func() bool { return slices.Contains(b.d.called(), "shutdown") })
 	if got := b.d.called()[8:]; !cmp.Equal(got, want) {
 		t.Fatal(cmp.Diff(want, got))

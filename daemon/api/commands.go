@@ -127,6 +127,16 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request, q params) error 
 	return s.begin(w, r, q, s.o.Control.Resync)
 }
 
+func (s *Server) reconcile(w http.ResponseWriter, r *http.Request, q params) error {
+	var body client.ReconcileBody
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	return s.begin(w, r, q, func(ctx context.Context, name string) (client.Run, error) {
+		return s.o.Control.Reconcile(ctx, name, body.AcceptDeletes)
+	})
+}
+
 // begin makes a run of one stream or of all, and waits for its end where that
 // is asked: 200 with the run when it has ended, else 202 with its id.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, q params, do func(context.Context, string) (client.Run, error)) error {

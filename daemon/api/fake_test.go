@@ -181,6 +181,10 @@ func (d *daemon) Resync(_ context.Context, name string) (client.Run, error) {
 	return d.begin(name, "backfill", "")
 }
 
+func (d *daemon) Reconcile(_ context.Context, name string, accept bool) (client.Run, error) {
+	return d.begin(name, "reconcile", fmt.Sprint(accept))
+}
+
 func (d *daemon) finish(state string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -29,6 +29,9 @@ type Control interface {
 	// Sync makes a run or joins one; with a record's id it reads that one.
 	Sync(ctx context.Context, name, record string) (client.Run, error)
 	Resync(ctx context.Context, name string) (client.Run, error)
+	// Reconcile holds everything against HubSpot; accept lets absence end
+	// however many records.
+	Reconcile(ctx context.Context, name string, accept bool) (client.Run, error)
 	// Run returns ErrNotFound for an id that there is not.
 	Run(ctx context.Context, id string) (client.Run, error)
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)

@@ -33,6 +33,7 @@ func (s *Server) Routes() []Route {
 		{"POST", stream + "/stop", "end the schedule and what runs", nil, s.stop},
 		{"POST", stream + "/sync", "one run now", []string{"wait"}, s.sync},
 		{"POST", stream + "/resync", "everything again, emptying nothing", []string{"wait"}, s.resync},
+		{"POST", stream + "/reconcile", "everything held against HubSpot", []string{"wait"}, s.reconcile},
 		{"GET", "/v1/streams", "all streams", nil, s.streams},
 		{"GET", stream, "one stream", nil, s.stream},
 		{"GET", stream + "/records", "records by id, in pages",

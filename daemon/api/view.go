@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
@@ -12,9 +13,13 @@ func RunOf(r *stream.Run) *client.Run {
 	if r == nil {
 		return nil
 	}
-	return &client.Run{ID: r.ID, Stream: r.Stream, Kind: string(r.Kind), State: string(r.State),
+	out := &client.Run{ID: r.ID, Stream: r.Stream, Kind: string(r.Kind), State: string(r.State),
 		Started: r.Started.UTC(), Ended: TimeOf(r.Ended), Records: r.Records, Pages: r.Pages,
 		Requests: r.Requests, Error: ProblemOf(r.Error)}
+	if r.Report != nil {
+		out.Report, _ = json.Marshal(r.Report) // numbers and a flag always encode
+	}
+	return out
 }
 
 // ProblemOf gives a problem as it is shown; nil for nil.

@@ -134,7 +134,7 @@ func (c *command) root() *cobra.Command {
 	f.StringVar(&c.config, "config", "", "configuration file (hubpipe.hcl)")
 	f.StringVar(&c.level, "log-level", "", "debug, info, warn or error")
 	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.status(), c.streams(), c.start(), c.stop(), c.sync(),
-		c.resync(), c.records(), c.runs(), c.workers(), c.check(), c.simulator(), c.token(), c.version())
+		c.resync(), c.reconcile(), c.records(), c.runs(), c.workers(), c.check(), c.simulator(), c.token(), c.version())
 	for _, sub := range root.Commands() {
 		if args := sub.Args; args != nil {
 			sub.Args = func(cmd *cobra.Command, got []string) error {

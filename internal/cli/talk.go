@@ -176,6 +176,15 @@ func (c *command) resync() *cobra.Command {
 	})
 }
 
+func (c *command) reconcile() *cobra.Command {
+	var accept bool
+	cmd := c.run("reconcile STREAM|all", "Hold everything against HubSpot, and report", func(ctx context.Context, d *client.Client, n string) (string, error) {
+		return d.Reconcile(ctx, n, accept)
+	})
+	cmd.Flags().BoolVar(&accept, "accept-deletes", false, "take what HubSpot does not list any more for deleted, however much it is")
+	return cmd
+}
+
 // run makes a verb that starts work; with --wait it ends as the work does.
 func (c *command) run(use, short string, f func(context.Context, *client.Client, string) (string, error)) *cobra.Command {
 	var wait bool

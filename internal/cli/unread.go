@@ -37,15 +37,11 @@ func unread(cfg *config.Config) []string {
 		say(p.Webhook != nil, "the webhook of portal %s", p.Name)
 		say(p.DailyReserve != config.DefaultDailyReserve, "daily_reserve of portal %s", p.Name)
 	}
-	def := config.DefaultStream()
 	for _, s := range cfg.Streams {
 		say(len(s.Associations) > 0, "associations of stream %s", s.Name)
 		say(len(s.History) > 0, "history of stream %s", s.Name)
 		say(len(s.Volatile) > 0, "volatile of stream %s", s.Name)
 		say(!s.StartDate.IsZero(), "start_date of stream %s", s.Name)
-		say(s.ArchivedInterval != def.ArchivedInterval, "archived_interval of stream %s", s.Name)
-		say(s.ReconcileInterval != def.ReconcileInterval, "reconcile_interval of stream %s", s.Name)
-		say(s.MaxDeletes != def.MaxDeletes, "max_deletes of stream %s", s.Name)
 	}
 	return out
 }

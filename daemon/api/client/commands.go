@@ -108,6 +108,13 @@ func (c *Client) ResyncAll(ctx context.Context) (AllStarted, error) {
 	return out, err
 }
 
+// Reconcile makes a run that holds everything against HubSpot, and returns its
+// id at once. With accept the absence of records ends however many of them.
+func (c *Client) Reconcile(ctx context.Context, name string, accept bool) (string, error) {
+	run, err := c.begin(ctx, streamPath(name, "/reconcile"), ReconcileBody{accept}, 0)
+	return run.ID, err
+}
+
 func (c *Client) begin(ctx context.Context, path string, body any, wait time.Duration) (Run, error) {
 	q := url.Values{}
 	if wait > 0 {

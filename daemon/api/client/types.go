@@ -86,7 +86,9 @@ type Run struct {
 	Records  uint64     `json:"records"`
 	Pages    uint64     `json:"pages"`
 	Requests uint64     `json:"requests"`
-	// Report is what a reconcile found; null for other runs.
+	// Report is what a walk found that held the store against HubSpot: checked,
+	// missing, stale, candidates, gone, merged, restored, archived, repaired,
+	// requests, seconds; null for other runs.
 	Report json.RawMessage `json:"report"`
 	Error  *Problem        `json:"error"`
 }
@@ -205,14 +207,14 @@ type Statuses struct {
 	Failed  []Failure `json:"failed,omitempty"`
 }
 
-// AllStarted is the answer to sync and resync of all streams.
+// AllStarted is the answer to sync, resync and reconcile of all streams.
 type AllStarted struct {
 	Runs   []Started `json:"runs"`
 	Failed []Failure `json:"failed,omitempty"`
 }
 
-// AllRuns is the answer to sync and resync of all streams when they were
-// waited for.
+// AllRuns is the answer to sync, resync and reconcile of all streams when they
+// were waited for.
 type AllRuns struct {
 	Runs   []Run     `json:"runs"`
 	Failed []Failure `json:"failed,omitempty"`
@@ -226,6 +228,12 @@ type StartBody struct {
 // SyncBody is the body of sync; an empty Record is the whole stream.
 type SyncBody struct {
 	Record string `json:"record,omitempty"`
+}
+
+// ReconcileBody is the body of reconcile. AcceptDeletes lets the absence of
+// records end however many of them.
+type ReconcileBody struct {
+	AcceptDeletes bool `json:"accept_deletes,omitempty"`
 }
 
 // RunQuery selects runs, newest first; what is empty does not select. Before
