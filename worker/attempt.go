@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ var errOver = errors.New("the attempt is over")
 
 // Kinds of run and range that are treated apart; others come with the fetch.
 const (
+	backfillRun  = "backfill"
 	reconcileRun = "reconcile"
 
 	listRange     = "list"
@@ -45,10 +47,17 @@ type attempt struct {
 	names []string // of the properties, in a fixed order
 	list  string   // their hash
 	found map[uint32][]protocol.Listed
+	top   uint64 // the greatest id, 0 where the list is not to be shared
+
+	sharing sync.Mutex // held by the walker that looks for a place to share
 
 	mu      sync.Mutex // under it: the following; never held while w.mu is taken
 	ranges  map[uint32]*ranger
 	waiting []*ranger // not begun yet
+	working int       // ranges that have begun and not ended
+	walked  int       // pages of lists that were sent
+	probed  int       // requests made to find a place to share
+	single  bool      // the list does not lend itself to several walkers
 	begun   bool
 	over    bool
 	err     error
@@ -59,6 +68,38 @@ type attempt struct {
 // About twenty requests at once fill the largest limit of HubSpot, and eight
 // streams may share it.
 const rangesAtOnce = 8
+
+// Looking for a place to share costs requests: a few at the beginning, when all
+// walkers but one wait, and then one in so many pages.
+const (
+	firstProbes   = 8
+	pagesPerProbe = 6
+)
+
+// idle tells whether another walker may begin, and then holds others off until
+// sharing is unlocked.
+func (a *attempt) idle() bool {
+	a.mu.Lock()
+	may := !a.single && !a.over && a.working < rangesAtOnce && a.mayProbe()
+	a.mu.Unlock()
+	return may && a.sharing.TryLock()
+}
+
+// mayProbe tells whether the pages read pay for a probe; a.mu is held.
+func (a *attempt) mayProbe() bool { return a.probed < firstProbes+a.walked/pagesPerProbe }
+
+func (a *attempt) works(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.working += n
+}
+
+// alone notes that the list is not to be shared.
+func (a *attempt) alone() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.single = true
+}
 
 // newAttempt makes an attempt; w.mu is held.
 func newAttempt(w *Worker, s Start) *attempt {
@@ -247,7 +288,23 @@ func (a *attempt) prepare() error {
 	if err := a.search(windows); err != nil {
 		return err
 	}
+	if err := a.limits(); err != nil {
+		return err
+	}
 	return a.schema(defs, fresh)
+}
+
+// limits learns how far a list goes that several walkers may share.
+func (a *attempt) limits() error {
+	if a.fetch.Kind != backfillRun || a.fetch.Whole || !slices.ContainsFunc(a.fetch.Ranges, func(g protocol.Range) bool { return g.Kind == listRange }) {
+		return nil
+	}
+	top, err := ask(a.ctx, a, func(ctx context.Context) (uint64, error) { return a.source.Newest(ctx, a.fetch.Object) })
+	if err != nil {
+		return fmt.Errorf("look for the newest of %s: %w", a.fetch.Object, err)
+	}
+	a.top = top
+	return nil
 }
 
 // clockSlack is taken from HubSpot's times where a run's beginning is one.

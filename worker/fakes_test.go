@@ -33,7 +33,12 @@ type hub struct {
 	onePage int // what one search shows
 	split   int // a window above it is split
 	broken  int // so many windows do not add up
-	calls   map[string]int
+	// How places in the list are to be understood: as the next id, the last
+	// one, or not at all; and from which page on ids are shuffled (0: never).
+	exclusive, opaque bool
+	shuffled          int
+	listed            int
+	calls             map[string]int
 	fail    func(call string) error
 	enter   func(ctx context.Context, call string)
 }
@@ -122,17 +127,28 @@ func (v *view) List(ctx context.Context, _, after string, names []string, archiv
 	}
 	v.h.mu.Lock()
 	defer v.h.mu.Unlock()
-	from, _ := strconv.Atoi(after)
+	from, _ := strconv.Atoi(strings.TrimPrefix(after, "o"))
 	var p ListPage
+	last := 0
 	for _, id := range slices.Sorted(maps.Keys(v.h.records)) {
-		if id < from {
+		if id < from || v.h.exclusive && id == from {
 			continue
 		}
 		if len(p.Records) == v.h.page {
 			p.Next = strconv.Itoa(id)
+			if v.h.exclusive {
+				p.Next = strconv.Itoa(last)
+			}
 			break
 		}
+		last = id
 		p.Records = append(p.Records, v.record(id, names))
+	}
+	if v.h.opaque && p.Next != "" {
+		p.Next = "o" + p.Next
+	}
+	if v.h.listed++; v.h.shuffled > 0 && v.h.listed >= v.h.shuffled {
+		slices.Reverse(p.Records)
 	}
 	return p, nil
 }
@@ -211,6 +227,12 @@ func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, na
 		}
 	}
 	return Unread{Open: open}, nil
+}
+
+func (v *view) Newest(context.Context, string) (uint64, error) {
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	return uint64(slices.Max(append(slices.Collect(maps.Keys(v.h.records)), 0))), nil
 }
 
 func (v *view) Now() int64 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -115,6 +116,23 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 	}
 	left := unreadOf(p.Open)
 	return ListPage{Records: recordsOf(p.Records, nil), Open: append(left.Open, left.Gone...), Next: p.Next}, nil
+}
+
+// Newest is the greatest id that search knows.
+func (s *hubspotSource) Newest(ctx context.Context, name string) (uint64, error) {
+	o, err := object(name)
+	if err != nil {
+		return 0, err
+	}
+	p, err := s.client.Search(ctx, o, hubspot.SearchRequest{Sort: "hs_object_id", Descending: true, Limit: 1})
+	if err != nil || len(p.Hits) == 0 {
+		return 0, plain(err)
+	}
+	top, err := strconv.ParseUint(p.Hits[0].ID, 10, 64)
+	if err != nil {
+		return 0, nil //nolint:nilerr // an id that is no number: one walker it is
+	}
+	return top, nil
 }
 
 func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows []Window) (Newest, error) {

@@ -305,6 +305,10 @@ func (l *ledger) judge(p *protocol.Page, digest string) {
 		a.Again = g.Again
 	case protocol.SplitPage, protocol.SweepPage:
 		a.Ranges = l.wire()
+	case protocol.JoinPage:
+		l.answer(a)
+		l.held = 0 // the next heartbeat is answered with a cancel, and another attempt
+		return
 	}
 	if a.RunEnded {
 		l.fetch, l.held = nil, 0
@@ -331,15 +335,32 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 		upper := *g
 		upper.ID, upper.Seq = l.next, 0
 		l.next++
-		if p.SplitAt != 0 {
+		switch {
+		case g.Kind == "list":
+			if at, _ := strconv.ParseUint(g.Cursor, 10, 64); p.SplitID <= at || g.IDHi != 0 && p.SplitID >= g.IDHi || l.fetch.Whole {
+				l.t.Errorf("a list from %q to %d is split at %d", g.Cursor, g.IDHi, p.SplitID)
+			}
+			g.IDHi, upper.IDLo, upper.Cursor = p.SplitID, p.SplitID, strconv.FormatUint(p.SplitID-1, 10)
+		case p.SplitAt != 0:
 			if p.SplitAt <= g.Lo || p.SplitAt >= g.Hi {
 				l.t.Errorf("a split at %d outside of %d to %d", p.SplitAt, g.Lo, g.Hi)
 			}
 			g.Hi, upper.Lo = p.SplitAt, p.SplitAt
-		} else {
+		default:
 			g.IDHi, upper.IDLo = p.SplitID, p.SplitID
 		}
 		l.ranges[upper.ID] = &upper
+	case protocol.JoinPage:
+		low := g
+		for _, r := range l.ranges {
+			if r.Kind == "list" && !r.ended && r.IDLo < low.IDLo {
+				low = r
+			}
+		}
+		for _, r := range l.ranges {
+			r.ended = r != low
+		}
+		low.IDHi, l.fetch.Whole = 0, true
 	case protocol.SweepPage:
 		g.Kind = "sweep"
 	case protocol.ListingPage:

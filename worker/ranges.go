@@ -28,6 +28,7 @@ type ranger struct {
 	g       protocol.Range
 	ended   bool
 	more    []protocol.Listed // what the last answer wants besides
+	top     uint64            // no id of a list is known above it, 0 where nothing is known
 	answers chan protocol.Answer
 }
 
@@ -41,6 +42,8 @@ func (r *ranger) run() {
 	case <-r.a.w.gate.stopped():
 		return
 	}
+	r.a.works(1)
+	defer r.a.works(-1)
 	err := r.fetch()
 	if err == nil && !r.ended {
 		err = fmt.Errorf("range %d of kind %q did not end", r.g.ID, r.g.Kind)
@@ -166,33 +169,6 @@ func (r *ranger) ahead(read func(ctx context.Context, emit func(context.Context,
 		}
 	}
 	return <-done
-}
-
-// walk sends the list from the range's cursor to its end.
-func (r *ranger) walk() error {
-	a := r.a
-	cursor := r.g.Cursor
-	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
-		for {
-			page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-				return a.source.List(ctx, a.fetch.Object, cursor, a.names, false)
-			})
-			if err != nil {
-				return fmt.Errorf("list %s after %q: %w", a.fetch.Object, cursor, err)
-			}
-			if page.Next != "" && page.Next == cursor {
-				return fmt.Errorf("list %s: HubSpot's cursor %q leads to itself", a.fetch.Object, cursor)
-			}
-			last := page.Next == ""
-			if err := emit(ctx, batch{records: page.Records, open: page.Open, next: page.Next, last: last}); err != nil || last {
-				return err
-			}
-			cursor = page.Next
-		}
-	}, func(b batch) error {
-		_, err := r.records(b, true)
-		return err
-	})
 }
 
 // records sends what was read as pages within bounds; only the last of them

@@ -19,6 +19,9 @@ type Source interface {
 	// records, from after ("" is the beginning); without properties it brings
 	// ids and versions only.
 	List(ctx context.Context, object, after string, properties []string, archived bool) (ListPage, error)
+	// Newest is the greatest id that an object's live records have, 0 where that
+	// is not known.
+	Newest(ctx context.Context, object string) (uint64, error)
 	// SearchNewest asks for several windows in one request.
 	SearchNewest(ctx context.Context, object string, windows []Window) (Newest, error)
 	// ProveWindow lists a window completely, or says where to split it, or

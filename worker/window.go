@@ -183,14 +183,9 @@ func (r *ranger) sweep() error {
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		var held batch
 		for {
-			page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-				return a.source.List(ctx, a.fetch.Object, cursor, names, archived)
-			})
+			page, err := a.listPage(ctx, cursor, names, archived)
 			if err != nil {
-				return fmt.Errorf("list %s after %q: %w", a.fetch.Object, cursor, err)
-			}
-			if page.Next != "" && page.Next == cursor {
-				return fmt.Errorf("list %s: HubSpot's cursor %q leads to itself", a.fetch.Object, cursor)
+				return err
 			}
 			for i := range page.Records {
 				l := protocol.Listed{ID: page.Records[i].ID, Version: page.Records[i].Version}

@@ -113,7 +113,10 @@ type Fetch struct {
 	SchemaHash string  `json:"schema_hash,omitempty"`
 	SchemaAsOf int64   `json:"schema_as_of,omitempty"`
 	Began      int64   `json:"began,omitempty"`
-	Ranges     []Range `json:"ranges"`
+	// Whole says that the list is not to be shared by several walkers: it has
+	// been tried, and ids did not come in their order.
+	Whole  bool    `json:"whole,omitempty"`
+	Ranges []Range `json:"ranges"`
 }
 
 // Range is a range as the ledger has it.

@@ -21,13 +21,15 @@ type PageKind string
 
 // The kinds of page. Records bring what was read, a Listing ids with versions,
 // a Schema the property definitions, a Split the wish to divide the range, a
-// Sweep the wish to read the range by list instead of search.
+// Sweep the wish to read the range by list instead of search, a Join the wish
+// that one walker goes on where several had shared a list.
 const (
 	RecordsPage PageKind = "records"
 	ListingPage PageKind = "listing"
 	SchemaPage  PageKind = "schema"
 	SplitPage   PageKind = "split"
 	SweepPage   PageKind = "sweep"
+	JoinPage    PageKind = "join"
 )
 
 // Bounds of a page before compression. A record above them travels alone.
@@ -73,7 +75,7 @@ type Page struct {
 	// them is set.
 	SplitAt int64  `json:"split_at,omitempty"`
 	SplitID uint64 `json:"split_id,omitempty"`
-	// Reason says why, for a sweep page.
+	// Reason says why, for a sweep page and a join page.
 	Reason string `json:"reason,omitempty"`
 
 	Records []Record `json:"-"`
@@ -299,7 +301,7 @@ func (p *Page) decodeBody(rest []byte) error {
 		return fmt.Errorf("%d lines where the header says %d: %w", lines, p.Count, ErrUndecodable)
 	}
 	switch p.Kind {
-	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage:
+	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage, JoinPage:
 	default:
 		return fmt.Errorf("kind %q: %w", p.Kind, ErrUndecodable)
 	}

@@ -1,14 +1,12 @@
 package dispatch
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
-	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // Absence proves nothing. A walk that lacks what the store has makes it a
@@ -71,8 +69,11 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 		state = stream.Archived
 	}
 	limit, taken := c.brake(run, s), 0
-	var candidates []string
+	var candidates, chained []string
 	err := c.tx.Heads(s.Name, after, upTo, func(h *stream.Head) error {
+		if h.State == stream.Merged && state == stream.Live {
+			chained = append(chained, h.ID)
+		}
 		if h.State != state || h.Seq > run.Feed || listed[h.ID] {
 			return nil
 		}
@@ -89,8 +90,8 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 	if err != nil && !errors.Is(err, errEnough) {
 		return fmt.Errorf("look for what %s lacks: %w", s.Name, err)
 	}
-	if run.Braked {
-		return nil
+	if err := c.unchain(run, s, chained); err != nil || run.Braked {
+		return err
 	}
 	c.candidates(run, candidates)
 	if taken == protocol.MaxListed {
@@ -257,72 +258,6 @@ func (c *change) gone(p *protocol.Page, run *stream.Run, s *stream.Stream, got m
 func tombstone(h *stream.Head, state stream.State, into string, asOf int64) *stream.Record {
 	return &stream.Record{Head: stream.Head{ID: h.ID, State: state, Version: h.Version, AsOf: max(asOf, h.AsOf), List: h.List,
 		CreatedAt: h.CreatedAt, UpdatedAt: h.UpdatedAt, ArchivedAt: h.ArchivedAt, MergedInto: into}}
-}
-
-// mergers ends what the records of a page have taken in, in the same commit.
-// HubSpot's word counts at once.
-func (c *change) mergers(p *protocol.Page, run *stream.Run, s *stream.Stream) error {
-	for _, m := range p.Merges {
-		into, err := c.tx.Head(s.Name, m.Into)
-		if err != nil {
-			return fmt.Errorf("read %s %s: %w", s.Name, m.Into, err)
-		}
-		if into == nil || into.State != stream.Live {
-			continue // it was not stored, or was taken in itself since
-		}
-		if err := c.merge(run, s, into, m.From); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// merge ends records as parts of another; those that they had taken in before
-// follow, to the end of the chain.
-func (c *change) merge(run *stream.Run, s *stream.Stream, into *stream.Head, from []string) error {
-	for len(from) > 0 {
-		id := from[0]
-		from = from[1:]
-		if id == into.ID || id == "" {
-			continue
-		}
-		r, err := c.tx.Record(s.Name, id)
-		if err != nil {
-			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
-		}
-		if r == nil {
-			// Never read: a late reading of it must not bring it to life.
-			r = &stream.Record{Head: stream.Head{ID: id}}
-		}
-		if r.State == stream.Merged && r.MergedInto == into.ID {
-			continue
-		}
-		from = append(from, losers(r.Properties)...)
-		end := tombstone(&r.Head, stream.Merged, into.ID, into.AsOf)
-		end.Version = max(end.Version, into.Version)
-		if err := c.put(s, run, end); err != nil {
-			return err
-		}
-		if run.Report != nil {
-			run.Report.Merged++
-		}
-	}
-	return nil
-}
-
-// losers reads from a stored record which others it had taken in.
-func losers(properties []byte) []string {
-	var p map[string]json.RawMessage
-	if len(properties) == 0 || json.Unmarshal(properties, &p) != nil {
-		return nil
-	}
-	text := func(name string) (s string) {
-		if json.Unmarshal(p[name], &s) != nil {
-			return ""
-		}
-		return s
-	}
-	return catalogue.MergedIDs(text(catalogue.MergedObjects), text(catalogue.MergedVids))
 }
 
 // unread is what a page of one record names as not to be had, nil where it has

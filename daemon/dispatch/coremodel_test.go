@@ -262,15 +262,19 @@ func (m *meeting) drain() {
 	for len(batch) > 0 {
 		pages := m.runPages()
 		may := make([]bool, len(batch))
+		streams := map[uint64]string{}
 		for i, in := range batch {
 			id, ok := m.store.openAttempt(in.Page.Attempt)
+			if ok {
+				streams[in.Page.Attempt] = m.store.runs[id].Stream
+			}
 			may[i] = ok && m.store.runs[id].Process == in.Page.Process && m.store.runs[id].Worker == in.Worker
 		}
 		outs, taken, err := m.d.Pages(m.now, batch)
 		if err != nil {
 			return // nobody is answered; the workers repeat
 		}
-		m.judge(batch[:taken], may, outs, m.runPages()-pages)
+		m.judge(batch[:taken], may, streams, outs, m.runPages()-pages)
 		m.send(outs)
 		batch = batch[taken:]
 	}
@@ -286,7 +290,7 @@ func (m *meeting) runPages() (n uint64) {
 
 // judge holds what was committed against what may be: pages of the open
 // attempt's holder, each once, and never one of an attempt that was stopped.
-func (m *meeting) judge(batch []Incoming, may []bool, outs []Out, applied uint64) {
+func (m *meeting) judge(batch []Incoming, may []bool, streams map[uint64]string, outs []Out, applied uint64) {
 	committed := map[string]bool{}
 	for _, o := range outs {
 		if a := o.Answer; a != nil && a.Type == protocol.Committed {
@@ -312,7 +316,7 @@ func (m *meeting) judge(batch []Incoming, may []bool, outs []Out, applied uint64
 		}
 		m.once[key] = in.Digest
 		fresh++
-		m.stored(p)
+		m.stored(p, streams[p.Attempt])
 	}
 	if fresh != applied {
 		m.fail("%d pages were applied and %d answered for the first time", applied, fresh)
@@ -320,16 +324,10 @@ func (m *meeting) judge(batch []Incoming, may []bool, outs []Out, applied uint64
 }
 
 // stored checks that what is answered is in the store.
-func (m *meeting) stored(p *protocol.Page) {
-	run := ""
-	for _, r := range m.store.runs {
-		if r.Attempt == p.Attempt {
-			run = r.Stream
-		}
-	}
+func (m *meeting) stored(p *protocol.Page, name string) {
 	for i := range p.Records {
-		if _, ok := m.store.records[recordKey(run, p.Records[i].ID)]; !ok {
-			m.fail("record %s of %s is answered and not stored", p.Records[i].ID, run)
+		if _, ok := m.store.records[recordKey(name, p.Records[i].ID)]; !ok {
+			m.fail("record %s of %s is answered and not stored", p.Records[i].ID, name)
 		}
 	}
 }

@@ -154,6 +154,9 @@ func (a *drive) make(r *driveRange) {
 	case r.g.Kind == "list" && r.ahead != nil:
 		page.Kind, page.Records, page.To, page.Last = r.ahead.Kind, r.ahead.Records, r.ahead.To, r.ahead.Last
 		r.ahead = nil
+	case r.g.Kind == "list" && !a.f.Whole && a.p.m.chance(60, "join"):
+		page.Kind = protocol.JoinPage
+	case r.g.Kind == "list" && a.divide(r, &page):
 	case r.g.Kind == "list":
 		a.walk(r.g, page.From, &page)
 	case r.g.Kind == "sweep", r.g.Kind == "archived":
@@ -179,6 +182,21 @@ func (a *drive) readAhead(r *driveRange, seq uint64, cursor string) {
 	a.p.m.asked(a.f.Portal, a.p, a.n)
 	r.ahead = &protocol.Page{}
 	a.walk(r.g, cursor, r.ahead)
+}
+
+// divide wishes for another walker on the upper part of a list, now and then.
+func (a *drive) divide(r *driveRange, page *protocol.Page) bool {
+	at, _ := strconv.ParseUint(page.From, 10, 64)
+	if a.f.Whole || a.p.m.rng.IntN(4) > 0 {
+		return false
+	}
+	id := max(at, r.g.IDLo) + 2 + uint64(a.p.m.rng.IntN(60))
+	if r.g.IDHi != 0 && id >= r.g.IDHi {
+		return false
+	}
+	page.Kind, page.SplitID = protocol.SplitPage, id
+	a.p.m.seen["list divided"]++
+	return true
 }
 
 func (a *drive) size(lo, hi, wide int) int {
@@ -332,6 +350,8 @@ func (a *drive) answered(e cores.Answered) {
 		if len(an.Want) > 0 {
 			r.g.Want = slices.Clone(an.Want)
 		}
+	case protocol.JoinPage:
+		return // the attempt is cancelled
 	case protocol.SweepPage, protocol.SplitPage:
 		for _, g := range an.Ranges {
 			if g.ID == r.g.ID {

@@ -19,9 +19,6 @@ type Incoming struct {
 	Err    error
 }
 
-// maxRanges bounds what splits can make of one run.
-const maxRanges = 4096
-
 // Pages judges pages of any ranges in turn, each against what the earlier ones
 // did, and commits them together, once. It takes as many as one transaction
 // holds and returns how many those were; the caller comes again with the rest.
@@ -118,6 +115,8 @@ func (c *change) page(in Incoming) (err error) {
 	}
 	over := false
 	switch {
+	case p.Kind == protocol.JoinPage:
+		c.closeAttempt(run, false)
 	case unread != nil:
 		c.noRecord(run, *unread)
 		reply.RangeEnded, over = true, true
@@ -205,24 +204,10 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		if g.Kind != stream.SpanRange {
 			return "only a search window can become a walk"
 		}
-	}
-	return ""
-}
-
-func (c *change) badSplit(p *protocol.Page, run *stream.Run, g *stream.Range) string {
-	hi := g.Hi
-	if hi == 0 {
-		hi = max(run.Began, p.Began)
-	}
-	switch {
-	case g.Kind != stream.SpanRange || p.To != p.From:
-		return "only a search window can be split"
-	case len(c.allRanges(run.ID)) >= maxRanges:
-		return fmt.Sprintf("the run has %d ranges already", maxRanges)
-	case p.SplitAt != 0 && (p.SplitAt <= g.Lo || p.SplitAt >= hi):
-		return fmt.Sprintf("a split at %d is not inside the window", p.SplitAt)
-	case p.SplitAt == 0 && (p.SplitID <= g.IDLo || g.IDHi != 0 && p.SplitID >= g.IDHi):
-		return fmt.Sprintf("a split at id %d is not inside the window", p.SplitID)
+	case protocol.JoinPage:
+		if g.Kind != stream.ListRange {
+			return "only the parts of a list can be joined"
+		}
 	}
 	return ""
 }
@@ -247,6 +232,8 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 		c.split(p, run, g)
 	case protocol.SweepPage:
 		g.Kind, g.Cursor, g.Want = stream.SweepRange, "", nil
+	case protocol.JoinPage:
+		c.join(run)
 	}
 	return nil
 }
@@ -283,6 +270,9 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		}
 		verdict := stream.Judge(stored, &r.Head, p.Records[i].Confirmed)
 		if verdict.Stores() {
+			if err := c.follow(run, s, stored, r); err != nil {
+				return err
+			}
 			if err := c.put(s, run, r); err != nil {
 				return err
 			}
@@ -403,21 +393,6 @@ func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, gene
 		return false // nobody edits it
 	}
 	return stored.List < generation || l.Digest != [16]byte{} && l.Digest != stored.Digest
-}
-
-// split divides a window in two; the lower part keeps the range's id and seq.
-// What the range still wanted is listed anew by its parts.
-func (c *change) split(p *protocol.Page, run *stream.Run, g *stream.Range) {
-	g.Want = nil
-	upper := g.Clone()
-	upper.ID, upper.Seq, upper.Digest = run.NextRange, 0, ""
-	run.NextRange++
-	if p.SplitAt != 0 {
-		g.Hi, upper.Lo = p.SplitAt, p.SplitAt
-	} else {
-		g.IDHi, upper.IDLo = p.SplitID, p.SplitID
-	}
-	c.setRange(run.ID, upper)
 }
 
 // phaseEnded tells whether all ranges at work have ended.

@@ -64,7 +64,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		s = own
 	}
 	f := &protocol.Fetch{Run: run.ID, Stream: run.Stream, Kind: string(run.Kind), Portal: run.Portal,
-		Object: s.Object, Began: run.Began, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
+		Object: s.Object, Began: run.Began, Whole: run.Whole, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
 		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude = cfg.Properties, cfg.Exclude

@@ -218,6 +218,9 @@ type Run struct {
 	NextRange uint32 `json:"next_range"`
 	Phase     uint16 `json:"phase,omitempty"`
 
+	// Whole says that the list is read by one walker, since its ids did not come
+	// in their order.
+	Whole bool `json:"whole,omitempty"`
 	// Feed is the feed's position when the run was made: a record that stands
 	// above it was read since, and is not missing. Accept says that absence
 	// ends records however many they are; Braked, that it ends none, because

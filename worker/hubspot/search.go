@@ -28,8 +28,10 @@ type Filter struct {
 // together, the groups are alternatives.
 type SearchRequest struct {
 	Groups [][]Filter
-	// Sort is a property to sort by, ascending; "" leaves HubSpot's order.
-	Sort string
+	// Sort is a property to sort by, "" leaves HubSpot's order; ascending, or
+	// Descending.
+	Sort       string
+	Descending bool
 	// After is the Next of the page before, 0 for the first.
 	After int
 	// Limit is at most the object's; 0 means that.
@@ -88,7 +90,11 @@ func (c *Client) Search(ctx context.Context, obj catalogue.Object, r SearchReque
 		body.Groups = append(body.Groups, searchGroup{Filters: g})
 	}
 	if r.Sort != "" {
-		body.Sorts = append(body.Sorts, searchSort{r.Sort, "ASCENDING"})
+		direction := "ASCENDING"
+		if r.Descending {
+			direction = "DESCENDING"
+		}
+		body.Sorts = append(body.Sorts, searchSort{r.Sort, direction})
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
