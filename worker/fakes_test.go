@@ -39,8 +39,8 @@ type hub struct {
 	shuffled          int
 	listed            int
 	calls             map[string]int
-	fail    func(call string) error
-	enter   func(ctx context.Context, call string)
+	fail              func(call string) error
+	enter             func(ctx context.Context, call string)
 }
 
 func newHub(n int) *hub {

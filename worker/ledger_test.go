@@ -110,7 +110,7 @@ func (l *ledger) run(f protocol.Fetch, ranges ...protocol.Range) {
 // await waits until ok, which is called under the lock, says so.
 func (l *ledger) await(what string, ok func() bool) {
 	l.t.Helper()
-	deadline := time.After(8 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for {
 		l.mu.Lock()
 		good, changed := ok(), l.changed

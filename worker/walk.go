@@ -79,6 +79,12 @@ func (a *attempt) listPage(ctx context.Context, cursor string, names []string, a
 	return page, nil
 }
 
+// decimal reads an id that is a number.
+func decimal(text string) (uint64, bool) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	return n, err == nil
+}
+
 // shared tells whether the range is a part of a list.
 func (r *ranger) shared() bool { return r.g.IDLo != 0 || r.g.IDHi != 0 }
 
@@ -91,12 +97,12 @@ func (r *ranger) bound(b *batch, passed *uint64) (first uint64, err error) {
 	}
 	end := len(b.records)
 	for i := range b.records {
-		id, err := strconv.ParseUint(b.records[i].ID, 10, 64)
+		id, ok := decimal(b.records[i].ID)
 		switch {
-		case err != nil && !r.shared():
+		case !ok && !r.shared():
 			*passed = 0
 			return 0, nil
-		case err != nil || id <= *passed || id < low:
+		case !ok || id <= *passed || id < low:
 			if r.shared() {
 				return 0, fmt.Errorf("id %q after %d: %w", b.records[i].ID, *passed, errSurprise)
 			}
@@ -116,9 +122,9 @@ func (r *ranger) bound(b *batch, passed *uint64) (first uint64, err error) {
 		b.records, b.next, b.last = b.records[:end], "", true
 	}
 	if r.shared() && !b.last {
-		next, err := strconv.ParseUint(b.next, 10, 64)
+		next, ok := decimal(b.next)
 		switch {
-		case err != nil || next < *passed:
+		case !ok || next < *passed:
 			return 0, fmt.Errorf("the place %q after id %d: %w", b.next, *passed, errSurprise)
 		case r.g.IDHi != 0 && next >= r.g.IDHi:
 			b.next, b.last = "", true
@@ -146,7 +152,7 @@ func (r *ranger) share(first, passed uint64, n int) error {
 	}
 	defer a.sharing.Unlock()
 	low := passed
-	if next, err := strconv.ParseUint(r.g.Cursor, 10, 64); err == nil {
+	if next, ok := decimal(r.g.Cursor); ok {
 		low = max(low, next) // the ledger's place, which is the next id or the last
 	}
 	at, err := r.probe(low)
@@ -193,21 +199,19 @@ func (r *ranger) probe(low uint64) (uint64, error) {
 		}
 		before := middle - 1
 		for i := range page.Records {
-			id, err := strconv.ParseUint(page.Records[i].ID, 10, 64)
-			if err != nil || id <= before {
+			id, ok := decimal(page.Records[i].ID)
+			if !ok || id <= before {
 				a.alone()
 				return 0, nil
 			}
 			before = id
 		}
-		if page.Next != "" {
-			if next, err := strconv.ParseUint(page.Next, 10, 64); err != nil || next < before {
-				a.alone()
-				return 0, nil
-			}
+		if next, ok := decimal(page.Next); page.Next != "" && (!ok || next < before) {
+			a.alone()
+			return 0, nil
 		}
 		if len(page.Records) > 0 {
-			if at, _ := strconv.ParseUint(page.Records[0].ID, 10, 64); at <= r.top && at > low+1 && (r.g.IDHi == 0 || at < r.g.IDHi) {
+			if at, _ := decimal(page.Records[0].ID); at <= r.top && at > low+1 && (r.g.IDHi == 0 || at < r.g.IDHi) {
 				r.top = middle
 				return at, nil
 			}

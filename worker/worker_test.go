@@ -363,6 +363,7 @@ func TestStopDrains(t *testing.T) {
 	t.Parallel()
 	l, h := newLedger(t), newHub(200)
 	l.run(backfill())
+	l.fetch.Whole = true // one walker, so that its pages can be counted
 	w := l.start(h)
 	l.await("records", func() bool { return len(l.records) > 20 })
 	if err := w.Stop(t.Context()); err != nil {

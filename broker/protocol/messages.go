@@ -110,9 +110,9 @@ type Fetch struct {
 	// none was read yet. Another one must not be read.
 	Account int64 `json:"account,omitempty"`
 	// SchemaHash names the property list in use, SchemaAsOf when it was read.
-	SchemaHash string  `json:"schema_hash,omitempty"`
-	SchemaAsOf int64   `json:"schema_as_of,omitempty"`
-	Began      int64   `json:"began,omitempty"`
+	SchemaHash string `json:"schema_hash,omitempty"`
+	SchemaAsOf int64  `json:"schema_as_of,omitempty"`
+	Began      int64  `json:"began,omitempty"`
 	// Whole says that the list is not to be shared by several walkers: it has
 	// been tried, and ids did not come in their order.
 	Whole  bool    `json:"whole,omitempty"`
