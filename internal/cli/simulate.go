@@ -55,6 +55,11 @@ func (c *command) simulator() *cobra.Command {
 	f.DurationVar(&o.Latency, "latency", 0, "of each request")
 	f.DurationVar(&o.SearchLateness, "search-lateness", 0, "how late search sees a change, at most")
 	f.Float64Var(&o.FaultRate, "fault-rate", 0, "share of requests that fail, 0 to 1")
+	f.Float64Var(&o.StaleReads, "stale-reads", 0, "share of records that batch read takes from a stale replica, 0 to 1")
+	f.DurationVar(&o.StaleFor, "stale-for", 10*time.Second, "for how long after a change a replica may be stale")
+	f.Float64Var(&o.ShortPages, "short-pages", 0, "share of replies that are short but not the last, 0 to 1")
+	f.Float64Var(&o.SearchNever, "search-never", 0, "share of records that search never shows, 0 to 1")
+	f.Var(oauthFlag{&o.OAuth}, "oauth", "an app as client_id:client_secret:refresh_token; its token endpoint gives tokens of 30 minutes")
 	f.BoolVar(&o.Limits, "limits", true, "HubSpot's limits")
 	f.BoolVar(&o.PreRendered, "prerendered", false, "render pages once and put ids in; for benchmarks alone")
 	return cmd
@@ -110,6 +115,20 @@ func (r rateFlag) Set(s string) error {
 	if n == 0 || n == 2 && unit != "/s" || *r.v < 0 {
 		return errors.Join(errors.New("a rate is a number of changes a second, such as 2/s"), err)
 	}
+	return nil
+}
+
+// oauthFlag reads the three secrets of an app.
+type oauthFlag struct{ v **simulator.OAuth }
+
+func (o oauthFlag) String() string { return "" }
+func (o oauthFlag) Type() string   { return "app" }
+func (o oauthFlag) Set(s string) error {
+	p := strings.Split(s, ":")
+	if len(p) != 3 || p[0] == "" || p[1] == "" || p[2] == "" {
+		return errors.New("an app is written client_id:client_secret:refresh_token")
+	}
+	*o.v = &simulator.OAuth{ClientID: p[0], ClientSecret: p[1], RefreshToken: p[2]}
 	return nil
 }
 

@@ -40,3 +40,16 @@ func TestAddPairs(t *testing.T) {
 		}
 	}
 }
+
+func TestOAuthFlag(t *testing.T) {
+	t.Parallel()
+	var app *simulator.OAuth
+	if err := (oauthFlag{&app}).Set("a:b:c"); err != nil || app.ClientID != "a" || app.ClientSecret != "b" || app.RefreshToken != "c" {
+		t.Errorf("%v: %+v", err, app)
+	}
+	for _, bad := range []string{"", "a:b", "a:b:", "a:b:c:d"} {
+		if (oauthFlag{&app}).Set(bad) == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

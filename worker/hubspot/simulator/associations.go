@@ -262,33 +262,23 @@ func (c *call) inline(asked string) []*store {
 	return out
 }
 
-// appendWithLinks appends records that have their associations in them. An
-// association stands there once for each label.
-func (c *call) appendWithLinks(b []byte, st *store, p *plan, items []item, with []*store) []byte {
-	for i, it := range items {
-		if i > 0 {
+// appendInlines appends the associations of a record as they stand in it: once
+// for each label.
+func (c *call) appendInlines(b []byte, st *store, it item, with []*store) []byte {
+	b = append(b, `"associations":{`...)
+	shown := 0
+	for _, to := range with {
+		v, _ := c.s.side(st, to, false)
+		es := v.of(it.rec.id, 0)
+		if len(es) == 0 || it.goneAt != 0 {
+			continue
+		}
+		if shown++; shown > 1 {
 			b = append(b, ',')
 		}
-		b = p.appendItem(b, it)
-		b = append(b[:len(b)-1], `,"associations":{`...)
-		shown := 0
-		for _, to := range with {
-			v, ok := c.s.side(st, to, false)
-			if !ok || it.goneAt != 0 {
-				continue
-			}
-			es := v.of(it.rec.id, 0)
-			if len(es) == 0 {
-				continue
-			}
-			if shown++; shown > 1 {
-				b = append(b, ',')
-			}
-			b = appendInline(b, st, to, it.rec.id, es)
-		}
-		b = append(b, `}}`...)
+		b = appendInline(b, st, to, it.rec.id, es)
 	}
-	return b
+	return append(b, '}')
 }
 
 func appendInline(b []byte, from, to *store, id uint64, es []edge) []byte {

@@ -29,6 +29,8 @@ func (c *call) control(rest string) {
 	switch object, isTruth := strings.CutPrefix(rest, "truth/"); {
 	case isTruth && c.r.Method == http.MethodGet && strings.HasPrefix(object, "associations/"):
 		c.truthAssociations(strings.TrimPrefix(object, "associations/"))
+	case isTruth && c.r.Method == http.MethodGet && strings.HasPrefix(object, "history/"):
+		c.truthOfHistory(strings.TrimPrefix(object, "history/"))
 	case isTruth && c.r.Method == http.MethodGet:
 		c.truth(object)
 	case c.r.Method == http.MethodPost && strings.HasPrefix(rest, "associations/"):
@@ -37,6 +39,8 @@ func (c *call) control(rest string) {
 		c.json(200, c.s.Stats())
 	case rest == "faults" && c.r.Method == http.MethodPost:
 		c.switchOver()
+	case c.r.Method == http.MethodPost && strings.HasSuffix(rest, "/properties"):
+		c.changeProperties(strings.TrimSuffix(rest, "/properties"))
 	case c.r.Method == http.MethodPost && c.s.stores[rest] != nil:
 		c.changeRecords(rest)
 	default:
@@ -75,7 +79,9 @@ func (c *call) truth(object string) {
 	var line []byte
 	for from := uint64(0); ; {
 		var n int
+		c.s.schemaMu.RLock()
 		line, from, n = st.appendTruth(line[:0], from)
+		c.s.schemaMu.RUnlock()
 		if n == 0 {
 			break
 		}
@@ -107,6 +113,9 @@ func (st *store) appendTruth(b []byte, from uint64) (_ []byte, next uint64, n in
 			if r.state >= purged {
 				break
 			}
+			if p.hidden {
+				continue
+			}
 			key := p.key
 			if i == 0 {
 				key = key[1:]
@@ -137,13 +146,14 @@ func (c *call) changeRecords(object string) {
 		Restore      []string           `json:"restore"`
 		Delete       []string           `json:"delete"`
 		Merge        []Merge            `json:"merge"`
+		Hide         []string           `json:"hide"`
 	}
 	if !c.decode(&in) {
 		return
 	}
 	ids, err := c.s.Change(object, Change{
 		Create: in.Create, Change: in.Change, At: in.At, VisibleAfter: (*time.Duration)(in.VisibleAfter),
-		IDs: in.IDs, Properties: in.Properties, Archive: in.Archive, Restore: in.Restore, Delete: in.Delete, Merge: in.Merge,
+		IDs: in.IDs, Properties: in.Properties, Archive: in.Archive, Restore: in.Restore, Delete: in.Delete, Merge: in.Merge, Hide: in.Hide,
 	})
 	if ids == nil {
 		ids = []string{}
@@ -176,6 +186,12 @@ func (c *call) switchOver() {
 		RestoreKeeps   *bool               `json:"restore_keeps_time"`
 		MergedArchived *bool               `json:"merged_archived"`
 		BatchSurvivor  *bool               `json:"batch_gives_survivor"`
+		SensitiveScope *bool               `json:"sensitive_scope"`
+		RotateRefresh  *bool               `json:"rotate_refresh"`
+		ShortPages     *float64            `json:"short_pages"`
+		RepeatCursor   *float64            `json:"repeat_cursor"`
+		ExpireTokens   bool                `json:"expire_tokens"`
+		RevokeRefresh  bool                `json:"revoke_refresh"`
 		Versions       []string            `json:"versions"`
 	}
 	if !c.decode(&in) {
@@ -194,6 +210,10 @@ func (c *call) switchOver() {
 		put(&w.restoreKeepsTime, in.RestoreKeeps)
 		put(&w.mergedArchived, in.MergedArchived)
 		put(&w.batchGivesSurvivor, in.BatchSurvivor)
+		put(&w.sensitiveScope, in.SensitiveScope)
+		put(&w.rotateRefresh, in.RotateRefresh)
+		put(&w.shortPages, in.ShortPages)
+		put(&w.repeatCursor, in.RepeatCursor)
 		if in.ScopesMissing != nil {
 			w.scopesMissing = in.ScopesMissing
 		}
@@ -204,6 +224,12 @@ func (c *call) switchOver() {
 			w.versions = in.Versions
 		}
 	})
+	if in.SensitiveScope != nil {
+		c.s.redefineAll()
+	}
+	if in.ExpireTokens || in.RevokeRefresh {
+		c.s.expire(c.now, in.RevokeRefresh)
+	}
 	if in.DailyRemaining != nil {
 		c.s.setDailyRemaining(*in.DailyRemaining)
 	}

@@ -82,7 +82,7 @@ func (sc *schema) filter(f filterBody) (t test, status int, message string) {
 	if !ok {
 		return t, 400, "There was a problem with the request: unknown property " + f.Property
 	}
-	t = test{prop: i, op: f.Operator, class: classOf(sc.props[i].kind)}
+	t = test{prop: i, op: f.Operator, class: classOf(sc.props[i].shown)}
 	take := func(to *operand, v string) {
 		o, code, text := t.class.parse(v)
 		*to = o

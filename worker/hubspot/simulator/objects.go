@@ -131,7 +131,7 @@ func (c *call) schemas() {
 		b = fmt.Appendf(b, `"requiredProperties":[%q],"searchableProperties":[%q],"secondaryDisplayProperties":[],"associations":[],"archived":false,"createdAt":"2025-02-03T04:05:06.007Z","updatedAt":"2025-02-03T04:05:06.007Z","properties":[`,
 			plain+"_name", plain+"_name")
 		if q.Get("includePropertyDefinitions") != "false" {
-			b = c.appendDefinitions(b, st)
+			b = c.definitions(b, st, false, "non_sensitive")
 		}
 		b = append(b, `]}`...)
 	}

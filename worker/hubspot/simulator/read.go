@@ -62,11 +62,19 @@ func (c *call) list(st *store) {
 		}
 	}
 	p := st.planOf(names(q, "properties"))
-	items, next := st.list(from, n, want, other)
+	more := c.asked(st, names(q, "associations"), names(q, "propertiesWithHistory"))
+	if len(more.history) > 0 && n > maxWithHistory {
+		c.invalid("Invalid input: limit has to be between 1 and 50 with propertiesWithHistory")
+		return
+	}
+	items, next := st.list(from, c.short(n, from == 0), want, other)
+	if from != 0 && next != 0 && c.repeats() {
+		next = from
+	}
 	buf := c.s.buffer()
 	b := append(*buf, `{"results":[`...)
-	if with := c.inline(names(q, "associations")); len(with) > 0 {
-		b = c.appendWithLinks(b, st, p, items, with)
+	if !more.plain() {
+		b = c.appendRich(b, st, p, items, more)
 	} else {
 		b = st.appendItems(b, p, items)
 	}
@@ -123,8 +131,8 @@ func (c *call) get(st *store, id string) {
 		return
 	}
 	p := st.planOf(names(q, "properties"))
-	if with := c.inline(names(q, "associations")); len(with) > 0 {
-		c.reply(200, c.appendWithLinks(nil, st, p, items[:1], with))
+	if more := c.asked(st, names(q, "associations"), names(q, "propertiesWithHistory")); !more.plain() {
+		c.reply(200, c.appendRich(nil, st, p, items[:1], more))
 		return
 	}
 	c.reply(200, p.appendItem(nil, items[0]))
@@ -184,6 +192,7 @@ func (c *call) batch(st *store) {
 			ID string `json:"id"`
 		} `json:"inputs"`
 		Properties []string `json:"properties"`
+		History    []string `json:"propertiesWithHistory"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		c.invalid("Invalid input JSON on line 1: " + err.Error())
@@ -194,6 +203,11 @@ func (c *call) batch(st *store) {
 			c.invalid("Some required fields were not set: [" + f + "]")
 			return
 		}
+	}
+	more := rich{history: st.historyOf(strings.Join(in.History, ","))}
+	if len(more.history) > 0 && len(in.Inputs) > maxWithHistory {
+		c.invalid(fmt.Sprintf("The maximum number of inputs supported in a batch request with the history of properties is %d", maxWithHistory))
+		return
 	}
 	if len(in.Inputs) > maxBatch {
 		c.invalid(fmt.Sprintf("The maximum number of inputs supported in a batch request for property reads is %d", maxBatch))
@@ -221,7 +235,11 @@ func (c *call) batch(st *store) {
 	})
 	buf := c.s.buffer()
 	b := append(*buf, `{"status":"COMPLETE","results":[`...)
-	b = st.appendItems(b, st.planOf(strings.Join(in.Properties, ",")), items)
+	if p := st.planOf(strings.Join(in.Properties, ",")); more.plain() {
+		b = st.appendItems(b, p, items)
+	} else {
+		b = c.appendRich(b, st, p, items, more)
+	}
 	b = append(b, ']')
 	status := 200
 	if len(missing) > 0 && c.sw.missing != MissingSilent {
@@ -249,31 +267,13 @@ func (c *call) batch(st *store) {
 }
 
 func (c *call) properties(st *store) {
-	b := c.appendDefinitions([]byte(`{"results":[`), st)
-	c.reply(200, append(b, `]}`...))
-}
-
-// appendDefinitions appends the definitions of an object's properties.
-func (c *call) appendDefinitions(b []byte, st *store) []byte {
-	for i, p := range st.sc.props {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		typ, field := p.kind.wire()
-		b = fmt.Appendf(b, `{"name":%q,"label":%q,"type":%q,"fieldType":%q,"description":"","groupName":"%sinformation","options":[`,
-			p.name, strings.ReplaceAll(p.name, "_", " "), typ, field, strings.ToLower(st.sc.singular))
-		if typ == "enumeration" {
-			for j, o := range options {
-				if j > 0 {
-					b = append(b, ',')
-				}
-				b = fmt.Appendf(b, `{"label":%q,"value":%q,"displayOrder":%d,"hidden":false}`, o, o, j)
-			}
-		}
-		b = fmt.Appendf(b, `],"displayOrder":-1,"calculated":%t,"externalOptions":%t,"hasUniqueValue":false,"hidden":false,"hubspotDefined":%t,"formField":false,"dataSensitivity":"non_sensitive"}`,
-			p.name == "hs_is_closed" || i < trio, p.name == "hubspot_owner_id", !strings.HasPrefix(p.name, "acme_"))
+	q := c.r.URL.Query()
+	sensitivity := q.Get("dataSensitivity")
+	if sensitivity == "" {
+		sensitivity = "non_sensitive"
 	}
-	return b
+	b := c.definitions([]byte(`{"results":[`), st, q.Get("archived") == "true", sensitivity)
+	c.reply(200, append(b, `]}`...))
 }
 
 func (c *call) account() {

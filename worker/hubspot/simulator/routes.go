@@ -8,6 +8,9 @@ import (
 // further reads the addresses that are of no object's records. p is the
 // address in parts.
 func (s *Simulator) further(p []string, w *switches) route {
+	if rt, ok := s.tokenRoute(p, w); ok {
+		return rt
+	}
 	if rt, ok := s.associationRoute(p, w); ok {
 		return rt
 	}

@@ -23,12 +23,14 @@ const (
 	kindDate
 	kindDatetime
 	kindBool
+	kindDays
+	kindElapsed
 )
 
 // wire is how a kind shows in a property definition.
 func (k kind) wire() (typ, field string) {
 	switch k {
-	case kindID, kindNumber:
+	case kindID, kindNumber, kindDays, kindElapsed:
 		return "number", "number"
 	case kindCreated, kindModified, kindDatetime:
 		return "datetime", "date"
@@ -56,6 +58,11 @@ type property struct {
 	fill uint64 // how many of 100 records have a value
 	// fixed says that only HubSpot itself gives it values.
 	fixed bool
+	// shown is the kind that its definition tells.
+	shown                       kind
+	calculated, removed, hidden bool
+	sensitive                   string
+	turns                       []uint64 // of each recalculation, in how many of 100 records it had a new value
 }
 
 type definition struct {
@@ -119,8 +126,9 @@ const filled = 60
 
 type schema struct {
 	definition
-	index map[string]int
+	index map[string]int // of those that a token may see
 	salt  uint64
+	now   func() time.Time
 }
 
 func newSchema(d definition, o Options) *schema {
@@ -147,10 +155,11 @@ func newSchema(d definition, o Options) *schema {
 		}
 		ps = append(ps, p)
 	}
-	sc := &schema{definition: d, index: make(map[string]int, n), salt: mix(uint64(o.Seed) ^ hashString(d.name))}
+	sc := &schema{definition: d, index: make(map[string]int, n), salt: mix(uint64(o.Seed) ^ hashString(d.name)), now: o.Now}
 	sc.props = withMerges(ps, n, d)
 	for i := range sc.props {
 		sc.props[i].key = `,"` + sc.props[i].name + `":`
+		sc.props[i].shown = sc.props[i].kind
 		sc.index[sc.props[i].name] = i
 	}
 	return sc
@@ -181,6 +190,12 @@ func (sc *schema) value(dst []byte, seed uint64, i int) ([]byte, bool) {
 		return dst, false
 	}
 	h = mix(h)
+	if p.kind >= kindDays {
+		return sc.clocked(dst, p.kind, h), true
+	}
+	if len(p.turns) > 0 {
+		h = mix(h + p.turn(seed))
+	}
 	return appendDrawn(dst, p.kind, h), true
 }
 

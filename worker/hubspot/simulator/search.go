@@ -95,6 +95,7 @@ func (c *call) search(st *store) {
 	}
 	all := st.match(groups, c.now.UnixMilli())
 	st.arrange(all, ord, c.s.o.Seed)
+	limit = c.short(limit, false)
 	b := fmt.Appendf(nil, `{"total":%d,"results":[`, len(all))
 	p := st.planOf(strings.Join(in.Properties, ","))
 	page := all[min(after, len(all)):min(after+limit, len(all))]
@@ -105,6 +106,9 @@ func (c *call) search(st *store) {
 		b = p.appendItem(b, item{rec: f.rec, ver: f.ver})
 	}
 	b = append(b, ']')
+	if after > 0 && after+limit < len(all) && c.repeats() {
+		limit = 0
+	}
 	if after+limit < len(all) {
 		b = fmt.Appendf(b, `,"paging":{"next":{"after":"%d"}}`, after+limit)
 	}

@@ -24,12 +24,13 @@ const (
 	kindOfAssociations
 	kindOfLinked
 	kindOfSchemas
+	kindOfToken
 	kindOfOther
 	kinds
 )
 
 func (k requestKind) String() string {
-	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "other"}[k]
+	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "token", "other"}[k]
 }
 
 // burst says whether the ten-second limit binds.
@@ -76,7 +77,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.html(http.StatusRequestURITooLong, "414 Request-URI Too Large")
 		return
 	}
-	if !c.authorized() {
+	if rt.kind != kindOfToken && !c.authorized() {
 		s.count.unauthorized.Add(1)
 		return
 	}
@@ -95,6 +96,8 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.failEarly(c.fault) {
 		return
 	}
+	s.schemaMu.RLock()
+	defer s.schemaMu.RUnlock()
 	c.serve(rt)
 }
 
@@ -173,12 +176,21 @@ func (s *Simulator) route(path string, sw *switches) route {
 func (c *call) authorized() bool {
 	auth := c.r.Header.Get("Authorization")
 	token, ok := strings.CutPrefix(auth, "Bearer ")
+	var given bool
+	var ended time.Duration
+	if c.s.o.OAuth != nil {
+		given, ended = c.s.granted(token, c.now)
+	}
 	switch {
 	case !ok || token == "":
 		c.fail(401, "INVALID_AUTHENTICATION", "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview", "")
 	case c.sw.unauthorized:
 		c.fail(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired 60 second(s) ago.", `"context":{"expire time":["`+string(appendTime(nil, c.now.UnixMilli()-60_000))+`"]}`)
-	case c.sw.token != "" && token != c.sw.token:
+	case given && ended >= 0:
+		c.fail(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired "+strconv.Itoa(int(ended.Seconds()))+" second(s) ago.", `"context":{"expire time":["`+string(appendTime(nil, c.now.Add(-ended).UnixMilli()))+`"]}`)
+	case given:
+		return true
+	case token != c.sw.token && (c.sw.token != "" || c.s.o.OAuth != nil):
 		c.fail(401, "INVALID_AUTHENTICATION", "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview", "")
 	default:
 		return true

@@ -66,6 +66,10 @@ type Options struct {
 	// archived records; a batch read gives survivors for losers.
 	RestoreKeepsTime, MergedArchived, BatchGivesSurvivor bool
 
+	ShortPages  float64 // share of lists and searches, 0 to 1, with fewer records than asked for before the last page
+	SearchNever float64 // share of records, 0 to 1, that search never shows
+	OAuth       *OAuth  // nil for none
+
 	StrictBodies bool // refuse bodies that lack fields which the specification requires
 
 	Now func() time.Time // default time.Now
@@ -108,6 +112,7 @@ type Simulator struct {
 	stores map[string]*store
 	byName map[string]*store // by each name that an address may have
 	names  []string          // the objects, in a fixed order
+	grants grants
 	graphs graphs
 	limits limits
 	count  counters
@@ -115,7 +120,8 @@ type Simulator struct {
 
 	reuse
 
-	switchMu sync.Mutex // held while switches are replaced
+	schemaMu sync.RWMutex // written to while definitions change; read by whatever reads them
+	switchMu sync.Mutex   // held while switches are replaced
 	switches atomic.Pointer[switches]
 
 	rngMu sync.Mutex // guards rng
@@ -139,6 +145,9 @@ func New(o Options) *Simulator {
 	for _, d := range objects(o) {
 		s.names = append(s.names, d.name)
 		s.stores[d.name] = newStore(d, o)
+	}
+	if o.OAuth != nil {
+		s.grants.refresh = o.OAuth.RefreshToken
 	}
 	s.known()
 	s.populate(o.Associations)
@@ -198,6 +207,8 @@ func (s *Simulator) run(ctx context.Context, done chan<- struct{}) {
 }
 
 func (s *Simulator) changeOne() {
+	s.schemaMu.RLock()
+	defer s.schemaMu.RUnlock()
 	total := 0
 	for _, n := range s.names {
 		total += s.stores[n].size()
@@ -265,6 +276,7 @@ type Change struct {
 	Archive    []string           // to the recycle bin
 	Restore    []string           // back from it
 	Delete     []string           // for good
+	Hide       []string           // out of search's sight, for ever
 	Merge      []Merge            // in their order
 }
 
@@ -283,6 +295,8 @@ func (s *Simulator) Change(object string, c Change) ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("change %q: %w", object, ErrUnknownObject)
 	}
+	s.schemaMu.RLock()
+	defer s.schemaMu.RUnlock()
 	var ids []string
 	if c.Create > 0 {
 		ids = append(ids, st.create(s, c.Create, c.At, c.VisibleAfter)...)
@@ -295,6 +309,7 @@ func (s *Simulator) Change(object string, c Change) ([]string, error) {
 		do  func(*record) error
 	}{
 		{c.IDs, st.setter(s, c)},
+		{c.Hide, st.hide},
 		{c.Archive, st.mover(s, archived)},
 		{c.Restore, st.mover(s, live)},
 		{c.Delete, st.mover(s, purged)},
@@ -332,5 +347,7 @@ func (s *Simulator) Truth(object string) []Object {
 	if !ok {
 		return nil
 	}
+	s.schemaMu.RLock()
+	defer s.schemaMu.RUnlock()
 	return st.truth()
 }

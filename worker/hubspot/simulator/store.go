@@ -96,6 +96,10 @@ type store struct {
 	drawn uint64       // records made so far
 	// merges says what each record that was merged has become.
 	merges map[uint64]uint64
+	unseen map[uint64]bool // what search never shows
+
+	neverShare float64
+	past       map[uint64][]pastValue // of each record, what its properties were given
 
 	plansMu sync.Mutex // guards plans
 	plans   map[string]*plan
@@ -108,6 +112,7 @@ func newStore(d definition, o Options) *store {
 	st := &store{
 		sc: newSchema(d, o), now: o.Now, staleFor: o.StaleFor.Milliseconds(),
 		preRendered: o.PreRendered, plans: make(map[string]*plan), merges: make(map[uint64]uint64),
+		unseen: make(map[uint64]bool), past: make(map[uint64][]pastValue), neverShare: o.SearchNever,
 	}
 	n := o.Sizes[d.name]
 	st.size0 = n
@@ -130,6 +135,9 @@ func newStore(d definition, o Options) *store {
 		}
 		r.created = at - int64(mix(h)%(700*dayMS))
 		vers[i] = version{at: at, made: at, visible: at, first: true}
+		if st.unseeable(r) {
+			vers[i].visible = never
+		}
 		r.cur = &vers[i]
 		st.order[i] = r
 	}
@@ -192,7 +200,10 @@ func (st *store) find(id uint64) *record {
 	return nil
 }
 
-func (st *store) visible(s *Simulator, now int64, after *time.Duration) int64 {
+func (st *store) visible(s *Simulator, r *record, now int64, after *time.Duration) int64 {
+	if st.unseeable(r) {
+		return never
+	}
 	if after != nil {
 		return now + after.Milliseconds()
 	}
@@ -211,7 +222,7 @@ func (st *store) create(s *Simulator, n int, at int64, after *time.Duration) []s
 		if at != 0 {
 			r.created = min(now, at)
 		}
-		r.cur = &version{at: max(at, r.created), made: now, visible: st.visible(s, now, after)}
+		r.cur = &version{at: max(at, r.created), made: now, visible: st.visible(s, r, now, after)}
 		st.order = append(st.order, r)
 		ids = append(ids, strconv.FormatUint(r.id, 10))
 	}
@@ -280,7 +291,9 @@ func (st *store) push(s *Simulator, r *record, over []override, at int64, after 
 	if at == 0 {
 		at = max(now, r.cur.at+1)
 	}
-	r.cur = &version{at: at, made: now, visible: st.visible(s, now, after), over: over, prev: r.cur}
+	next := &version{at: at, made: now, visible: st.visible(s, r, now, after), over: over, prev: r.cur}
+	st.remember(r, next)
+	r.cur = next
 	for v := r.cur; v.prev != nil; v = v.prev {
 		if v.visible <= now && now-v.made >= st.staleFor {
 			v.prev = nil
@@ -359,7 +372,7 @@ func (st *store) truth() []Object {
 			o.ArchivedAt = &gone
 		}
 		for i := range st.sc.props {
-			if r.state < purged {
+			if r.state < purged && !st.sc.props[i].hidden {
 				o.Properties[st.sc.props[i].name] = st.sc.text(r, r.cur, i)
 			}
 		}

@@ -22,14 +22,21 @@ type switches struct {
 	scopesMissing  map[string][]string
 
 	restoreKeepsTime, mergedArchived, batchGivesSurvivor bool
+	sensitiveScope, rotateRefresh                        bool
+	shortPages, repeatCursor                             float64
 }
 
 func switchesOf(o Options) *switches {
-	return &switches{
+	w := &switches{
 		token: o.Token, limits: o.Limits, strictBodies: o.StrictBodies, faultRate: o.FaultRate, staleReads: o.StaleReads,
 		latency: o.Latency, searchLateness: o.SearchLateness, missing: o.Missing, opaqueAfter: o.OpaqueAfter, versions: o.Versions,
 		restoreKeepsTime: o.RestoreKeepsTime, mergedArchived: o.MergedArchived, batchGivesSurvivor: o.BatchGivesSurvivor,
+		shortPages: o.ShortPages,
 	}
+	if o.OAuth != nil {
+		w.rotateRefresh = o.OAuth.Rotate
+	}
+	return w
 }
 
 func (s *Simulator) change(f func(*switches)) {
@@ -57,7 +64,7 @@ type Refused struct {
 // Stats are what happened since the simulator was made. Requests of the
 // control addresses are not counted.
 type Stats struct {
-	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, other
+	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, token, other
 	Total        int64            `json:"total"`    // of all kinds, refused and failed ones included
 	Refused      Refused          `json:"refused"`
 	Faults       map[string]int64 `json:"faults"` // injected ones by kind: 500, 502, 503, 423, 477, cut, invalid, reset
