@@ -43,6 +43,8 @@ func (c *call) control(rest string) {
 		c.changeProperties(strings.TrimSuffix(rest, "/properties"))
 	case c.r.Method == http.MethodPost && c.s.stores[rest] != nil:
 		c.changeRecords(rest)
+	case c.r.Method == http.MethodPost && c.s.set(rest) != nil:
+		c.changeSet(rest)
 	default:
 		c.json(404, map[string]string{"message": "no such control address"})
 	}
@@ -70,6 +72,12 @@ func (c *call) decode(v any) bool {
 // truth writes one record a line, in the order of ids.
 func (c *call) truth(object string) {
 	st := c.s.stores[object]
+	if st == nil {
+		if rows := c.s.TruthSet(object); rows != nil {
+			writeLines(c, rows)
+			return
+		}
+	}
 	if st == nil {
 		c.json(404, map[string]string{"message": "no such object"})
 		return
@@ -188,6 +196,7 @@ func (c *call) switchOver() {
 		BatchSurvivor  *bool               `json:"batch_gives_survivor"`
 		SensitiveScope *bool               `json:"sensitive_scope"`
 		RotateRefresh  *bool               `json:"rotate_refresh"`
+		NewestJoined   *bool               `json:"newest_joined_first"`
 		ShortPages     *float64            `json:"short_pages"`
 		RepeatCursor   *float64            `json:"repeat_cursor"`
 		ExpireTokens   bool                `json:"expire_tokens"`
@@ -212,6 +221,7 @@ func (c *call) switchOver() {
 		put(&w.batchGivesSurvivor, in.BatchSurvivor)
 		put(&w.sensitiveScope, in.SensitiveScope)
 		put(&w.rotateRefresh, in.RotateRefresh)
+		put(&w.newestJoinedFirst, in.NewestJoined)
 		put(&w.shortPages, in.ShortPages)
 		put(&w.repeatCursor, in.RepeatCursor)
 		if in.ScopesMissing != nil {

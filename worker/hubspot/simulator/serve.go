@@ -25,12 +25,13 @@ const (
 	kindOfLinked
 	kindOfSchemas
 	kindOfToken
+	kindOfSet
 	kindOfOther
 	kinds
 )
 
 func (k requestKind) String() string {
-	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "token", "other"}[k]
+	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "token", "set", "other"}[k]
 }
 
 // burst says whether the ten-second limit binds.

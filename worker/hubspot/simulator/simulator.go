@@ -112,6 +112,7 @@ type Simulator struct {
 	stores map[string]*store
 	byName map[string]*store // by each name that an address may have
 	names  []string          // the objects, in a fixed order
+	sets   sets
 	grants grants
 	graphs graphs
 	limits limits

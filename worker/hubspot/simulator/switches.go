@@ -23,6 +23,7 @@ type switches struct {
 
 	restoreKeepsTime, mergedArchived, batchGivesSurvivor bool
 	sensitiveScope, rotateRefresh                        bool
+	newestJoinedFirst                                    bool
 	shortPages, repeatCursor                             float64
 }
 
@@ -64,7 +65,7 @@ type Refused struct {
 // Stats are what happened since the simulator was made. Requests of the
 // control addresses are not counted.
 type Stats struct {
-	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, token, other
+	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, token, set, other
 	Total        int64            `json:"total"`    // of all kinds, refused and failed ones included
 	Refused      Refused          `json:"refused"`
 	Faults       map[string]int64 `json:"faults"` // injected ones by kind: 500, 502, 503, 423, 477, cut, invalid, reset
