@@ -20,6 +20,7 @@ func (c *command) simulator() *cobra.Command {
 	var listen string
 	var further map[string]int
 	var pairs map[string]string
+	var scenario string
 	o := simulator.Options{Sizes: map[string]int{}}
 	sizes := map[string]*int{"contacts": new(int), "companies": new(int), "deals": new(int), "tickets": new(int)}
 	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot", Args: cobra.NoArgs,
@@ -27,7 +28,7 @@ func (c *command) simulator() *cobra.Command {
 			for name, n := range sizes {
 				o.Sizes[name] = *n
 			}
-			if err := errors.Join(addObjects(o.Sizes, further), addPairs(&o, pairs)); err != nil {
+			if err := errors.Join(addObjects(o.Sizes, further), addPairs(&o, pairs), addScenario(&o, scenario)); err != nil {
 				return err
 			}
 			s, err := serveSimulator(cmd.Context(), listen, o)
@@ -60,6 +61,8 @@ func (c *command) simulator() *cobra.Command {
 	f.Float64Var(&o.ShortPages, "short-pages", 0, "share of replies that are short but not the last, 0 to 1")
 	f.Float64Var(&o.SearchNever, "search-never", 0, "share of records that search never shows, 0 to 1")
 	f.Var(oauthFlag{&o.OAuth}, "oauth", "an app as client_id:client_secret:refresh_token; its token endpoint gives tokens of 30 minutes")
+	f.StringVar(&scenario, "scenario", "", scenarioUsage())
+	f.DurationVar(&o.ScenarioEvery, "scenario-every", 15*time.Second, "between the steps of the scenario; 0 leaves them to POST /_simulator/scenario")
 	f.BoolVar(&o.Limits, "limits", true, "HubSpot's limits")
 	f.BoolVar(&o.PreRendered, "prerendered", false, "render pages once and put ids in; for benchmarks alone")
 	return cmd
@@ -97,6 +100,29 @@ func addPairs(o *simulator.Options, pairs map[string]string) error {
 		o.Associations[pair] = average
 	}
 	return nil
+}
+
+func addScenario(o *simulator.Options, name string) error {
+	if name == "" {
+		o.ScenarioEvery = 0
+		return nil
+	}
+	sc, err := simulator.FindScenario(name)
+	if err != nil {
+		return fmt.Errorf("--scenario: %w", err)
+	}
+	sc.Apply(o)
+	return nil
+}
+
+// scenarioUsage lists the scenarios, a line each.
+func scenarioUsage() string {
+	var text strings.Builder
+	text.WriteString("what happens by and by:")
+	for _, sc := range simulator.Scenarios() {
+		fmt.Fprintf(&text, "\n  %-12s %s", sc.Name, sc.About)
+	}
+	return text.String()
 }
 
 // rateFlag reads "2" and "2/s".

@@ -53,3 +53,22 @@ func TestOAuthFlag(t *testing.T) {
 		}
 	}
 }
+
+func TestAddScenario(t *testing.T) {
+	t.Parallel()
+	o := simulator.Options{ScenarioEvery: 1}
+	if err := addScenario(&o, ""); err != nil || o.Scenario != nil || o.ScenarioEvery != 0 {
+		t.Errorf("%v: %+v", err, o)
+	}
+	if err := addScenario(&o, "bulk-edit"); err != nil || o.Scenario.Name != "bulk-edit" || o.Sizes["contacts"] < 12000 {
+		t.Errorf("%v: %+v", err, o.Sizes)
+	}
+	if err := addScenario(&o, "picnic"); err == nil || !strings.Contains(err.Error(), "--scenario") {
+		t.Error(err)
+	}
+	for _, sc := range simulator.Scenarios() {
+		if !strings.Contains(scenarioUsage(), sc.Name) {
+			t.Errorf("the help lacks %s", sc.Name)
+		}
+	}
+}

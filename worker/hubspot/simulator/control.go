@@ -35,6 +35,8 @@ func (c *call) control(rest string) {
 		c.truth(object)
 	case c.r.Method == http.MethodPost && strings.HasPrefix(rest, "associations/"):
 		c.changeAssociations(strings.TrimPrefix(rest, "associations/"))
+	case rest == "scenario" && (c.r.Method == http.MethodGet || c.r.Method == http.MethodPost):
+		c.tellScenario(c.r.Method == http.MethodPost)
 	case rest == "stats" && c.r.Method == http.MethodGet:
 		c.json(200, c.s.Stats())
 	case rest == "faults" && c.r.Method == http.MethodPost:

@@ -70,6 +70,11 @@ type Options struct {
 	SearchNever float64 // share of records, 0 to 1, that search never shows
 	OAuth       *OAuth  // nil for none
 
+	// Scenario is what happens by and by: see Scenario.Apply. A step is done
+	// each ScenarioEvery after Start; 0 leaves it to NextStep.
+	Scenario      *Scenario
+	ScenarioEvery time.Duration
+
 	StrictBodies bool // refuse bodies that lack fields which the specification requires
 
 	Now func() time.Time // default time.Now
@@ -114,6 +119,9 @@ type Simulator struct {
 	names  []string          // the objects, in a fixed order
 	sets   sets
 	grants grants
+
+	progress progress
+
 	graphs graphs
 	limits limits
 	count  counters
@@ -152,6 +160,7 @@ func New(o Options) *Simulator {
 	}
 	s.known()
 	s.populate(o.Associations)
+	s.setUp()
 	return s
 }
 
@@ -166,7 +175,7 @@ func (s *Simulator) Start(ctx context.Context) error {
 	if s.stop != nil {
 		return ErrRunning
 	}
-	if s.o.ChangeRate <= 0 {
+	if s.o.ChangeRate <= 0 && s.o.ScenarioEvery <= 0 {
 		return nil
 	}
 	ctx, s.stop = context.WithCancel(ctx)
@@ -200,6 +209,7 @@ func (s *Simulator) run(ctx context.Context, done chan<- struct{}) {
 			return
 		case <-tick.C:
 		}
+		s.duePlay(time.Since(began))
 		due := int(time.Since(began).Seconds() * s.o.ChangeRate)
 		for ; made < due && ctx.Err() == nil; made++ {
 			s.changeOne()
