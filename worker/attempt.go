@@ -42,6 +42,8 @@ type attempt struct {
 	// slots bounds the ranges that are fetched at once: each holds a listing
 	// and a page in memory.
 	slots chan struct{}
+	// searching is held by the range that has a window proved.
+	searching chan struct{}
 
 	// Set before the first range begins.
 	names []string // of the properties, in a fixed order
@@ -103,7 +105,7 @@ func (a *attempt) alone() {
 
 // newAttempt makes an attempt; w.mu is held.
 func newAttempt(w *Worker, s Start) *attempt {
-	a := &attempt{w: w, n: s.Attempt, fetch: s.Fetch, ranges: map[uint32]*ranger{}, slots: make(chan struct{}, rangesAtOnce),
+	a := &attempt{w: w, n: s.Attempt, fetch: s.Fetch, ranges: map[uint32]*ranger{}, slots: make(chan struct{}, rangesAtOnce), searching: make(chan struct{}, 1),
 		log: w.log.With("stream", s.Fetch.Stream, "run", s.Fetch.Run, "attempt", s.Attempt)}
 	a.ctx, a.cancel = context.WithCancelCause(w.work)
 	a.add(s.Fetch.Ranges)
@@ -149,7 +151,7 @@ func (a *attempt) answer(e Answered) {
 func (a *attempt) run() {
 	a.log.Debug("an attempt begins", "kind", a.fetch.Kind, "ranges", len(a.fetch.Ranges))
 	// Waits are reported from within the calls.
-	a.source = a.w.o.Portals[a.fetch.Portal](a.wait)
+	a.source = a.w.o.Portals[a.fetch.Portal](a.wait, a.replied)
 	err := a.prepare()
 	if err == nil {
 		a.begin()
@@ -238,6 +240,14 @@ func problemOf(err error) protocol.Problem {
 func (a *attempt) wait(x *protocol.Wait) {
 	a.core(func(c *Core) { c.Wait(a.n, x) })
 	wake(a.w.beats)
+}
+
+// replied is told of each reply: an attempt that gets some gets on.
+func (a *attempt) replied() {
+	a.core(func(c *Core) {
+		c.Progress(a.n)
+		c.Requests(a.n, a.source.Requests())
+	})
 }
 
 // ask calls HubSpot through the gate. A call that ended because the daemon was

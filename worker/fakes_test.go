@@ -70,7 +70,7 @@ type view struct {
 	n uint64
 }
 
-func (h *hub) portal(func(*protocol.Wait)) Source { return &view{h: h} }
+func (h *hub) portal(func(*protocol.Wait), func()) Source { return &view{h: h} }
 
 func (v *view) call(ctx context.Context, name string) error {
 	v.h.mu.Lock()
@@ -183,26 +183,39 @@ func (v *view) SearchNewest(ctx context.Context, _ string, windows []Window) (Ne
 	return n, nil
 }
 
-func (v *view) ProveWindow(ctx context.Context, _ string, w Window) ([]protocol.Listed, *Split, error) {
+func (v *view) ProveWindow(ctx context.Context, _ string, w Window, emit func([]protocol.Listed) error) (*Split, error) {
 	if err := v.call(ctx, "prove"); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	hits, split, err := v.proof(w)
+	for part := range slices.Chunk(hits, 50) {
+		if err := emit(part); err != nil {
+			return nil, err
+		}
+	}
+	return split, err
+}
+
+// proof is what search says to a window: a part of it before it has to be
+// split, or turns out to contradict itself.
+func (v *view) proof(w Window) ([]protocol.Listed, *Split, error) {
 	v.h.mu.Lock()
 	defer v.h.mu.Unlock()
+	hits := v.hits(w)
 	if v.h.broken > 0 {
 		v.h.broken--
-		return nil, nil, ErrDoesNotAddUp
+		return hits[:len(hits)/2], nil, ErrDoesNotAddUp
 	}
-	hits := v.hits(w)
 	if len(hits) <= v.h.split {
 		return hits, nil, nil
 	}
+	some := slices.Clone(hits[:len(hits)/3])
 	slices.SortFunc(hits, func(a, b protocol.Listed) int { return int(a.Version - b.Version) })
 	if at := hits[len(hits)/2].Version; at > w.Lo {
-		return nil, &Split{At: at}, nil
+		return some, &Split{At: at}, nil
 	}
 	id, _ := strconv.ParseUint(hits[len(hits)/2].ID, 10, 64)
-	return nil, &Split{ID: id}, nil
+	return some, &Split{ID: id}, nil
 }
 
 func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, names []string, _ bool, emit func([]protocol.Record) error) (Unread, error) {

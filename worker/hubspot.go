@@ -18,8 +18,8 @@ var _ Source = (*hubspotSource)(nil)
 
 // HubSpot makes a portal of a client. All its attempts share the client's pace.
 func HubSpot(client *hubspot.Client) Portal {
-	return func(report func(*protocol.Wait)) Source {
-		return &hubspotSource{client: client.Reporting(func(w hubspot.Wait) { report(waitOf(w)) })}
+	return func(waits func(*protocol.Wait), replied func()) Source {
+		return &hubspotSource{client: client.Reporting(func(w hubspot.Wait) { waits(waitOf(w)) }, replied)}
 	}
 }
 
@@ -148,19 +148,16 @@ func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows [
 	return Newest{Hits: listedOf(n.Hits), Began: n.Date - clockSlack, Proved: n.Proved}, plain(err)
 }
 
-func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window) ([]protocol.Listed, *Split, error) {
+func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window, emit func([]protocol.Listed) error) (*Split, error) {
 	o, err := object(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	listing, split, err := s.client.ProveWindow(ctx, o, hubspot.Window(w))
-	if err != nil {
-		return nil, nil, plain(err)
+	split, err := s.client.ProveWindow(ctx, o, hubspot.Window(w), func(hits []hubspot.Hit) error { return emit(listedOf(hits)) })
+	if err != nil || split == nil {
+		return nil, plain(err)
 	}
-	if split != nil {
-		return nil, &Split{At: split.At, ID: split.ID}, nil
-	}
-	return listedOf(listing.Hits), nil, nil
+	return &Split{At: split.At, ID: split.ID}, nil
 }
 
 func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, names []string,

@@ -332,6 +332,7 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 		l.fetch.SchemaHash, l.fetch.SchemaAsOf = p.List, p.AsOf
 		l.lists = append(l.lists, p.List)
 	case protocol.SplitPage:
+		g.Want = nil
 		upper := *g
 		upper.ID, upper.Seq = l.next, 0
 		l.next++

@@ -24,9 +24,10 @@ type Source interface {
 	Newest(ctx context.Context, object string) (uint64, error)
 	// SearchNewest asks for several windows in one request.
 	SearchNewest(ctx context.Context, object string, windows []Window) (Newest, error)
-	// ProveWindow lists a window completely, or says where to split it, or
-	// returns ErrDoesNotAddUp.
-	ProveWindow(ctx context.Context, object string, w Window) ([]protocol.Listed, *Split, error)
+	// ProveWindow lists a window completely and emits it by and by, or says where
+	// to split it, or returns ErrDoesNotAddUp; what was emitted before is of the
+	// window in any case. An error of emit ends it and is returned.
+	ProveWindow(ctx context.Context, object string, w Window, emit func([]protocol.Listed) error) (*Split, error)
 	// ReadAll reads the wanted records, emits them as they come, and returns
 	// those that cannot be read; every id is in one or the other. Archived says
 	// where they are looked for first. An error of emit ends it and is returned.
@@ -37,9 +38,10 @@ type Source interface {
 	Requests() uint64
 }
 
-// Portal gives an attempt its Source, which reports why it waits, and nil when
-// it goes on. The limits of the portal are shared by all that it gives.
-type Portal func(report func(*protocol.Wait)) Source
+// Portal gives an attempt its Source, which reports why it waits, nil when it
+// goes on, and each reply that it gets. The limits of the portal are shared by
+// all that it gives.
+type Portal func(waits func(*protocol.Wait), replied func()) Source
 
 // Definitions are an object's properties: the names in any order, the
 // definitions as one line of JSON, and HubSpot's time of asking in ms.

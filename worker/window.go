@@ -87,7 +87,7 @@ func (w Window) holds(l protocol.Listed) bool {
 // that is too full is split; one that contradicts itself is walked.
 func (r *ranger) window() error {
 	for {
-		hits, split, err := r.listing()
+		split, err := r.prove()
 		switch {
 		case errors.Is(err, ErrDoesNotAddUp):
 			r.a.log.Warn("search contradicts itself, the window is read by list", "lo", r.g.Lo, "hi", r.g.Hi, "error", err)
@@ -95,14 +95,13 @@ func (r *ranger) window() error {
 				return err
 			}
 			return r.sweep()
-		case err != nil:
+		case err != nil || r.ended:
 			return err
-		case split != nil:
-			if _, err := r.send(protocol.Page{Kind: protocol.SplitPage, SplitAt: split.At, SplitID: split.ID}, false); err != nil {
-				return err
-			}
-		default:
-			return r.listed(hits)
+		case split == nil:
+			return fmt.Errorf("the window from %d did not end with its last page", r.g.Lo)
+		}
+		if _, err := r.send(protocol.Page{Kind: protocol.SplitPage, SplitAt: split.At, SplitID: split.ID}, false); err != nil {
+			return err
 		}
 	}
 }
@@ -115,45 +114,68 @@ func (r *ranger) upper() int64 {
 	return max(r.g.Lo, r.a.began(0))
 }
 
-func (r *ranger) listing() ([]protocol.Listed, *Split, error) {
-	a := r.a
-	if hits, ok := a.found[r.g.ID]; ok {
-		return hits, nil, nil
-	}
-	w := Window{Lo: r.g.Lo, Hi: r.upper(), IDLo: r.g.IDLo, IDHi: r.g.IDHi}
-	if w.Hi <= w.Lo {
-		return nil, nil, nil
-	}
-	type proof struct {
-		hits  []protocol.Listed
-		split *Split
-	}
-	p, err := ask(a.ctx, a, func(ctx context.Context) (proof, error) {
-		hits, split, err := a.source.ProveWindow(ctx, a.fetch.Object, w)
-		return proof{hits, split}, err
-	})
-	if err != nil && !errors.Is(err, ErrDoesNotAddUp) {
-		err = fmt.Errorf("search %s from %d to %d: %w", a.fetch.Object, w.Lo, w.Hi, err)
-	}
-	return p.hits, p.split, err
-}
+// sent is how many ids of a window are listed before they are sent: what is
+// wanted of them is read while search goes on.
+const sent = 1000
 
-// listed sends a window's listing in parts, each followed by what is wanted of
-// it; the cursor moves with the last.
-func (r *ranger) listed(hits []protocol.Listed) error {
-	end := strconv.FormatInt(r.upper(), 10)
-	for {
-		n := min(len(hits), protocol.MaxListed)
-		p := protocol.Page{Kind: protocol.ListingPage, Listing: hits[:n]}
-		hits = hits[n:]
-		if len(hits) == 0 {
-			p.To, p.Last = end, true
+// prove sends the listing of a window in parts, each followed by what is wanted
+// of it; the cursor moves with the last. Search is HubSpot's scarcest thing: one
+// window of an attempt has it at a time, so that its records come soon, instead
+// of those of all windows late.
+func (r *ranger) prove() (split *Split, err error) {
+	a := r.a
+	w := Window{Lo: r.g.Lo, Hi: r.upper(), IDLo: r.g.IDLo, IDHi: r.g.IDHi}
+	end := strconv.FormatInt(w.Hi, 10)
+	err = r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
+		found, known := a.found[r.g.ID]
+		if known || w.Hi <= w.Lo {
+			return parts(found, true, func(b batch) error { return emit(ctx, b) })
 		}
-		if err := r.list(p, p.Last); err != nil || r.ended {
+		select {
+		case a.searching <- struct{}{}:
+			defer func() { <-a.searching }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		var held []protocol.Listed
+		var err error
+		split, err = ask(ctx, a, func(inside context.Context) (*Split, error) {
+			held = nil // where the call was broken off it begins anew
+			return a.source.ProveWindow(inside, a.fetch.Object, w, func(hits []protocol.Listed) error {
+				if held = append(held, hits...); len(held) < sent {
+					return nil
+				}
+				out := held
+				held = nil
+				return parts(out, false, func(b batch) error { return emit(inside, b) })
+			})
+		})
+		if err != nil && !errors.Is(err, ErrDoesNotAddUp) {
+			return fmt.Errorf("search %s from %d to %d: %w", a.fetch.Object, w.Lo, w.Hi, err)
+		}
+		if err != nil || split != nil && len(held) == 0 {
 			return err
 		}
-		if len(hits) == 0 {
-			return fmt.Errorf("the window from %d did not end with its last page", r.g.Lo)
+		return parts(held, split == nil, func(b batch) error { return emit(ctx, b) })
+	}, func(b batch) error {
+		p := protocol.Page{Kind: protocol.ListingPage, Listing: b.listing}
+		if b.last {
+			p.To, p.Last = end, true
+		}
+		return r.list(p, p.Last)
+	})
+	return split, err
+}
+
+// parts hands on a listing in pages within bounds, at least one.
+func parts(hits []protocol.Listed, last bool, emit func(batch) error) error {
+	for {
+		n := min(len(hits), protocol.MaxListed)
+		b := batch{listing: hits[:n:n]}
+		hits = hits[n:]
+		b.last = last && len(hits) == 0
+		if err := emit(b); err != nil || len(hits) == 0 {
+			return err
 		}
 	}
 }

@@ -75,6 +75,7 @@ func (c *Client) do(ctx context.Context, q call) error {
 		if err == nil && (status == http.StatusOK || status == http.StatusMultiStatus) {
 			if err = q.decode(rep); err == nil {
 				c.report(Wait{})
+				c.onReply()
 				return nil
 			}
 			if _, ok := errors.AsType[*Failing](err); ok {

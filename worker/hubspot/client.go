@@ -83,6 +83,7 @@ const (
 type Client struct {
 	*shared
 	onWait   func(Wait)
+	onReply  func()
 	mu       sync.Mutex // orders the calls of onWait
 	waiting  bool
 	requests atomic.Uint64
@@ -152,7 +153,7 @@ func New(o Options) *Client {
 		// HubSpot redirects nothing, and a token must not go where a reply points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Client{shared: s, onWait: o.OnWait}
+	return &Client{shared: s, onWait: o.OnWait, onReply: func() {}}
 }
 
 func (s *shared) defaults(o Options) {
@@ -207,10 +208,11 @@ func (c *Client) Close() {
 }
 
 // Reporting returns a client of the same portal, with the same limits, that
-// tells onWait why its own requests wait, and the zero Wait when they go on.
-// onWait must not block; it is not called twice at once.
-func (c *Client) Reporting(onWait func(Wait)) *Client {
-	return &Client{shared: c.shared, onWait: onWait}
+// tells onWait why its own requests wait, and the zero Wait when they go on, and
+// calls onReply for each reply that brought what was asked for. Neither may
+// block; onWait is not called twice at once.
+func (c *Client) Reporting(onWait func(Wait), onReply func()) *Client {
+	return &Client{shared: c.shared, onWait: onWait, onReply: onReply}
 }
 
 // Requests returns the requests that this client has made, those of others of

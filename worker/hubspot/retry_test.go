@@ -269,7 +269,8 @@ func TestWaitsAreReportedAndCleared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := scripted(t, nil, step{status: 429, body: rollBody}, step{status: 500}, step{status: 500}, ok(pageOf("", "1")))
 		var got []string
-		view := c.Reporting(func(w Wait) { got = append(got, w.Kind+" "+w.Reason) })
+		replies := 0
+		view := c.Reporting(func(w Wait) { got = append(got, w.Kind+" "+w.Reason) }, func() { replies++ })
 		for range 2 {
 			if _, err := list(t.Context(), t, view); err != nil {
 				t.Fatal(err)
@@ -281,6 +282,9 @@ func TestWaitsAreReportedAndCleared(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("waits (-want +got):\n%s", diff)
+		}
+		if replies != 2 {
+			t.Errorf("%d replies were told", replies)
 		}
 		if view.Requests() != 5 || c.Requests() != 0 {
 			t.Errorf("requests: %d by the view, %d by its origin", view.Requests(), c.Requests())

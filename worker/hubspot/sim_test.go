@@ -169,13 +169,18 @@ func TestTwoStepsReadTheSame(t *testing.T) {
 	})
 }
 
-// prove divides a window until every part is proved.
-func prove(ctx context.Context, c *Client, obj catalogue.Object, w Window) (map[string]int64, error) {
+// proveAll divides a window until every part is proved.
+func proveAll(ctx context.Context, c *Client, obj catalogue.Object, w Window) (map[string]int64, error) {
 	all := map[string]int64{}
 	todo := []Window{w}
 	for len(todo) > 0 {
 		w, todo = todo[0], todo[1:]
-		l, split, err := c.ProveWindow(ctx, obj, w)
+		split, err := c.ProveWindow(ctx, obj, w, func(hits []Hit) error {
+			for _, h := range hits {
+				all[h.ID] = max(all[h.ID], h.Version)
+			}
+			return nil
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -185,10 +190,6 @@ func prove(ctx context.Context, c *Client, obj catalogue.Object, w Window) (map[
 				return nil, fmt.Errorf("split %+v does not divide %+v", *split, w)
 			}
 			todo = append(todo, lo, hi)
-			continue
-		}
-		for _, h := range l.Hits {
-			all[h.ID] = max(all[h.ID], h.Version)
 		}
 	}
 	return all, nil
@@ -209,7 +210,7 @@ func TestOneMillisecondOf12000(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(6 * time.Second) // search knows all of them then
-		hits, err := prove(t.Context(), c, obj, Window{Lo: at - 1000})
+		hits, err := proveAll(t.Context(), c, obj, Window{Lo: at - 1000})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,13 +262,13 @@ func TestWindowReadWhileItsRecordsChange(t *testing.T) {
 				_, _ = sim.Change("contacts", simulator.Change{IDs: []string{changed[i]}, Properties: map[string]*string{"email": new(fmt.Sprint(i, "@example.com"))}})
 			}
 		})
-		early, err := prove(t.Context(), c, obj, Window{Lo: lo, Hi: hi})
+		early, err := proveAll(t.Context(), c, obj, Window{Lo: lo, Hi: hi})
 		if err != nil && !errors.Is(err, ErrDoesNotAddUp) {
 			t.Fatal(err)
 		}
 		stop()
 		edits.Wait()
-		late, err2 := prove(t.Context(), c, obj, Window{Lo: hi})
+		late, err2 := proveAll(t.Context(), c, obj, Window{Lo: hi})
 		if err2 != nil {
 			t.Fatal(err2)
 		}

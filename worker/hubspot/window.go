@@ -16,14 +16,6 @@ type Window struct {
 	IDLo, IDHi uint64
 }
 
-// Listing is a window that is complete: each id once, with the newest version
-// that search gave. A version outside of the window is one that changed while
-// the window was read; its id is not left out, because the total counted it.
-type Listing struct {
-	Hits  []Hit
-	Total int
-}
-
 // Split is where a window has to be divided, strictly inside of it: by time
 // where At is set, else by ID. The parts have been measured and add up.
 type Split struct {
@@ -39,52 +31,182 @@ const (
 	splitAt = 5000
 )
 
-// ProveWindow lists the records that changed in a window, completely, or says
-// where to divide it. It returns ErrDoesNotAddUp where search contradicts
-// itself; the caller reads the list instead.
+// ProveWindow lists the records that changed in a window, completely, and emits
+// them by and by, or says where to divide it; what was emitted until then stands.
+// It returns ErrDoesNotAddUp where search contradicts itself; the caller reads
+// the list instead. An error of emit ends it and is returned.
 //
-// A window is proved when the distinct ids that were read reach the totals of
-// its first and of its last page: offsets shift when a record leaves a window
-// while it is read, so that a single pass may skip records without a sign.
-func (c *Client) ProveWindow(ctx context.Context, obj catalogue.Object, w Window) (Listing, *Split, error) {
+// A window is read in slices of time, each as much as one reply holds. Offsets
+// shift when a record leaves a window while it is read, as each does that is
+// edited, and a long window of a busy portal would never hold still; a slice
+// begins at a time instead. It is proved when it and what the next reply counts
+// above it reach what its own reply counted, or else by a reply of its own.
+func (c *Client) ProveWindow(ctx context.Context, obj catalogue.Object, w Window, emit func([]Hit) error) (*Split, error) {
+	p, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor})
+	if err != nil {
+		return nil, err
+	}
+	return c.slices(ctx, obj, w, p, emit, 0)
+}
+
+// deepest bounds how far slices are divided before the offsets of HubSpot serve.
+const deepest = 6
+
+// slices reads a window of which p is the first page.
+func (c *Client) slices(ctx context.Context, obj catalogue.Object, w Window, p SearchPage, emit func([]Hit) error, depth int) (*Split, error) {
+	for {
+		if p.Total >= maxResults {
+			return c.splitWindow(ctx, obj, w, p.Total)
+		}
+		hits := distinct(nil, p.Hits)
+		if p.Next < 0 && len(hits) >= p.Total {
+			return nil, emit(hits)
+		}
+		top := w.newest(hits)
+		if p.Next < 0 || top == 0 || depth == deepest || w.IDLo != 0 || w.IDHi != 0 || w.Hi != 0 && w.Hi-w.from() <= 1 {
+			return c.whole(ctx, obj, w, &p, emit)
+		}
+		full := top == w.from() // its first millisecond has more than a page holds
+		if full {
+			split, err := c.moment(ctx, obj, w, p.Total, emit)
+			if split != nil || err != nil {
+				return split, err
+			}
+			top++
+		}
+		lower, upper := w, w
+		lower.Hi, upper.Lo = top, top
+		next, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{upper.filters(obj)}, Sort: obj.Cursor})
+		if err != nil {
+			return nil, err
+		}
+		if !full {
+			if split, err := c.slice(ctx, obj, lower, hits, p.Total-next.Total, emit, depth); split != nil || err != nil {
+				return split, err
+			}
+		}
+		w, p = upper, next
+	}
+}
+
+// slice emits those of the hits that lie in a slice, where they are as many as
+// there have to be, or reads it by itself.
+func (c *Client) slice(ctx context.Context, obj catalogue.Object, w Window, hits []Hit, least int, emit func([]Hit) error, depth int) (*Split, error) {
+	inside := 0
+	var own []Hit
+	for _, h := range hits {
+		if h.Version >= w.Lo && h.Version < w.Hi {
+			inside++
+		}
+		if h.Version < w.Hi {
+			own = append(own, h)
+		}
+	}
+	if inside >= least {
+		return nil, emit(own)
+	}
+	p, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor})
+	if err != nil {
+		return nil, err
+	}
+	if err := emit(own); err != nil {
+		return nil, err
+	}
+	return c.slices(ctx, obj, w, p, emit, depth+1)
+}
+
+// moment reads the first millisecond of a window, which has more than one page.
+// One that is too large for a search is divided from the rest, so that it can be
+// divided by ids.
+func (c *Client) moment(ctx context.Context, obj catalogue.Object, w Window, total int, emit func([]Hit) error) (*Split, error) {
+	first := w
+	first.Hi = w.from() + 1
+	n, err := c.measure(ctx, obj, first)
+	if err != nil {
+		return nil, err
+	}
+	if n < maxResults {
+		return c.whole(ctx, obj, first, nil, emit)
+	}
+	split := Split{At: first.Hi}
+	ok, _, err := c.addsUp(ctx, obj, w, split, total)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, ErrDoesNotAddUp
+	}
+	return &split, nil
+}
+
+// whole reads a window by HubSpot's offsets, from its first page on where that
+// is at hand, again where it does not add up, and after that says where to
+// divide it.
+//
+// It is proved when the distinct ids that were read reach the totals of its
+// first and of its last page: a single pass may skip records without a sign.
+func (c *Client) whole(ctx context.Context, obj catalogue.Object, w Window, first *SearchPage, emit func([]Hit) error) (*Split, error) {
 	total := 0
 	for range tries {
-		listing, measured, proved, err := c.readWindow(ctx, obj, w)
+		hits, measured, proved, err := c.readWindow(ctx, obj, w, first)
+		first = nil
 		if err != nil {
-			return Listing{}, nil, err
+			return nil, err
 		}
 		if proved {
-			return listing, nil, nil
+			return nil, emit(hits)
 		}
 		if total = measured; total >= maxResults {
 			break
 		}
 	}
-	split, err := c.splitWindow(ctx, obj, w, total)
-	if err != nil {
-		return Listing{}, nil, err
+	return c.splitWindow(ctx, obj, w, total)
+}
+
+// newest is the greatest version of the hits that lies in the window, 0 where
+// none does.
+func (w Window) newest(hits []Hit) (top int64) {
+	for _, h := range hits {
+		if h.Version >= w.from() && (w.Hi == 0 || h.Version < w.Hi) {
+			top = max(top, h.Version)
+		}
 	}
-	return Listing{}, split, nil
+	return top
+}
+
+// distinct adds hits to those that are known, each id once with the newest
+// version that was named.
+func distinct(known, hits []Hit) []Hit {
+	at := make(map[string]int, len(known)+len(hits))
+	for i, h := range known {
+		at[h.ID] = i
+	}
+	for _, h := range hits {
+		if i, ok := at[h.ID]; ok {
+			known[i].Version = max(known[i].Version, h.Version)
+			continue
+		}
+		at[h.ID] = len(known)
+		known = append(known, h)
+	}
+	return known
 }
 
 // readWindow reads a window once. Without a proof it returns the larger total.
-func (c *Client) readWindow(ctx context.Context, obj catalogue.Object, w Window) (Listing, int, bool, error) {
-	seen := map[string]int{}
+func (c *Client) readWindow(ctx context.Context, obj catalogue.Object, w Window, first *SearchPage) ([]Hit, int, bool, error) {
 	var hits []Hit
 	total := 0
 	for after := 0; ; {
-		p, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor, After: after})
-		if err != nil {
-			return Listing{}, 0, false, err
-		}
-		for _, h := range p.Hits {
-			if i, ok := seen[h.ID]; ok {
-				hits[i].Version = max(hits[i].Version, h.Version)
-				continue
+		var p SearchPage
+		if first != nil {
+			p, first = *first, nil
+		} else {
+			var err error
+			if p, err = c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor, After: after}); err != nil {
+				return nil, 0, false, err
 			}
-			seen[h.ID] = len(hits)
-			hits = append(hits, h)
 		}
+		hits = distinct(hits, p.Hits)
 		if after == 0 {
 			total = p.Total
 		}
@@ -92,10 +214,10 @@ func (c *Client) readWindow(ctx context.Context, obj catalogue.Object, w Window)
 		// not, for what came and left meanwhile.
 		if p.Next < 0 {
 			total = max(total, p.Total)
-			return Listing{Hits: hits, Total: total}, total, len(hits) >= total && total < maxResults, nil
+			return hits, total, len(hits) >= total && total < maxResults, nil
 		}
 		if p.Total >= maxResults || p.Next >= maxResults {
-			return Listing{}, max(total, p.Total), false, nil
+			return nil, max(total, p.Total), false, nil
 		}
 		after = p.Next
 	}
@@ -109,29 +231,34 @@ func (c *Client) splitWindow(ctx context.Context, obj catalogue.Object, w Window
 		if err != nil {
 			return nil, err
 		}
-		lo, hi := w.divide(split)
-		left, err := c.measure(ctx, obj, lo)
-		if err != nil {
+		ok := false
+		if ok, total, err = c.addsUp(ctx, obj, w, split, total); err != nil {
 			return nil, err
 		}
-		right, err := c.measure(ctx, obj, hi)
-		if err != nil {
-			return nil, err
-		}
-		if left+right >= total {
+		if ok {
 			return &split, nil
 		}
-		c.log.Debug("halves of a search window do not add up", "object", obj.Name, "left", left, "right", right, "whole", total, "try", try+1)
-		// Records leave a closed window by being changed. Measured after its
-		// halves, the whole lacks them too.
-		if total, err = c.measure(ctx, obj, w); err != nil {
-			return nil, err
-		}
-		if left+right >= total {
-			return &split, nil
-		}
+		c.log.Debug("halves of a search window do not add up", "object", obj.Name, "whole", total, "try", try+1)
 	}
 	return nil, ErrDoesNotAddUp
+}
+
+// addsUp tells whether the halves of a window hold no less than the whole, and
+// how much that was when it was measured last.
+func (c *Client) addsUp(ctx context.Context, obj catalogue.Object, w Window, split Split, total int) (bool, int, error) {
+	lo, hi := w.divide(split)
+	left, err := c.measure(ctx, obj, lo)
+	if err != nil {
+		return false, 0, err
+	}
+	right, err := c.measure(ctx, obj, hi)
+	if err != nil || left+right >= total {
+		return err == nil, total, err
+	}
+	// Records leave a closed window by being changed. Measured after its
+	// halves, the whole lacks them too.
+	total, err = c.measure(ctx, obj, w)
+	return err == nil && left+right >= total, total, err
 }
 
 // splitPoint asks for the time, or in a single millisecond the id, of the
@@ -245,16 +372,7 @@ func (c *Client) SearchNewest(ctx context.Context, obj catalogue.Object, newest 
 	if err != nil {
 		return Newest{}, err
 	}
-	out := Newest{Total: p.Total, Date: p.Date}
-	seen := map[string]int{}
-	for _, h := range p.Hits {
-		if i, ok := seen[h.ID]; ok {
-			out.Hits[i].Version = max(out.Hits[i].Version, h.Version)
-			continue
-		}
-		seen[h.ID] = len(out.Hits)
-		out.Hits = append(out.Hits, h)
-	}
+	out := Newest{Hits: distinct(nil, p.Hits), Total: p.Total, Date: p.Date}
 	out.Proved = p.Next < 0 && len(out.Hits) >= p.Total
 	return out, nil
 }
