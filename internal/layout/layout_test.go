@@ -33,7 +33,7 @@ func mayImport() map[string][]string {
 	const catalogue = "worker/hubspot/catalogue"
 	return map[string][]string{
 		".":                        {"internal/cli"},
-		"broker/protocol":          {},
+		"broker/protocol":          {"internal/rawjson"},
 		"broker":                   {"broker/protocol"},
 		"daemon/stream":            {},
 		"daemon/config":            {"daemon/stream", catalogue},
@@ -45,13 +45,14 @@ func mayImport() map[string][]string {
 		"daemon/deliver/...":       {"daemon/stream", "daemon/deliver/..."},
 		"daemon":                   {"daemon/...", "broker/..."},
 		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue},
-		"worker/hubspot":           {catalogue},
+		"worker/hubspot":           {catalogue, "internal/rawjson"},
 		"worker/hubspot/catalogue": {},
 		"worker/hubspot/simulator": {},
 		"tui":                      {"daemon/api/client"},
 		"internal/cli":             {"broker/...", "daemon/...", "worker/...", "tui"},
 		"internal/e2e/...":         {"broker/...", "daemon/...", "worker/...", "tui", "internal/cli", "internal/e2e/..."},
 		"internal/layout":          {},
+		"internal/rawjson":         {},
 	}
 }
 

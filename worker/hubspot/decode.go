@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/hubpipe/hubpipe/internal/rawjson"
 )
 
 // Record is one record as HubSpot gave it.
@@ -42,16 +44,18 @@ type page struct {
 	hasTotal bool
 }
 
-// reading says how records are to be understood.
+// reading says how records are to be understood. It serves for one reply.
 type reading struct {
 	cursor string
 	list   [8]byte
 	digest bool // search results need none
 	asOf   int64
 	limit  int // more results than this are refused
+	body   []byte
 	pairs  []pair
-	order  []int    // see ordered
-	names  [][]byte // of the record that order was made for
+	known  int    // of the pairs, how many were found by the heads
+	order  []int  // see ordered
+	heads  []head // of the record that order was made for
 	buf    []byte
 }
 
@@ -63,23 +67,58 @@ var (
 
 // page reads a reply. The records keep body alive.
 func (r *reading) page(body []byte) (page, error) {
-	if !utf8.Valid(body) {
+	var p page
+	err := r.whole(body, func(s *rawjson.Scanner) (err error) {
+		p, err = r.top(s)
+		return err
+	})
+	return p, err
+}
+
+// one reads a reply that is a single record.
+func (r *reading) one(body []byte) (Record, error) {
+	var rec Record
+	err := r.whole(body, func(s *rawjson.Scanner) error {
+		if !s.Open('{') {
+			return errNoResults
+		}
+		rec = Record{}
+		return r.record(s, &rec)
+	})
+	return rec, err
+}
+
+// whole goes over a reply once; what was found in it counts where all of it is
+// JSON.
+func (r *reading) whole(body []byte, read func(*rawjson.Scanner) error) error {
+	r.body = body
+	s := rawjson.Scan(body)
+	err := read(&s)
+	switch {
+	case s.Broken():
+		return errNotJSON // which is why something is missing
+	case err != nil:
+		return err
+	case !s.End():
+		return errNotJSON
+	case !s.ASCII() && !utf8.Valid(body):
 		// One byte that is no text must not stop a portal.
-		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
+		r.order, r.heads = nil, nil
+		return r.whole(bytes.ToValidUTF8(body, []byte("\uFFFD")), read)
 	}
-	if !valid(body) {
-		return page{}, errNotJSON
-	}
-	s := &scanner{b: body}
-	if s.peek() != '{' {
+	return nil
+}
+
+func (r *reading) top(s *rawjson.Scanner) (page, error) {
+	if !s.Open('{') {
 		return page{}, errNoResults
 	}
 	var p page
 	found := false
-	for s.next() {
-		switch name := s.name(); {
+	for n := 0; s.Next(n, '}'); n++ {
+		switch name := s.Name(); {
 		case is(name, "results"):
-			if s.peek() != '[' {
+			if !s.Open('[') {
 				return page{}, errNoResults
 			}
 			found, p.records = true, make([]Record, 0, r.limit)
@@ -87,15 +126,15 @@ func (r *reading) page(body []byte) (page, error) {
 				return page{}, err
 			}
 		case is(name, "paging"):
-			p.after = after(s.value())
+			p.after = after(s.Value())
 		case is(name, "total"):
-			n, err := strconv.Atoi(string(s.value()))
+			n, err := strconv.Atoi(string(s.Value()))
 			if err != nil || n < 0 {
 				return page{}, errors.New("a total that is no count")
 			}
 			p.total, p.hasTotal = n, true
 		default:
-			s.value()
+			s.Value()
 		}
 	}
 	if !found {
@@ -104,26 +143,9 @@ func (r *reading) page(body []byte) (page, error) {
 	return p, nil
 }
 
-// one reads a reply that is a single record.
-func (r *reading) one(body []byte) (Record, error) {
-	if !utf8.Valid(body) {
-		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
-	}
-	if !valid(body) {
-		return Record{}, errNotJSON
-	}
-	s := &scanner{b: body}
-	if s.peek() != '{' {
-		return Record{}, errNoResults
-	}
-	var rec Record
-	err := r.record(s, &rec)
-	return rec, err
-}
-
-func (r *reading) results(s *scanner, p *page) error {
-	for s.next() {
-		if s.peek() != '{' {
+func (r *reading) results(s *rawjson.Scanner, p *page) error {
+	for n := 0; s.Next(n, ']'); n++ {
+		if !s.Open('{') {
 			return errBadID
 		}
 		if len(p.records) >= r.limit {
@@ -137,25 +159,26 @@ func (r *reading) results(s *scanner, p *page) error {
 	return nil
 }
 
-func (r *reading) record(s *scanner, rec *Record) error {
+// record reads an object that was entered.
+func (r *reading) record(s *rawjson.Scanner, rec *Record) error {
 	rec.AsOf = r.asOf
 	r.pairs = r.pairs[:0]
-	for s.next() {
-		switch name := s.name(); {
+	for n := 0; s.Next(n, '}'); n++ {
+		switch name := s.Name(); {
 		case is(name, "id"):
-			rec.ID = identity(s.value())
+			rec.ID = identity(s.Value())
 		case is(name, "properties"):
 			r.properties(s, rec)
 		case is(name, "createdAt"):
-			rec.CreatedAt = moment(s.value())
+			rec.CreatedAt = moment(s.Value())
 		case is(name, "updatedAt"):
-			rec.UpdatedAt = moment(s.value())
+			rec.UpdatedAt = moment(s.Value())
 		case is(name, "archivedAt"):
-			rec.ArchivedAt = moment(s.value())
+			rec.ArchivedAt = moment(s.Value())
 		case is(name, "archived"):
-			rec.Archived = string(s.value()) == "true"
+			rec.Archived = string(s.Value()) == "true"
 		default:
-			s.value()
+			s.Value()
 		}
 	}
 	if rec.ID == "" {
@@ -174,23 +197,24 @@ func (r *reading) record(s *scanner, rec *Record) error {
 }
 
 // properties notes the values for the digest, and the version.
-func (r *reading) properties(s *scanner, rec *Record) {
-	if s.peek() != '{' {
-		s.value() // null: as if it were not there
+func (r *reading) properties(s *rawjson.Scanner, rec *Record) {
+	s.Peek()
+	begin := s.Offset()
+	if !s.Open('{') {
+		s.Value() // null: as if it were not there
 		return
 	}
-	r.pairs, rec.Version = r.pairs[:0], 0
-	begin := s.i
-	for s.next() {
-		name, value := s.name(), s.value()
-		if is(name, r.cursor) {
-			rec.Version = millis(unquote(value))
+	r.pairs, r.known, rec.Version = r.pairs[:0], 0, 0
+	for n := 0; s.Next(n, '}'); n++ {
+		p, cursor := r.pair(s, n)
+		if cursor {
+			rec.Version = millis(unquote(r.body[p.value:p.end]))
 		}
 		if r.digest {
-			r.pairs = append(r.pairs, pair{name, value})
+			r.pairs = append(r.pairs, p)
 		}
 	}
-	rec.Properties = s.b[begin:s.i:s.i]
+	rec.Properties = s.Since(begin)
 	if bytes.IndexByte(rec.Properties, '\n') >= 0 || bytes.IndexByte(rec.Properties, '\r') >= 0 {
 		compact := jsontext.Value(bytes.Clone(rec.Properties))
 		// Valid JSON always compacts; were it not so, the value stays as sent.
@@ -212,13 +236,13 @@ func after(paging []byte) string {
 
 // member returns the value of a member of an object, nil where there is none.
 func member(object []byte, name string) (value []byte) {
-	s := &scanner{b: object}
-	if s.peek() != '{' {
+	s := rawjson.Scan(object)
+	if !s.Open('{') {
 		return nil
 	}
-	for s.next() {
-		n, v := s.name(), s.value()
-		if is(n, name) {
+	for n := 0; s.Next(n, '}'); n++ {
+		found, v := s.Name(), s.Value()
+		if is(found, name) {
 			value = v
 		}
 	}

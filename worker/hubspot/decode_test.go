@@ -150,6 +150,43 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+// TestRecordBefore holds that a record reads the same whatever stood before it
+// on its page: names are looked for where the record before had them.
+func TestRecordBefore(t *testing.T) {
+	t.Parallel()
+	texts := []string{
+		`{"id":"1","properties":{"b":"1","a":"2","lastmodifieddate":"1572480000001"}}`,
+		`{"id":"2","properties":{"b":"1","a":"2","lastmodifieddate":"1572480000002"}}`,
+		`{"id":"3","properties":{"b" :"1","a" : "2", "lastmodifieddate":"1572480000003"}}`,
+		`{"id":"4","properties":{ "b":"1" , "a":"2" ,"lastmodifieddate" :"1572480000004" }}`,
+		`{"id":"5","properties":{"a":"2","b":"1","lastmodifieddate":"1572480000005"}}`,
+		`{"id":"6","properties":{"b":"1","lastmodifieddate":"1572480000006","a":null,"z":{"b":1}}}`,
+		`{"id":"7","properties":{"b":"1","a":"2","lastmodifieddate":"1572480000007","c":"3"}}`,
+		`{"id":"8","properties":{"b":"1"}}`, `{"id":"9","properties":{}}`, `{"id":"10","properties":null}`, `{"id":"11"}`,
+		`{"id":"12","properties":{"b":"1","b":"2","last\u006dodifieddate":"1572480000012"}}`,
+		"{\"id\":\"13\",\"properties\":{\"b\":\"\xff\",\"a\":\"2\",\n\"lastmodifieddate\":\"1572480000013\"}}",
+	}
+	alone := make([]Record, len(texts))
+	for i, text := range texts {
+		p, err := read(`{"results":[` + text + `]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone[i] = p.records[0]
+	}
+	for i := range texts {
+		for j := range texts {
+			p, err := read(`{"results":[` + texts[i] + "," + texts[j] + "," + texts[i] + `]}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]Record{alone[i], alone[j], alone[i]}, p.records); diff != "" {
+				t.Errorf("%s, then %s (-alone +together):\n%s", texts[i], texts[j], diff)
+			}
+		}
+	}
+}
+
 func TestMillis(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int64{
@@ -165,7 +202,8 @@ func TestMillis(t *testing.T) {
 // FuzzPage holds the decoder against encoding/json: what one takes the other
 // takes, and values keep their bytes.
 func FuzzPage(f *testing.F) {
-	for _, s := range []string{golden, pageOf("1", "2"), `{"results":[{"id":7,"properties":{"a":"\ud83d","a":null}}],"total":3}`, `{"results":[]}`, `{`, `{"results":[{"id":"1","properties":{"x":"\\\""}}]}`} {
+	for _, s := range []string{golden, pageOf("1", "2"), `{"results":[{"id":7,"properties":{"a":"\ud83d","a":null}}],"total":3}`, `{"results":[]}`, `{`, `{"results":[{"id":"1","properties":{"x":"\\\""}}]}`,
+		`{"results":[{"id":"1","properties":{"b":"1","a":"2"}},{"id":"2","properties":{"b":"1" ,"a":null}},{"id":"3","properties":{"b" :"1"}}]}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -4,32 +4,76 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"slices"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/hubpipe/hubpipe/internal/rawjson"
 )
 
-// pair is a property's name and value, as sent.
-type pair struct{ name, value []byte }
+// pair is where a property stands in the reply: its name, from name to colon,
+// and its value, from value to end. It has no pointers, for there are many.
+type pair struct{ name, colon, value, end int32 }
 
-// ordered returns the places of the pairs in the order of their names. The
-// records of a page have the same names in the same order, so that the order of
-// the one before serves; sorting each took a tenth of a worker's time.
-func (r *reading) ordered() []int {
-	same := len(r.order) == len(r.pairs)
-	for i := 0; same && i < len(r.pairs); i++ {
-		same = bytes.Equal(r.names[i], r.pairs[i].name)
+// head is the name of a property of the record before, with the colon behind
+// it; empty where something stands between them.
+type head struct {
+	text   []byte
+	cursor bool
+}
+
+// pair reads a member of properties, the nth, and says whether it is the
+// cursor. The records of a page have the same names in the same order, so that
+// it is looked for where the one before had it.
+func (r *reading) pair(s *rawjson.Scanner, n int) (p pair, cursor bool) {
+	s.Peek()
+	p.name = int32(s.Offset())
+	if n < len(r.heads) && len(r.heads[n].text) > 0 && s.Take(r.heads[n].text) {
+		r.known++
+		p.colon = int32(s.Offset() - 1)
+		cursor = r.heads[n].cursor
+	} else {
+		name := s.Name()
+		p.colon = p.name + int32(len(name))
+		cursor = is(name, r.cursor)
 	}
-	if same {
+	s.Peek()
+	p.value = int32(s.Offset())
+	s.Value()
+	p.end = int32(s.Offset())
+	return p, cursor
+}
+
+// ordered returns the places of the pairs in the order of their names: that of
+// the record before, where the names are the same. Sorting each took a tenth of
+// a worker's time.
+func (r *reading) ordered() []int {
+	if len(r.order) == len(r.pairs) && r.known == len(r.pairs) {
 		return r.order
 	}
-	r.order, r.names = r.order[:0], r.names[:0]
+	r.order, r.heads = r.order[:0], r.heads[:0]
 	for i, p := range r.pairs {
-		r.order, r.names = append(r.order, i), append(r.names, p.name)
+		h := head{cursor: is(r.body[p.name:p.colon], r.cursor)}
+		if p.colon+1 == p.value {
+			h.text = r.body[p.name:p.value]
+		}
+		r.order, r.heads = append(r.order, i), append(r.heads, h)
 	}
-	slices.SortStableFunc(r.order, func(a, b int) int { return bytes.Compare(r.pairs[a].name, r.pairs[b].name) })
+	slices.SortStableFunc(r.order, func(a, b int) int {
+		x, y := r.pairs[a], r.pairs[b]
+		return bytes.Compare(r.body[x.name:x.colon], r.body[y.name:y.colon])
+	})
 	return r.order
 }
 
 // sum names the content of a record by its pairs, in the order of their names;
 // null and absent are the same.
+//
+// Its 128 bits are not those of a cryptographic hash. They are compared in one
+// place: two readings of one id that have one modification time. A newer time
+// is stored whatever the digest says. Whoever built a collision would have to
+// be able to write the record, and to write it without HubSpot's noticing, and
+// would keep from us their own edit until the next one. By chance it takes
+// 2^64 readings of a record within a millisecond.
 func (r *reading) sum(archived bool) [16]byte {
 	b := append(r.buf[:0], r.list[:]...)
 	if archived {
@@ -39,17 +83,17 @@ func (r *reading) sum(archived bool) [16]byte {
 	}
 	for _, i := range r.ordered() {
 		p := r.pairs[i]
-		if string(p.value) == "null" {
+		value := r.body[p.value:p.end]
+		if string(value) == "null" {
 			continue
 		}
-		b = append(b, p.name...)
+		b = append(b, r.body[p.name:p.colon]...)
 		b = append(b, ':')
-		b = append(b, p.value...)
+		b = append(b, value...)
 		b = append(b, ',')
 	}
 	r.buf = b
-	full := sha256.Sum256(b)
-	return [16]byte(full[:16])
+	return xxh3.Hash128(b).Bytes()
 }
 
 // ListHash names a list of properties: the same names in another order have
