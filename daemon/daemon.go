@@ -132,12 +132,8 @@ func (d *Daemon) onClose(name string, f func(context.Context) error) {
 }
 
 func (d *Daemon) openStore(ctx, _ context.Context) error {
-	codec, err := protocol.NewCodec()
-	if err != nil {
-		return err
-	}
-	d.codec = codec
-	d.onClose("codec", func(context.Context) error { codec.Close(); return nil })
+	d.codec = new(protocol.Codec)
+	var err error
 	d.token, err = LoadToken(d.o.Config.DataDir, true)
 	if err != nil {
 		return err

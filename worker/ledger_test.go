@@ -60,12 +60,7 @@ type lrange struct {
 
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
-	codec, err := protocol.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(codec.Close)
-	return &ledger{t: t, codec: codec, top: protocol.Topics{Prefix: "hubpipe"}, rng: rand.New(rand.NewPCG(1, 1)),
+	return &ledger{t: t, codec: new(protocol.Codec), top: protocol.Topics{Prefix: "hubpipe"}, rng: rand.New(rand.NewPCG(1, 1)),
 		records: map[string]protocol.Record{}, open: map[string]string{}, kinds: map[protocol.PageKind]int{},
 		changed: make(chan struct{})}
 }

@@ -8,20 +8,16 @@ import (
 
 // appendListed writes a line of a listing: id, version and, where the whole
 // record was read, its digest.
-func appendListed(raw *bytes.Buffer, l *Listed) error {
+func appendListed(raw []byte, l *Listed) ([]byte, error) {
 	if err := plain(l.ID); err != nil {
-		return err
+		return nil, err
 	}
-	var num [20]byte
-	raw.WriteString(l.ID)
-	raw.WriteByte('\t')
-	raw.Write(strconv.AppendInt(num[:0], l.Version, 10))
+	raw = append(append(raw, l.ID...), '\t')
+	raw = strconv.AppendInt(raw, l.Version, 10)
 	if l.Digest != [16]byte{} {
-		raw.WriteByte('\t')
-		raw.WriteString(hex.EncodeToString(l.Digest[:]))
+		raw = hex.AppendEncode(append(raw, '\t'), l.Digest[:])
 	}
-	raw.WriteByte('\n')
-	return nil
+	return append(raw, '\n'), nil
 }
 
 // decodeListed reads an id, its version and, where there is one, the digest.

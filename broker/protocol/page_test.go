@@ -2,23 +2,24 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
+	"github.com/zeebo/xxh3"
 	"pgregory.net/rapid"
 )
 
-func newCodec(t testing.TB) *Codec {
-	t.Helper()
-	c, err := NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
+// packed is what Encode makes of the lines of a page.
+func packed(raw []byte) []byte {
+	b := s2.Encode(nil, raw)
+	return append(binary.BigEndian.AppendUint64(nil, xxh3.Hash(b)), b...)
 }
 
 func samples() []*Page {
@@ -44,7 +45,7 @@ func samples() []*Page {
 
 func TestPageTravels(t *testing.T) {
 	t.Parallel()
-	c := newCodec(t)
+	var c Codec
 	for _, want := range samples() {
 		b, err := c.Encode(want)
 		if err != nil {
@@ -67,7 +68,7 @@ func TestPageTravels(t *testing.T) {
 // A page that is cut or changed anywhere must not pass for another page.
 func TestCutAndFlippedPagesAreRefused(t *testing.T) {
 	t.Parallel()
-	c := newCodec(t)
+	var c Codec
 	b, err := c.Encode(samples()[0])
 	if err != nil {
 		t.Fatal(err)
@@ -79,16 +80,14 @@ func TestCutAndFlippedPagesAreRefused(t *testing.T) {
 		flipped := bytes.Clone(b)
 		flipped[n] ^= 0x40
 		if p, err := c.Decode(flipped); err == nil {
-			if again, _ := c.Encode(p); !bytes.Equal(again, b) && n > 6 {
-				t.Fatalf("byte %d flipped: the page decodes to another", n)
-			}
+			t.Fatalf("byte %d flipped: the page decodes to %+v", n, p)
 		}
 	}
 }
 
 func TestBadPagesAreRefused(t *testing.T) {
 	t.Parallel()
-	c := newCodec(t)
+	var c Codec
 	for name, raw := range map[string]string{
 		"nothing":            "",
 		"no header":          "x",
@@ -109,9 +108,7 @@ func TestBadPagesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			enc, _ := zstd.NewWriter(nil)
-			defer func() { _ = enc.Close() }()
-			if _, err := c.Decode(enc.EncodeAll([]byte(raw), nil)); !errors.Is(err, ErrUndecodable) && !errors.Is(err, ErrTooLarge) {
+			if _, err := c.Decode(packed([]byte(raw))); !errors.Is(err, ErrUndecodable) && !errors.Is(err, ErrTooLarge) {
 				t.Fatalf("got %v", err)
 			}
 		})
@@ -120,21 +117,15 @@ func TestBadPagesAreRefused(t *testing.T) {
 
 func TestBombsAreRefused(t *testing.T) {
 	t.Parallel()
-	c := newCodec(t)
-	enc, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = enc.Close() }()
-	bomb := enc.EncodeAll(make([]byte, 4*MaxRawPage), nil)
-	if _, err := c.Decode(bomb); !errors.Is(err, ErrTooLarge) {
+	var c Codec
+	if _, err := c.Decode(packed(make([]byte, 4*MaxRawPage))); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("a page that unfolds to %d bytes: %v", 4*MaxRawPage, err)
 	}
 }
 
 func TestWhatWouldBreakALineIsNotEncoded(t *testing.T) {
 	t.Parallel()
-	c := newCodec(t)
+	var c Codec
 	for _, p := range []*Page{
 		{Kind: RecordsPage, Records: []Record{{ID: "1\t2"}}},
 		{Kind: RecordsPage, Records: []Record{{ID: "1", Properties: []byte("{\n}")}}},
@@ -147,19 +138,33 @@ func TestWhatWouldBreakALineIsNotEncoded(t *testing.T) {
 	}
 }
 
+// FuzzDecodePage tries the lines of pages, which it packs, and then the bytes as
+// they are.
 func FuzzDecodePage(f *testing.F) {
-	c := newCodec(f)
+	var c Codec
 	for _, p := range samples() {
 		b, err := c.Encode(p)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(b)
+		raw, err := s2.Decode(nil, b[sumSize:])
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+		f.Add(b[sumSize:])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := c.Decode(b)
+		_, _ = c.Decode(b)
+		_, _ = c.Decode(append(binary.BigEndian.AppendUint64(nil, xxh3.Hash(b)), b...))
+		p, err := c.Decode(packed(b))
 		if err != nil {
 			return
+		}
+		for _, r := range p.Records {
+			if len(r.Properties) > 0 && (r.Properties[0] != '{' || !json.Valid(r.Properties)) {
+				t.Fatalf("properties %q", r.Properties)
+			}
 		}
 		again, err := c.Encode(p)
 		if err != nil {
@@ -169,6 +174,53 @@ func FuzzDecodePage(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// benchPage has records of the length that HubSpot's have.
+func benchPage() *Page {
+	p := &Page{Store: "s", Kind: RecordsPage, To: "100"}
+	rng, words := rand.New(rand.NewPCG(1, 2)), strings.Fields("alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa")
+	for i := range MaxPageRecords {
+		props := fmt.Appendf(nil, `{"hs_object_id":"%d","lastmodifieddate":"2026-11-01T10:00:00.%03dZ"`, i*17+1000, i)
+		for j := range 38 {
+			props = fmt.Appendf(props, `,"property_%02d":"%s %s %d"`, j, words[rng.IntN(16)], words[rng.IntN(16)], rng.IntN(100_000))
+		}
+		p.Records = append(p.Records, Record{ID: fmt.Sprint(i*17 + 1000), State: "live", Version: 1700000000000 + int64(i)*7919, AsOf: 1700000000000,
+			Digest: xxh3.Hash128(props).Bytes(), CreatedAt: "2026-01-01T00:00:00Z", UpdatedAt: "2026-11-01T10:00:00Z", Properties: append(props, '}')})
+	}
+	return p
+}
+
+func BenchmarkEncode(b *testing.B) {
+	var c Codec
+	p := benchPage()
+	encoded, err := c.Encode(p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Encode(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/MaxPageRecords/1000, "us/record")
+	b.ReportMetric(float64(len(encoded))/MaxPageRecords, "bytes/record")
+}
+
+func BenchmarkDecode(b *testing.B) {
+	var c Codec
+	encoded, err := c.Encode(benchPage())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Decode(encoded); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/MaxPageRecords/1000, "us/record")
 }
 
 func FuzzMessages(f *testing.F) {

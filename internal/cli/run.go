@@ -217,7 +217,6 @@ func takeName(dataDir, asked string) (string, func(), error) {
 // workerProcess is a worker with its connection.
 type workerProcess struct {
 	w       *worker.Service
-	codec   *protocol.Codec
 	clients []*hubspot.Client
 	once    sync.Once
 }
@@ -226,11 +225,7 @@ type workerProcess struct {
 // that it names, else to the embedded one, by its socket where that is here.
 // An unpaced one asks as fast as it is answered.
 func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, unpaced bool) (*workerProcess, error) {
-	codec, err := protocol.NewCodec()
-	if err != nil {
-		return nil, err
-	}
-	p := &workerProcess{codec: codec}
+	p := &workerProcess{}
 	portals := map[string]worker.Portal{}
 	for _, x := range cfg.Portals {
 		if x.Problem != "" || x.OAuth != nil {
@@ -254,8 +249,9 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	default:
 		o.URL, o.Username, o.Password = "mqtt://"+cfg.Broker.Listen, topics.WorkerClient(name), token
 	}
+	var err error
 	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Concurrency: cfg.Worker.Concurrency,
-		Topics: topics, Codec: codec, Logger: log.Named("worker")}, o)
+		Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
 	if err != nil {
 		return nil, err
 	}
@@ -273,6 +269,5 @@ func (p *workerProcess) stop(ctx context.Context) {
 		for _, c := range p.clients {
 			c.Close()
 		}
-		p.codec.Close()
 	})
 }

@@ -124,11 +124,7 @@ func TestPagesThatDoNotDecode(t *testing.T) {
 	s := newSystem(t, "--contacts", "200", "--deals", "20", "--limits=false")
 	daemon := s.daemon()
 	stranger := s.at(s.mqtt, "hubpipe-worker-x")
-	codec, err := protocol.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer codec.Close()
+	var codec protocol.Codec
 	nobodys, err := codec.Encode(&protocol.Page{Store: daemon.field(t, "store"), Epoch: 1, Process: "p", Attempt: 7, Range: 1, Seq: 1,
 		Kind: protocol.RecordsPage, Last: true, Records: []protocol.Record{{ID: "4711", State: "live", Version: 1, Properties: []byte(`{}`)}}})
 	if err != nil {

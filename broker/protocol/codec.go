@@ -1,0 +1,262 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/zeebo/xxh3"
+
+	"github.com/hubpipe/hubpipe/internal/rawjson"
+)
+
+// sumSize is the length of the checksum before the packed page.
+const sumSize = 8
+
+// keptScratch bounds what a codec keeps for the next page: a record may be far
+// larger than a page.
+const keptScratch = 4 * MaxPageBytes
+
+// Codec encodes and decodes pages. It is safe for concurrent use; its zero
+// value is ready.
+type Codec struct{ scratch sync.Pool }
+
+// scratch is memory for one page on its way to being encoded.
+type scratch struct{ raw, packed []byte }
+
+// Digest names the bytes of an encoded page: a repeat has the same. It is
+// compared between pages that one process sent under one number alone, and so
+// guards against a fault and not against an enemy, who would be that process.
+func Digest(encoded []byte) string {
+	var sum [8]byte
+	binary.BigEndian.PutUint64(sum[:], xxh3.Hash(encoded))
+	return hex.EncodeToString(sum[:])
+}
+
+// Encode returns the page as it travels: a checksum, and then packed by s2 a
+// header line of JSON and the records, the listing or the definitions, one a
+// line.
+//
+// The codec is s2 because zstd took more of a worker's time than all else
+// together; its pages are a quarter smaller.
+func (c *Codec) Encode(p *Page) ([]byte, error) {
+	b, _ := c.scratch.Get().(*scratch)
+	if b == nil {
+		b = new(scratch)
+	}
+	defer func() {
+		if cap(b.raw) <= keptScratch {
+			c.scratch.Put(b)
+		}
+	}()
+	raw, err := appendPage(b.raw[:0], p)
+	if err != nil {
+		return nil, err
+	}
+	b.raw = raw
+	if len(raw) > MaxRawPage {
+		return nil, fmt.Errorf("encode page of %d bytes: %w", len(raw), ErrTooLarge)
+	}
+	if n := s2.MaxEncodedLen(len(raw)); n > cap(b.packed) {
+		b.packed = make([]byte, n)
+	}
+	packed := s2.Encode(b.packed[:cap(b.packed)], raw)
+	encoded := make([]byte, sumSize, sumSize+len(packed))
+	binary.BigEndian.PutUint64(encoded, xxh3.Hash(packed))
+	return append(encoded, packed...), nil
+}
+
+func appendPage(raw []byte, p *Page) ([]byte, error) {
+	head := *p
+	head.Count = len(p.Records) + len(p.Listing)
+	if p.Schema != nil {
+		head.Count = 1
+	}
+	line, err := json.Marshal(&head)
+	if err != nil {
+		return nil, fmt.Errorf("encode page header: %w", err)
+	}
+	raw = append(append(raw, line...), '\n')
+	for i := range p.Records {
+		if raw, err = appendRecord(raw, &p.Records[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range p.Listing {
+		if raw, err = appendListed(raw, &p.Listing[i]); err != nil {
+			return nil, err
+		}
+	}
+	if p.Schema != nil {
+		if bytes.IndexByte(p.Schema, '\n') >= 0 {
+			return nil, fmt.Errorf("encode page: definitions are not one line: %w", ErrUndecodable)
+		}
+		raw = append(append(raw, p.Schema...), '\n')
+	}
+	return raw, nil
+}
+
+func appendRecord(raw []byte, r *Record) ([]byte, error) {
+	for _, s := range [...]string{r.ID, r.State, r.CreatedAt, r.UpdatedAt, r.ArchivedAt, r.MergedInto} {
+		if err := plain(s); err != nil {
+			return nil, err
+		}
+	}
+	if bytes.IndexByte(r.Properties, '\n') >= 0 {
+		return nil, fmt.Errorf("encode record %s: properties are not one line: %w", r.ID, ErrUndecodable)
+	}
+	raw = append(append(raw, r.ID...), '\t')
+	raw = append(append(raw, r.State...), '\t')
+	raw = append(strconv.AppendInt(raw, r.Version, 10), '\t')
+	raw = append(strconv.AppendInt(raw, r.AsOf, 10), '\t')
+	raw = append(hex.AppendEncode(raw, r.Digest[:]), '\t')
+	raw = append(append(raw, r.CreatedAt...), '\t')
+	raw = append(append(raw, r.UpdatedAt...), '\t')
+	raw = append(append(raw, r.ArchivedAt...), '\t')
+	raw = append(append(raw, r.MergedInto...), '\t')
+	if r.Confirmed {
+		raw = append(raw, 'c')
+	}
+	raw = append(raw, '\t')
+	return append(append(raw, r.Properties...), '\n'), nil
+}
+
+// plain refuses what would break a line into other fields.
+func plain(s string) error {
+	for i := range len(s) {
+		if s[i] < ' ' {
+			return fmt.Errorf("control character in %q: %w", s, ErrUndecodable)
+		}
+	}
+	return nil
+}
+
+// Decode is the inverse of Encode. It returns ErrUndecodable or ErrTooLarge,
+// wrapped, for anything that Encode would not have made; the page's slices
+// share one buffer of their own.
+func (c *Codec) Decode(encoded []byte) (*Page, error) {
+	if len(encoded) < sumSize || binary.BigEndian.Uint64(encoded) != xxh3.Hash(encoded[sumSize:]) {
+		return nil, fmt.Errorf("checksum: %w", ErrUndecodable)
+	}
+	packed := encoded[sumSize:]
+	size, err := s2.DecodedLen(packed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	if size > MaxRawPage {
+		return nil, fmt.Errorf("page unfolds to %d bytes: %w", size, ErrTooLarge)
+	}
+	raw, err := s2.Decode(nil, packed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	line, rest, ok := bytes.Cut(raw, []byte{'\n'})
+	if !ok {
+		return nil, fmt.Errorf("no header line: %w", ErrUndecodable)
+	}
+	p := new(Page)
+	if err := json.Unmarshal(line, p); err != nil {
+		return nil, fmt.Errorf("header: %w: %w", ErrUndecodable, err)
+	}
+	return p, p.decodeBody(rest)
+}
+
+func (p *Page) decodeBody(rest []byte) error {
+	lines := 0
+	if p.Kind == RecordsPage {
+		// The header may say anything.
+		p.Records = make([]Record, 0, min(max(p.Count, 0), MaxPageRecords))
+	}
+	for len(rest) > 0 {
+		line, after, ok := bytes.Cut(rest, []byte{'\n'})
+		if !ok {
+			return fmt.Errorf("line %d is cut: %w", lines+1, ErrUndecodable)
+		}
+		rest = after
+		lines++
+		switch p.Kind {
+		case RecordsPage:
+			r, err := decodeRecord(line)
+			if err != nil {
+				return fmt.Errorf("record %d: %w", lines, err)
+			}
+			p.Records = append(p.Records, r)
+		case ListingPage:
+			l, err := decodeListed(line)
+			if err != nil {
+				return fmt.Errorf("listed id %d: %w", lines, err)
+			}
+			p.Listing = append(p.Listing, l)
+		case SchemaPage:
+			if p.Schema != nil || !rawjson.Valid(line) {
+				return fmt.Errorf("definitions: %w", ErrUndecodable)
+			}
+			p.Schema = line
+		default:
+			return fmt.Errorf("a page of kind %q with lines: %w", p.Kind, ErrUndecodable)
+		}
+	}
+	if lines != p.Count {
+		return fmt.Errorf("%d lines where the header says %d: %w", lines, p.Count, ErrUndecodable)
+	}
+	switch p.Kind {
+	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage, JoinPage:
+	default:
+		return fmt.Errorf("kind %q: %w", p.Kind, ErrUndecodable)
+	}
+	if len(p.Records) > MaxPageRecords || len(p.Listing) > MaxListed {
+		return fmt.Errorf("%d lines: %w", lines, ErrTooLarge)
+	}
+	return nil
+}
+
+func decodeRecord(line []byte) (Record, error) {
+	end := -1
+	for i := range 10 {
+		n := bytes.IndexByte(line[end+1:], '\t')
+		if n < 0 {
+			return Record{}, fmt.Errorf("field %d is missing: %w", i+1, ErrUndecodable)
+		}
+		end += n + 1
+	}
+	// One copy of what stands before the properties serves all fields.
+	head, rest := string(line[:end]), line[end+1:]
+	var f [10]string
+	for i := range f {
+		f[i], head, _ = strings.Cut(head, "\t")
+	}
+	r := Record{ID: f[0], State: f[1], CreatedAt: f[5], UpdatedAt: f[6], ArchivedAt: f[7], MergedInto: f[8]}
+	var err1, err2 error
+	r.Version, err1 = strconv.ParseInt(f[2], 10, 64)
+	r.AsOf, err2 = strconv.ParseInt(f[3], 10, 64)
+	if r.ID == "" || err1 != nil || err2 != nil || len(f[4]) != 2*len(r.Digest) {
+		return Record{}, fmt.Errorf("id, times or digest: %w", ErrUndecodable)
+	}
+	var digest [2 * len(r.Digest)]byte
+	copy(digest[:], f[4])
+	if _, err := hex.Decode(r.Digest[:], digest[:]); err != nil {
+		return Record{}, fmt.Errorf("digest: %w", ErrUndecodable)
+	}
+	switch f[9] {
+	case "":
+	case "c":
+		r.Confirmed = true
+	default:
+		return Record{}, fmt.Errorf("mark %q: %w", f[9], ErrUndecodable)
+	}
+	if len(rest) > 0 {
+		// A worker has parsed them already; this is against a stranger on a
+		// broker without access rules, whose bytes would go out with the API.
+		if rest[0] != '{' || !rawjson.Valid(rest) {
+			return Record{}, fmt.Errorf("properties are not a JSON object: %w", ErrUndecodable)
+		}
+		r.Properties = rest
+	}
+	return r, nil
+}
