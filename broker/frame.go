@@ -22,6 +22,13 @@ var (
 	errTooMany       = errors.New("too many filters or properties in one packet")
 )
 
+// How much memory a packet gets at first, and then at a time: nearly all pages
+// take one step of each.
+const (
+	firstStep = 2 << 10
+	frameStep = 64 << 10
+)
+
 // Bounds of what one packet may hold; real clients stay far below.
 const (
 	maxFilters        = 128
@@ -61,8 +68,14 @@ func readFrame(r *bufio.Reader, buf *bytes.Buffer, limit int, login bool) (body 
 	if body+n > limit {
 		return 0, errFrameTooLarge
 	}
-	if _, err := io.CopyN(buf, r, int64(n)); err != nil {
-		return 0, unexpected(err)
+	// A length is only a promise: what comes first is little.
+	for step := min(n, firstStep); n > 0; step = min(n, frameStep) {
+		// With the room that the buffer wants for itself, else it would double.
+		buf.Grow(step + bytes.MinRead)
+		if _, err := io.CopyN(buf, r, int64(step)); err != nil {
+			return 0, unexpected(err)
+		}
+		n -= step
 	}
 	return body, nil
 }

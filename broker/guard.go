@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// keepBuffer is the greatest frame buffer that a connection keeps.
-const keepBuffer = 64 << 10
+// keepBuffer is the greatest frame buffer that a connection keeps: a page's.
+const keepBuffer = frameStep + 16<<10
 
 // guardConn is a connection as the broker sees it: what it reads are whole
 // packets that were checked, one after another. Only the broker's reader calls
