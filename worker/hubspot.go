@@ -115,7 +115,7 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 		return ListPage{}, plain(err)
 	}
 	left := unreadOf(p.Open)
-	return ListPage{Records: recordsOf(p.Records, nil), Open: append(left.Open, left.Gone...), Next: p.Next}, nil
+	return ListPage{Records: recordsOf(p.Records, nil), Open: append(left.Open, left.Gone...), Next: p.Next, Release: p.Release}, nil
 }
 
 // Newest is the greatest id that search knows.

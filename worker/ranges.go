@@ -140,6 +140,7 @@ type batch struct {
 	open    []protocol.OpenID
 	gone    []protocol.OpenID
 	listing []protocol.Listed
+	release func() // see ListPage; may be nil
 }
 
 // ahead reads with a goroutine of its own, one batch further than is sent: the

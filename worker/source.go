@@ -64,6 +64,9 @@ type ListPage struct {
 	Records []protocol.Record
 	Open    []protocol.OpenID
 	Next    string
+	// Release, where it is set, may be called once nobody looks at the records
+	// any more: their memory serves for another page.
+	Release func()
 }
 
 // Window is a half-open span of modification times in ms, and of ids. Hi 0 is

@@ -34,7 +34,7 @@ func (r *ranger) walk() error {
 				return err
 			}
 			last := page.Next == ""
-			if err := emit(ctx, batch{records: page.Records, open: page.Open, next: page.Next, last: last}); err != nil || last {
+			if err := emit(ctx, batch{records: page.Records, open: page.Open, next: page.Next, last: last, release: page.Release}); err != nil || last {
 				return err
 			}
 			cursor = page.Next
@@ -44,8 +44,15 @@ func (r *ranger) walk() error {
 		if err != nil {
 			return err
 		}
-		if _, err := r.records(b, true); err != nil || r.ended {
+		if _, err := r.records(b, true); err != nil {
 			return err
+		}
+		// All of it is encoded and committed.
+		if b.release != nil {
+			b.release()
+		}
+		if r.ended {
+			return nil
 		}
 		return r.share(first, passed, len(b.records))
 	})

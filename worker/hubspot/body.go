@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -38,13 +39,40 @@ func (c *Client) read(resp *http.Response, kind string) ([]byte, error) {
 	return body, nil
 }
 
-// gather reads to the end, into about as much memory as the last reply of the
-// kind took: records keep the body alive, so it should have no slack.
+// keptBody bounds what is kept for the next page.
+const keptBody = 1 << 20
+
+// bodies are the memory of list pages that were given back. Without it a page
+// would be half of what a worker allocates.
+type bodies struct{ pool sync.Pool }
+
+func (p *bodies) get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return nil
+}
+
+func (p *bodies) put(b []byte) {
+	if cap(b) <= keptBody {
+		p.pool.Put(&b)
+	}
+}
+
+// gather reads to the end, into memory that was given back, or into about as
+// much as the last reply of the kind took: records keep the body alive, so it
+// should have no slack.
 func (c *Client) gather(r io.Reader, kind string) ([]byte, error) {
 	c.shared.mu.Lock()
 	size := c.sizes[kind]
 	c.shared.mu.Unlock()
-	body := make([]byte, 0, min(size+size/8, 4<<20)+512)
+	var body []byte
+	if kind == "list" {
+		body = c.bodies.get()
+	}
+	if body == nil {
+		body = make([]byte, 0, min(size+size/8, 4<<20)+512)
+	}
 	for {
 		if len(body) == cap(body) {
 			body = append(body, 0)[:len(body)]

@@ -106,6 +106,7 @@ type shared struct {
 	burst, search *pacer
 	clock         serverClock
 	unpackers     sync.Pool
+	bodies        bodies
 
 	mu         sync.Mutex
 	version    string

@@ -37,6 +37,18 @@ type ListPage struct {
 	Next string
 	// AsOf is HubSpot's time when the request began, in ms.
 	AsOf int64
+
+	body []byte // of the reply
+	used *bodies
+}
+
+// Release gives the memory of the page's records back, for the next page. It
+// may be left out; after it no record of the page may be looked at.
+func (p *ListPage) Release() {
+	if p.used != nil {
+		p.used.put(p.body)
+	}
+	p.Records, p.body, p.used = nil, nil, nil
 }
 
 // List reads one page. Where the names are too many for an address it lists
@@ -91,7 +103,7 @@ func (c *Client) listPage(ctx context.Context, obj catalogue.Object, r ListReque
 			for i := range p.records {
 				p.records[i].Archived = p.records[i].Archived || r.Archived
 			}
-			out = ListPage{Records: p.records, Next: p.after, AsOf: rep.asOf}
+			out = ListPage{Records: p.records, Next: p.after, AsOf: rep.asOf, body: rep.body, used: &c.bodies}
 			return nil
 		},
 	})

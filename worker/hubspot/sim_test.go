@@ -356,3 +356,49 @@ func TestTokenShowsNowhere(t *testing.T) {
 		}
 	})
 }
+
+// TestRelease holds that the memory of a page serves another one only once it
+// was given back, and never while its records are looked at.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	sim := simulator.New(simulator.Options{Sizes: map[string]int{"contacts": 900}})
+	c := clientOf(t, sim, func(o *Options) { o.Unpaced = true })
+	obj := contacts(t)
+	props := names(t, c, obj)
+	want, err := walk(t.Context(), c, obj, props)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []ListPage // read, and not given back
+	check := func() {
+		t.Helper()
+		for _, p := range open {
+			for _, r := range p.Records {
+				if diff := cmp.Diff(string(want[r.ID].Properties), string(r.Properties)); diff != "" {
+					t.Fatalf("%s (-want +got):\n%s", r.ID, diff)
+				}
+			}
+		}
+	}
+	read := 0
+	for after := ""; ; {
+		p, err := c.List(t.Context(), obj, ListRequest{After: after, Properties: props})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read += len(p.Records)
+		open = append(open, p)
+		check()
+		if len(open) == 3 {
+			open[0].Release()
+			open[0].Release() // a second time is nothing
+			open = open[1:]
+		}
+		if after = p.Next; after == "" {
+			break
+		}
+	}
+	if read != len(want) {
+		t.Errorf("%d records of %d", read, len(want))
+	}
+}
