@@ -106,8 +106,8 @@ func (sc *schema) appendJSON(dst []byte, seed uint64, v *version, i int) []byte 
 func escape(dst []byte, at int) []byte {
 	for i := at; i < len(dst); i++ {
 		if c := dst[i]; c < ' ' || c == '"' || c == '\\' {
-			rest := append([]byte(nil), dst[i:]...)
-			return appendEscaped(dst[:i], rest)
+			var room [512]byte // most texts are shorter
+			return appendEscaped(dst[:i], append(room[:0], dst[i:]...))
 		}
 	}
 	return dst

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"slices"
@@ -333,8 +334,13 @@ func (c *call) send(status int, contentType string, body []byte) {
 	h.Set("Content-Encoding", "gzip")
 	h.Add("Vary", "Accept-Encoding")
 	c.w.WriteHeader(status)
-	z := c.s.packer(c.w)
+	// Into memory first: the server would write it in pieces of 2 KiB.
+	buf := c.s.buffer()
+	packed := bytes.NewBuffer(*buf)
+	z := c.s.packer(packed)
 	_, _ = z.Write(body)
 	_ = z.Close()
 	c.s.packers.Put(z)
+	_, _ = c.w.Write(packed.Bytes())
+	c.s.recycle(buf, packed.Bytes())
 }
