@@ -141,6 +141,19 @@ type batch struct {
 	gone    []protocol.OpenID
 	listing []protocol.Listed
 	release func() // see ListPage; may be nil
+	// packed is the page of all of the records, where they fit in one.
+	packed *protocol.Page
+}
+
+// pack does while the page before is in flight what need not wait for it.
+func (r *ranger) pack(b batch) batch {
+	if len(cut(b.records)) == 1 {
+		p := &protocol.Page{Kind: protocol.RecordsPage, Records: b.records}
+		if r.a.w.o.Codec.Pack(p) == nil { // else sending says what is wrong
+			b.packed = p
+		}
+	}
+	return b
 }
 
 // ahead reads with a goroutine of its own, one batch further than is sent: the
@@ -187,7 +200,12 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 	}
 	for len(cuts) > 0 && !r.ended {
 		final := len(cuts) == 1
-		p := protocol.Page{Kind: protocol.RecordsPage, Records: cuts[0], Merges: merges(cuts[0])}
+		p := protocol.Page{Kind: protocol.RecordsPage, Records: cuts[0]}
+		// What a walker's end has cut off is packed no less.
+		if b.packed != nil && len(cuts[0]) == len(b.packed.Records) {
+			p = *b.packed
+		}
+		p.Merges = merges(cuts[0])
 		if final {
 			p.To, p.Last, p.Open = b.next, b.last, open
 			if p.Gone = gone; len(gone) > 0 {

@@ -34,7 +34,8 @@ func (r *ranger) walk() error {
 				return err
 			}
 			last := page.Next == ""
-			if err := emit(ctx, batch{records: page.Records, open: page.Open, next: page.Next, last: last, release: page.Release}); err != nil || last {
+			b := batch{records: page.Records, open: page.Open, next: page.Next, last: last, release: page.Release}
+			if err := emit(ctx, r.pack(b)); err != nil || last {
 				return err
 			}
 			cursor = page.Next

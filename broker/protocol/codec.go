@@ -39,40 +39,20 @@ func Digest(encoded []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Encode returns the page as it travels: a checksum, and then packed by s2 a
-// header line of JSON and the records, the listing or the definitions, one a
-// line.
+// Encode returns the page as it travels: a checksum, a header line of JSON, and
+// packed by s2 the records, the listing or the definitions, one a line. What
+// Pack packed stays as it is.
 //
 // The codec is s2 because zstd took more of a worker's time than all else
 // together; its pages are a quarter smaller.
 func (c *Codec) Encode(p *Page) ([]byte, error) {
-	b, _ := c.scratch.Get().(*scratch)
-	if b == nil {
-		b = new(scratch)
-	}
-	defer func() {
-		if cap(b.raw) <= keptScratch {
-			c.scratch.Put(b)
+	if p.Packed == nil {
+		one := *p
+		if err := c.Pack(&one); err != nil {
+			return nil, err
 		}
-	}()
-	raw, err := appendPage(b.raw[:0], p)
-	if err != nil {
-		return nil, err
+		p = &one
 	}
-	b.raw = raw
-	if len(raw) > MaxRawPage {
-		return nil, fmt.Errorf("encode page of %d bytes: %w", len(raw), ErrTooLarge)
-	}
-	if n := s2.MaxEncodedLen(len(raw)); n > cap(b.packed) {
-		b.packed = make([]byte, n)
-	}
-	packed := s2.Encode(b.packed[:cap(b.packed)], raw)
-	encoded := make([]byte, sumSize, sumSize+len(packed))
-	binary.BigEndian.PutUint64(encoded, xxh3.Hash(packed))
-	return append(encoded, packed...), nil
-}
-
-func appendPage(raw []byte, p *Page) ([]byte, error) {
 	head := *p
 	head.Count = len(p.Records) + len(p.Listing)
 	if p.Schema != nil {
@@ -82,7 +62,40 @@ func appendPage(raw []byte, p *Page) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode page header: %w", err)
 	}
-	raw = append(append(raw, line...), '\n')
+	encoded := make([]byte, sumSize, sumSize+len(line)+1+len(p.Packed))
+	encoded = append(append(append(encoded, line...), '\n'), p.Packed...)
+	binary.BigEndian.PutUint64(encoded, xxh3.Hash(encoded[sumSize:]))
+	return encoded, nil
+}
+
+// Pack does the costly part of Encode beforehand, while the rest of the page is
+// not known yet. Records, listing and definitions must not change after it.
+func (c *Codec) Pack(p *Page) error {
+	b, _ := c.scratch.Get().(*scratch)
+	if b == nil {
+		b = new(scratch)
+	}
+	defer func() {
+		if cap(b.raw) <= keptScratch {
+			c.scratch.Put(b)
+		}
+	}()
+	raw, err := appendBody(b.raw[:0], p)
+	if err != nil {
+		return err
+	}
+	b.raw = raw
+	if len(raw) > MaxRawPage {
+		return fmt.Errorf("encode page of %d bytes: %w", len(raw), ErrTooLarge)
+	}
+	if n := s2.MaxEncodedLen(len(raw)); n > cap(b.packed) {
+		b.packed = make([]byte, n)
+	}
+	p.Packed = bytes.Clone(s2.Encode(b.packed[:cap(b.packed)], raw))
+	return nil
+}
+
+func appendBody(raw []byte, p *Page) (_ []byte, err error) {
 	for i := range p.Records {
 		if raw, err = appendRecord(raw, &p.Records[i]); err != nil {
 			return nil, err
@@ -144,7 +157,10 @@ func (c *Codec) Decode(encoded []byte) (*Page, error) {
 	if len(encoded) < sumSize || binary.BigEndian.Uint64(encoded) != xxh3.Hash(encoded[sumSize:]) {
 		return nil, fmt.Errorf("checksum: %w", ErrUndecodable)
 	}
-	packed := encoded[sumSize:]
+	line, packed, ok := bytes.Cut(encoded[sumSize:], []byte{'\n'})
+	if !ok {
+		return nil, fmt.Errorf("no header line: %w", ErrUndecodable)
+	}
 	size, err := s2.DecodedLen(packed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
@@ -156,15 +172,11 @@ func (c *Codec) Decode(encoded []byte) (*Page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
 	}
-	line, rest, ok := bytes.Cut(raw, []byte{'\n'})
-	if !ok {
-		return nil, fmt.Errorf("no header line: %w", ErrUndecodable)
-	}
 	p := new(Page)
 	if err := json.Unmarshal(line, p); err != nil {
 		return nil, fmt.Errorf("header: %w: %w", ErrUndecodable, err)
 	}
-	return p, p.decodeBody(rest)
+	return p, p.decodeBody(raw)
 }
 
 func (p *Page) decodeBody(rest []byte) error {

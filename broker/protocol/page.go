@@ -73,6 +73,9 @@ type Page struct {
 	Records []Record `json:"-"`
 	Listing []Listed `json:"-"`
 	Schema  []byte   `json:"-"` // the definitions as one line of JSON
+	// Packed is what Codec.Pack made of the three; Encode then takes it in
+	// their place. Decode does not fill it.
+	Packed []byte `json:"-"`
 }
 
 // OpenID is a wanted id that could not be read, with the reason.

@@ -16,11 +16,16 @@ import (
 	"pgregory.net/rapid"
 )
 
-// packed is what Encode makes of the lines of a page.
+// packed is what Encode makes of a page's header and its other lines.
 func packed(raw []byte) []byte {
-	b := s2.Encode(nil, raw)
-	return append(binary.BigEndian.AppendUint64(nil, xxh3.Hash(b)), b...)
+	head, body, ok := bytes.Cut(raw, []byte{'\n'})
+	if ok {
+		head = append(bytes.Clone(head), '\n')
+	}
+	return summed(append(head, s2.Encode(nil, body)...))
 }
+
+func summed(b []byte) []byte { return append(binary.BigEndian.AppendUint64(nil, xxh3.Hash(b)), b...) }
 
 func samples() []*Page {
 	base := Page{Store: "s", Epoch: 2, Process: "p", Attempt: 7, Range: 1, Seq: 3, From: "a", To: "b", Last: true,
@@ -61,6 +66,27 @@ func TestPageTravels(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s came back different (-sent +got):\n%s", want.Kind, diff)
+		}
+	}
+}
+
+// What was packed before is the same page with another header.
+func TestPackedBefore(t *testing.T) {
+	t.Parallel()
+	var c Codec
+	for _, p := range samples() {
+		want, err := c.Encode(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		early := Page{Kind: p.Kind, Records: p.Records, Listing: p.Listing, Schema: p.Schema}
+		if err := c.Pack(&early); err != nil {
+			t.Fatal(err)
+		}
+		late := *p
+		late.Packed = early.Packed
+		if got, err := c.Encode(&late); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %v; differs: %v", p.Kind, err, !bytes.Equal(got, want))
 		}
 	}
 }
@@ -118,7 +144,7 @@ func TestBadPagesAreRefused(t *testing.T) {
 func TestBombsAreRefused(t *testing.T) {
 	t.Parallel()
 	var c Codec
-	if _, err := c.Decode(packed(make([]byte, 4*MaxRawPage))); !errors.Is(err, ErrTooLarge) {
+	if _, err := c.Decode(packed(append([]byte("{}\n"), make([]byte, 4*MaxRawPage)...))); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("a page that unfolds to %d bytes: %v", 4*MaxRawPage, err)
 	}
 }
@@ -147,16 +173,17 @@ func FuzzDecodePage(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		raw, err := s2.Decode(nil, b[sumSize:])
+		head, body, _ := bytes.Cut(b[sumSize:], []byte{'\n'})
+		raw, err := s2.Decode(nil, body)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(raw)
+		f.Add(append(append(bytes.Clone(head), '\n'), raw...))
 		f.Add(b[sumSize:])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = c.Decode(b)
-		_, _ = c.Decode(append(binary.BigEndian.AppendUint64(nil, xxh3.Hash(b)), b...))
+		_, _ = c.Decode(summed(b))
 		p, err := c.Decode(packed(b))
 		if err != nil {
 			return
