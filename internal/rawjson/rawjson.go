@@ -29,6 +29,7 @@ type Scanner struct {
 	i     int
 	depth int
 	high  uint64 // all of the bytes of texts, or'ed
+	lines int    // ends of lines, which stand between values alone
 	bad   bool
 }
 
@@ -47,6 +48,9 @@ func (s *Scanner) Broken() bool { return s.bad }
 // ASCII says whether all texts so far are of ASCII alone; false also where
 // they are not UTF-8.
 func (s *Scanner) ASCII() bool { return s.high&highBits == 0 }
+
+// Lines is how many ends of lines were passed so far.
+func (s *Scanner) Lines() int { return s.lines }
 
 // Offset is the place in the text that is looked at next.
 func (s *Scanner) Offset() int { return s.i }
@@ -148,7 +152,11 @@ func (s *Scanner) fail() { s.bad, s.i = true, len(s.b) }
 
 func (s *Scanner) space() {
 	for s.i < len(s.b) {
-		if c := s.b[s.i]; c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+		switch s.b[s.i] {
+		case '\n', '\r':
+			s.lines++
+		case ' ', '\t':
+		default:
 			return
 		}
 		s.i++

@@ -76,6 +76,11 @@ func FuzzScanner(f *testing.F) {
 		if !ok {
 			return
 		}
+		s := Scan(b)
+		s.Value()
+		if n := bytes.Count(bytes.TrimSpace(b), []byte{'\n'}) + bytes.Count(bytes.TrimSpace(b), []byte{'\r'}); s.End() && s.Lines() < n {
+			t.Fatalf("%d ends of lines, want %d", s.Lines(), n)
+		}
 		if high := bytes.ContainsFunc(b, func(r rune) bool { return r >= 0x80 }); ascii == high {
 			t.Fatalf("of ASCII: %v", ascii)
 		}

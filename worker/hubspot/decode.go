@@ -199,7 +199,7 @@ func (r *reading) record(s *rawjson.Scanner, rec *Record) error {
 // properties notes the values for the digest, and the version.
 func (r *reading) properties(s *rawjson.Scanner, rec *Record) {
 	s.Peek()
-	begin := s.Offset()
+	begin, lines := s.Offset(), s.Lines()
 	if !s.Open('{') {
 		s.Value() // null: as if it were not there
 		return
@@ -215,7 +215,7 @@ func (r *reading) properties(s *rawjson.Scanner, rec *Record) {
 		}
 	}
 	rec.Properties = s.Since(begin)
-	if bytes.IndexByte(rec.Properties, '\n') >= 0 || bytes.IndexByte(rec.Properties, '\r') >= 0 {
+	if s.Lines() > lines {
 		compact := jsontext.Value(bytes.Clone(rec.Properties))
 		// Valid JSON always compacts; were it not so, the value stays as sent.
 		if compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil {
