@@ -280,7 +280,8 @@ func TestRestarts(t *testing.T) {
 				l.mu.Lock()
 				old := l.w
 				l.mu.Unlock()
-				old.endWork() // it sends nothing more
+				old.endWork() // it sends nothing more, heartbeats neither,
+				old.endSelf() // which would take the run from the other
 				l.start(h)
 			}
 			l.done()
