@@ -5,30 +5,54 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/xxh3"
 
 	"github.com/hubpipe/hubpipe/internal/rawjson"
 )
 
-// sumSize is the length of the checksum before the packed page.
-const sumSize = 8
-
 // keptScratch bounds what a codec keeps for the next page: a record may be far
 // larger than a page.
 const keptScratch = 4 * MaxPageBytes
 
-// Codec encodes and decodes pages. It is safe for concurrent use; its zero
-// value is ready.
-type Codec struct{ scratch sync.Pool }
+// Codec encodes and decodes pages. It is safe for concurrent use and holds no
+// goroutines; its zero value is ready.
+type Codec struct {
+	once    sync.Once
+	enc     *zstd.Encoder
+	dec     *zstd.Decoder
+	err     error     // why there are none
+	scratch sync.Pool // of *[]byte, for pages on their way to being packed
+}
 
-// scratch is memory for one page on its way to being encoded.
-type scratch struct{ raw, packed []byte }
+// ready makes what packs and unpacks, once.
+//
+// Entropy coding is left out: it took more of a worker's time than all else
+// together, for pages a quarter smaller.
+func (c *Codec) ready() error {
+	c.once.Do(func() {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithNoEntropyCompression(true),
+			zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(512<<10))
+		if err != nil {
+			c.err = fmt.Errorf("make page encoder: %w", err)
+			return
+		}
+		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(MaxRawPage), zstd.WithDecoderMaxWindow(8<<20))
+		if err != nil {
+			c.err = fmt.Errorf("make page decoder: %w", err)
+			return
+		}
+		c.enc, c.dec = enc, dec
+	})
+	return c.err
+}
 
 // Digest names the bytes of an encoded page: a repeat has the same. It is
 // compared between pages that one process sent under one number alone, and so
@@ -39,13 +63,14 @@ func Digest(encoded []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Encode returns the page as it travels: a checksum, a header line of JSON, and
-// packed by s2 the records, the listing or the definitions, one a line. What
-// Pack packed stays as it is.
-//
-// The codec is s2 because zstd took more of a worker's time than all else
-// together; its pages are a quarter smaller.
+// Encode returns the page as it travels: zstd of a header line of JSON and the
+// records, the listing or the definitions, one a line. The header is a frame of
+// its own, so that the rest, the costly part, may be packed before the header is
+// known; frames one after another are one zstd stream.
 func (c *Codec) Encode(p *Page) ([]byte, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
 	if p.Packed == nil {
 		one := *p
 		if err := c.Pack(&one); err != nil {
@@ -62,36 +87,33 @@ func (c *Codec) Encode(p *Page) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode page header: %w", err)
 	}
-	encoded := make([]byte, sumSize, sumSize+len(line)+1+len(p.Packed))
-	encoded = append(append(append(encoded, line...), '\n'), p.Packed...)
-	binary.BigEndian.PutUint64(encoded, xxh3.Hash(encoded[sumSize:]))
-	return encoded, nil
+	return append(c.enc.EncodeAll(append(line, '\n'), make([]byte, 0, len(line)+64+len(p.Packed))), p.Packed...), nil
 }
 
 // Pack does the costly part of Encode beforehand, while the rest of the page is
 // not known yet. Records, listing and definitions must not change after it.
 func (c *Codec) Pack(p *Page) error {
-	b, _ := c.scratch.Get().(*scratch)
+	if err := c.ready(); err != nil {
+		return err
+	}
+	b, _ := c.scratch.Get().(*[]byte)
 	if b == nil {
-		b = new(scratch)
+		b = new([]byte)
 	}
 	defer func() {
-		if cap(b.raw) <= keptScratch {
+		if cap(*b) <= keptScratch {
 			c.scratch.Put(b)
 		}
 	}()
-	raw, err := appendBody(b.raw[:0], p)
+	raw, err := appendBody((*b)[:0], p)
 	if err != nil {
 		return err
 	}
-	b.raw = raw
+	*b = raw
 	if len(raw) > MaxRawPage {
 		return fmt.Errorf("encode page of %d bytes: %w", len(raw), ErrTooLarge)
 	}
-	if n := s2.MaxEncodedLen(len(raw)); n > cap(b.packed) {
-		b.packed = make([]byte, n)
-	}
-	p.Packed = bytes.Clone(s2.Encode(b.packed[:cap(b.packed)], raw))
+	p.Packed = c.enc.EncodeAll(raw, make([]byte, 0, len(raw)/3))
 	return nil
 }
 
@@ -154,29 +176,31 @@ func plain(s string) error {
 // wrapped, for anything that Encode would not have made; the page's slices
 // share one buffer of their own.
 func (c *Codec) Decode(encoded []byte) (*Page, error) {
-	if len(encoded) < sumSize || binary.BigEndian.Uint64(encoded) != xxh3.Hash(encoded[sumSize:]) {
-		return nil, fmt.Errorf("checksum: %w", ErrUndecodable)
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
-	line, packed, ok := bytes.Cut(encoded[sumSize:], []byte{'\n'})
+	if len(encoded) == 0 {
+		return nil, fmt.Errorf("it is empty: %w", ErrUndecodable)
+	}
+	raw, err := c.dec.DecodeAll(encoded, nil)
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	if len(raw) > MaxRawPage {
+		return nil, fmt.Errorf("page unfolds to %d bytes: %w", len(raw), ErrTooLarge)
+	}
+	line, rest, ok := bytes.Cut(raw, []byte{'\n'})
 	if !ok {
 		return nil, fmt.Errorf("no header line: %w", ErrUndecodable)
-	}
-	size, err := s2.DecodedLen(packed)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
-	}
-	if size > MaxRawPage {
-		return nil, fmt.Errorf("page unfolds to %d bytes: %w", size, ErrTooLarge)
-	}
-	raw, err := s2.Decode(nil, packed)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
 	}
 	p := new(Page)
 	if err := json.Unmarshal(line, p); err != nil {
 		return nil, fmt.Errorf("header: %w: %w", ErrUndecodable, err)
 	}
-	return p, p.decodeBody(raw)
+	return p, p.decodeBody(rest)
 }
 
 func (p *Page) decodeBody(rest []byte) error {
