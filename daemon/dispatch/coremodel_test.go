@@ -30,6 +30,7 @@ const (
 type meeting struct {
 	rng     *rand.Rand
 	now     time.Time
+	jump    time.Duration // of the daemon's clock, against all others
 	n       int
 	queue   events
 	store   *memStore
@@ -148,10 +149,17 @@ func (m *meeting) options() Options {
 		NoProgress: 40 * time.Second, ParseInterval: func(string) (Schedule, error) { return everySchedule(15 * time.Second), nil }}
 }
 
+// clock is the daemon's. It is set while the daemon is down, forward and back:
+// while it runs its own counting of time goes on evenly.
+func (m *meeting) clock() time.Time { return m.now.Add(m.jump) }
+
 func (m *meeting) startDaemon() {
+	if m.chance(3, "clock set") {
+		m.jump = m.between(-6*3600_000, 3*3600_000)
+	}
 	m.down, m.frozen, m.backlog, m.intake = false, false, nil, nil
-	m.d = New(m.now, m.store, m.store.load(), m.config, m.options())
-	m.insist(func() error { _, err := m.d.Reload(m.now, m.config); return err })
+	m.d = New(m.clock(), m.store, m.store.load(), m.config, m.options())
+	m.insist(func() error { _, err := m.d.Reload(m.clock(), m.config); return err })
 }
 
 // insist is for what a person would try again.
@@ -192,7 +200,7 @@ func (m *meeting) step() {
 	if m.down || m.frozen {
 		return
 	}
-	if outs, err := m.d.Tick(m.now); err == nil {
+	if outs, err := m.d.Tick(m.clock()); err == nil {
 		m.send(outs)
 	}
 }
@@ -232,8 +240,8 @@ func (m *meeting) thaw(d *Dispatcher) {
 }
 
 func (m *meeting) heartbeat(hb *protocol.Heartbeat) {
-	m.d.Heard(hb.Worker, hb.Process, m.now)
-	if outs, err := m.d.Heartbeat(m.now, hb); err == nil {
+	m.d.Heard(hb.Worker, hb.Process, m.clock())
+	if outs, err := m.d.Heartbeat(m.clock(), hb); err == nil {
 		m.send(outs)
 	}
 	m.step()
@@ -242,7 +250,7 @@ func (m *meeting) heartbeat(hb *protocol.Heartbeat) {
 // page takes a page in; those that come within a moment are committed
 // together.
 func (m *meeting) page(in Incoming) {
-	m.d.Heard(in.Worker, in.Page.Process, m.now)
+	m.d.Heard(in.Worker, in.Page.Process, m.clock())
 	if m.chance(30, "busy") {
 		p := in.Page
 		m.send([]Out{{Worker: in.Worker, Answer: &protocol.Answer{Type: protocol.Busy, Store: p.Store, Epoch: p.Epoch,
@@ -270,7 +278,7 @@ func (m *meeting) drain() {
 			}
 			may[i] = ok && m.store.runs[id].Process == in.Page.Process && m.store.runs[id].Worker == in.Worker
 		}
-		outs, taken, err := m.d.Pages(m.now, batch)
+		outs, taken, err := m.d.Pages(m.clock(), batch)
 		if err != nil {
 			return // nobody is answered; the workers repeat
 		}
@@ -364,11 +372,20 @@ func (m *meeting) audit() {
 		if why := windowsProblem(s); why != "" {
 			m.fail("%s: %s", name, why)
 		}
+		if was, now := m.proven[name], m.hubs[name].ms(); was != 0 && s.CompleteUntil() > was && now-s.CompleteUntil() < m.lastPass() {
+			m.fail("%s is complete until %d ms ago: the last pass is made after %d", name, now-s.CompleteUntil(), m.lastPass())
+		}
 		if s.Cursor < m.cursors[name] || s.CompleteUntil() < m.proven[name] {
 			m.fail("%s went back: cursor %d of %d, complete until %d of %d", name, s.Cursor, m.cursors[name], s.CompleteUntil(), m.proven[name])
 		}
 		m.cursors[name], m.proven[name] = s.Cursor, s.CompleteUntil()
 	}
+}
+
+// lastPass is how old a window is at its last settle pass, in ms.
+func (m *meeting) lastPass() int64 {
+	settle := m.config[0].Settle
+	return settle[len(settle)-1].Milliseconds()
 }
 
 // windowsProblem says what is wrong with the windows that are still to settle.
@@ -436,7 +453,7 @@ func (m *meeting) calm() {
 
 // cutBackfill divides the first backfill in two, as a probe of the ids would.
 func (m *meeting) cutBackfill(name string) {
-	m.insist(func() error { _, err := m.d.Tick(m.now); return err })
+	m.insist(func() error { _, err := m.d.Tick(m.clock()); return err })
 	run := m.d.runOf(name, true)
 	if run == nil {
 		m.fail("no backfill was started")

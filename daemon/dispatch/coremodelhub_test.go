@@ -247,7 +247,7 @@ func (m *meeting) command() {
 	switch m.rng.IntN(9) {
 	case 8:
 		m.ask(name, "reconcile", func() ([]Out, error) {
-			_, outs, err := m.d.Reconcile(m.now, name, m.rng.IntN(2) == 0)
+			_, outs, err := m.d.Reconcile(m.clock(), name, m.rng.IntN(2) == 0)
 			return outs, err
 		})
 	case 0, 1:
@@ -260,13 +260,13 @@ func (m *meeting) command() {
 	case 2, 3:
 		m.begin(name)
 	case 4:
-		m.ask(name, "sync", func() ([]Out, error) { _, outs, err := m.d.Sync(m.now, name, ""); return outs, err })
+		m.ask(name, "sync", func() ([]Out, error) { _, outs, err := m.d.Sync(m.clock(), name, ""); return outs, err })
 	case 5:
-		m.ask(name, "resync", func() ([]Out, error) { _, outs, err := m.d.Resync(m.now, name); return outs, err })
+		m.ask(name, "resync", func() ([]Out, error) { _, outs, err := m.d.Resync(m.clock(), name); return outs, err })
 	default:
 		ids := slices.Sorted(maps.Keys(m.hubs[name].records))
 		id := fmt.Sprint(ids[m.rng.IntN(len(ids))])
-		m.ask(name, "sync record", func() ([]Out, error) { _, outs, err := m.d.Sync(m.now, name, id); return outs, err })
+		m.ask(name, "sync record", func() ([]Out, error) { _, outs, err := m.d.Sync(m.clock(), name, id); return outs, err })
 	}
 }
 
@@ -291,7 +291,7 @@ func (m *meeting) begin(name string) {
 	if m.rng.IntN(4) == 0 {
 		interval = "15s"
 	}
-	m.ask(name, "start", func() ([]Out, error) { return m.d.Start(m.now, name, interval, "api") })
+	m.ask(name, "start", func() ([]Out, error) { return m.d.Start(m.clock(), name, interval, "api") })
 }
 
 // halt stops a stream. From the commit on no page of it counts.
@@ -302,7 +302,7 @@ func (m *meeting) halt(name string) {
 			open = append(open, r.Attempt)
 		}
 	}
-	stop := func() ([]Out, error) { return m.d.Stop(m.now, name, "api") }
+	stop := func() ([]Out, error) { return m.d.Stop(m.clock(), name, "api") }
 	if m.bug == "a stop that is only announced" {
 		stop = func() ([]Out, error) { return nil, nil }
 	}

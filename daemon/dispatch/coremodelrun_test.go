@@ -101,7 +101,7 @@ func TestCoresMeetDispatcher(t *testing.T) {
 		return // the rarest need more schedules than a short run has
 	}
 	for _, what := range []string{
-		"loss", "repeat", "late", "busy", "disk error", "daemon crash", "daemon stood still", "killed", "second process",
+		"loss", "repeat", "late", "busy", "disk error", "daemon crash", "daemon stood still", "clock set", "killed", "second process",
 		"displaced", "stopped for a while", "cut off", "left", "reconnected", "gate closed", "attempt failed", "attempt declined",
 		"archived", "purged", "merged", "restored", "calculated", "gone", "stale state", "list divided", "join", "reconcile",
 		"property list", "import", "stale read", "again", "confirmed", "not read", "sweep", "split by time", "split by id",

@@ -69,7 +69,7 @@ var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 type everySchedule time.Duration
 
 func (e everySchedule) Next(last, now time.Time) time.Time {
-	if last.IsZero() {
+	if last.IsZero() || last.After(now) {
 		return now
 	}
 	return last.Add(time.Duration(e))

@@ -138,10 +138,12 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 // has passed since it was known. Where that is less than the truth a pass comes
 // later; counted from when the run was made it would be more, by as long as the
 // run waited for a worker, and windows would settle before search knows them.
+// It is an estimate, and our clock may have been set forward; whether the pass
+// counts is judged by the run's own beginning.
 func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []stream.Window {
 	hubspot := s.Cursor
 	if !s.CursorAt.IsZero() {
-		hubspot += now.Sub(s.CursorAt).Milliseconds()
+		hubspot += max(0, now.Sub(s.CursorAt)).Milliseconds() // less than nothing: our clock was set back
 	}
 	var due []stream.Window
 	for _, w := range s.Windows {
@@ -194,14 +196,17 @@ func (c *change) finish(run *stream.Run) {
 }
 
 // settled moves the cursor to the run's beginning and notes what is still to
-// be read again.
+// be read again. A pass counts where the window was old enough by HubSpot's
+// clock when the run began; one that came too early is made again.
 func (c *change) settled(s *stream.Stream, run *stream.Run) {
 	settle := c.d.settleOf(s.Name)
 	kept := s.Windows[:0:0]
 	for _, w := range s.Windows {
 		for _, done := range run.Settle {
 			if w.Lo >= done.Lo && w.Hi <= done.Hi && w.Level == done.Level {
-				w.Level++
+				if w.Level < len(settle) && run.Began-w.Hi >= settle[w.Level].Milliseconds() {
+					w.Level++
+				}
 				break
 			}
 		}
@@ -295,8 +300,17 @@ func (c *change) closeAttempt(run *stream.Run, fault bool) {
 			return
 		}
 		if run.Fruitless > 1 {
-			run.NotBefore = c.now.Add(time.Second << (run.Fruitless - 2)).Round(0)
+			run.NotBefore = c.now.Add(backOff(run.Fruitless)).Round(0)
 		}
 	}
 	c.release(run)
+}
+
+// backOff is how long a run waits after so many attempts in a row that brought
+// nothing: none after the first.
+func backOff(fruitless int) time.Duration {
+	if fruitless < 2 {
+		return 0
+	}
+	return min(maxRetry, time.Second<<min(fruitless-2, 20))
 }

@@ -132,6 +132,15 @@ func (d *Dispatcher) retryAt(s *stream.Stream, now time.Time) time.Time {
 	return s.RetryAt
 }
 
+// notBefore is when a run's next attempt may begin. As with retryAt, a time that
+// no wait reaches has passed.
+func (d *Dispatcher) notBefore(run *stream.Run, now time.Time) time.Time {
+	if run.NotBefore.Sub(now) > backOff(d.opts.MaxFruitless) {
+		return now
+	}
+	return run.NotBefore
+}
+
 // schedule is what someone set, or the configuration's.
 func (d *Dispatcher) schedule(s *stream.Stream) Schedule {
 	if s.Interval != "" && d.opts.ParseInterval != nil {
@@ -181,7 +190,7 @@ func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]st
 	case run.Attempt != 0:
 		load[run.Worker]++
 		given[run.Portal] = run.Worker
-	case !run.NotBefore.After(c.now):
+	case !c.d.notBefore(run, c.now).After(c.now):
 		return append(waiting, run)
 	}
 	return waiting
