@@ -205,7 +205,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		for _, g := range l.Ranges[r.ID] {
 			d.ranges[r.ID][g.ID] = g
 		}
-		if r.Attempt == 0 {
+		if r.Attempt == 0 || r.State != stream.Running {
 			continue
 		}
 		d.attempts[r.Attempt] = r.ID

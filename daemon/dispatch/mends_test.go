@@ -104,3 +104,38 @@ func TestSyncBesideARecord(t *testing.T) {
 		t.Fatalf("a record does not join the walk: %v, %v", again, err)
 	}
 }
+
+// A backfill that was stopped or failed has nobody: after a restart the worker
+// that had it is not taken for alive, and its portal is free.
+func TestUnfinishedWalkHoldsNobody(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(b *bench, attempt uint64){
+		"stopped": func(b *bench, _ uint64) { b.must(b.d.Stop(b.now, modelStream, "api")) },
+		"failed": func(b *bench, attempt uint64) {
+			b.beat(protocol.Heartbeat{Failed: []protocol.AttemptFailure{{Attempt: attempt, Problem: protocol.Problem{Type: "x", Title: "x", Blocked: true}}}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+			b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, To: "17"})
+			end(b, attempt)
+			run := b.store.runs[b.store.streams[modelStream].Unfinished]
+			if run == nil || run.Attempt != 0 || run.Worker != "" {
+				t.Fatalf("the walk that ended belongs to %+v", run)
+			}
+			run.Attempt, run.Worker, run.Process = attempt, "w", "p1" // as older versions left it
+			b.restart()
+			if got := b.d.Workers(); len(got) != 0 {
+				t.Fatalf("a worker that nobody heard of: %+v", got)
+			}
+			hb := protocol.Heartbeat{Worker: "other", Process: "p9", Portals: []string{"main"}, Capacity: 4}
+			b.must(b.d.Heartbeat(b.now, &hb))
+			outs := b.must(b.d.Start(b.now, modelStream, "", "api"))
+			if fetches(outs)["backfill"] == 0 || outs[0].Worker != "other" {
+				t.Fatalf("nobody gets the walk: %+v", outs)
+			}
+		})
+	}
+}

@@ -278,10 +278,8 @@ func (c *change) release(run *stream.Run) {
 		return
 	}
 	attempt, worker, process := run.Attempt, run.Worker, run.Process
-	if run.State == stream.Running {
-		run.Attempt, run.Worker, run.Process = 0, "", ""
-	}
 	if run.State != stream.Done {
+		run.Attempt, run.Worker, run.Process = 0, "", ""
 		c.command(worker, protocol.Command{Type: protocol.CancelCommand, Process: process, Attempt: attempt})
 		c.after = append(c.after, func() { c.d.forget(worker, attempt) })
 	}
