@@ -321,3 +321,31 @@ func TestResyncReadsAgainAndJoins(t *testing.T) {
 		t.Errorf("a daemon that closes hands out %v", got)
 	}
 }
+
+// Each attempt counts its requests from nothing; a run's are those of all.
+func TestRequestsOfAllAttempts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	b.page(protocol.Page{Attempt: first, Kind: protocol.RecordsPage, To: "17", Requests: 10})
+	report := func(attempt, requests uint64) {
+		b.beat(protocol.Heartbeat{Attempts: []protocol.AttemptReport{{Attempt: attempt, Requests: requests, Ranges: []protocol.RangeReport{{ID: 0}}}}})
+	}
+	report(first, 12)
+	outs := b.beat(protocol.Heartbeat{Declined: []uint64{first}})
+	outs = append(outs, b.must(b.d.Tick(b.now))...)
+	second := fetches(outs)["backfill"]
+	b.page(protocol.Page{Attempt: second, Seq: 1, From: "17", To: "18", Kind: protocol.RecordsPage, Requests: 3})
+	if got := b.view().Walk.Requests; got != 15 {
+		t.Errorf("%d requests after 12 and 3", got)
+	}
+	report(second, 5)
+	if got := b.view().Walk.Requests; got != 17 {
+		t.Errorf("%d requests after 12 and 5", got)
+	}
+	id := b.view().Walk.ID
+	b.must(b.d.Stop(b.now, modelStream, "api"))
+	if got := b.store.runs[id].Requests; got != 17 {
+		t.Errorf("a run that was stopped had %d requests", got)
+	}
+}

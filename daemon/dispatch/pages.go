@@ -105,7 +105,7 @@ func (c *change) page(in Incoming) (err error) {
 	}
 	g.Seq, g.Digest = p.Seq+1, in.Digest
 	run.Pages++
-	run.Requests = max(run.Requests, p.Requests)
+	run.Requests = max(run.Requests, run.RequestsBefore+p.Requests)
 	run.Fruitless = 0
 	var unread *protocol.OpenID
 	if run.Kind == stream.OneRecord {

@@ -278,6 +278,8 @@ func (c *change) release(run *stream.Run) {
 		return
 	}
 	attempt, worker, process := run.Attempt, run.Worker, run.Process
+	run.Requests = c.d.requests(run)
+	run.RequestsBefore = run.Requests
 	if run.State != stream.Done {
 		run.Attempt, run.Worker, run.Process = 0, "", ""
 		c.command(worker, protocol.Command{Type: protocol.CancelCommand, Process: process, Attempt: attempt})

@@ -109,10 +109,16 @@ func (d *Dispatcher) viewRun(name string, walk bool) *stream.Run {
 		return nil
 	}
 	own := *run
-	if w := d.workers[run.Worker]; w != nil && w.reports[run.Attempt] != nil {
-		own.Requests = max(own.Requests, w.reports[run.Attempt].requests)
-	}
+	own.Requests = d.requests(run)
 	return &own
+}
+
+// requests are those of a run, as far as pages and heartbeats have told.
+func (d *Dispatcher) requests(run *stream.Run) uint64 {
+	if w := d.workers[run.Worker]; w != nil && w.reports[run.Attempt] != nil {
+		return max(run.Requests, run.RequestsBefore+w.reports[run.Attempt].requests)
+	}
+	return run.Requests
 }
 
 // stateOf shows the first that is so of blocked, failing, throttled, running

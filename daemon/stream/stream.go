@@ -230,10 +230,13 @@ type Run struct {
 	Braked bool    `json:"braked,omitempty"`
 	Report *Report `json:"report,omitempty"`
 
-	Records  uint64   `json:"records"`
-	Pages    uint64   `json:"pages"`
-	Requests uint64   `json:"requests"`
-	Error    *Problem `json:"error,omitempty"`
+	Records  uint64 `json:"records"`
+	Pages    uint64 `json:"pages"`
+	Requests uint64 `json:"requests"` // of all attempts
+	// RequestsBefore are those of the attempts before this one, each of which
+	// counts from nothing.
+	RequestsBefore uint64   `json:"requests_before,omitempty"`
+	Error          *Problem `json:"error,omitempty"`
 }
 
 // Report is what a walk found when it held the store against HubSpot.
