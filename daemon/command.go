@@ -119,5 +119,8 @@ func (c Command) check() error {
 	if c.Record != "" && (c.Action != "sync" || c.Stream == allStreams) {
 		return badCommand("a record belongs to the sync of one stream")
 	}
+	if wrong := stream.CheckID(c.Record); c.Record != "" && wrong != "" {
+		return badCommand("%s", wrong)
+	}
 	return nil
 }

@@ -51,6 +51,7 @@ func TestBadCommandsSayWhatWouldBeRight(t *testing.T) {
 		"sync all record 3":      "one stream",
 		"reconcile deals accept": "does not belong",
 		`{"action":"sync","stream":"c","accept_deletes":true}`: "accepts no deletes",
+		`{"action":"sync","stream":"c","record":"x y"}`:        "x y",
 		"\x00\xff":                "not an action",
 		strings.Repeat("x", 5000): "5000 bytes",
 	} {

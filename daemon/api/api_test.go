@@ -264,6 +264,7 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/streams/contacts/stop", `{"now":true}`, 400, "bad-body", "now"},
 		{"POST", "/v1/streams/contacts/sync", `{"record":123}`, 400, "bad-body", "number"},
 		{"POST", "/v1/streams/contacts/sync", `{"record":" "}`, 400, "bad-body", "empty"},
+		{"POST", "/v1/streams/contacts/sync", `{"record":"x y"}`, 400, "bad-body", "x y"},
 		{"POST", "/v1/streams/all/sync", `{"record":"1"}`, 400, "bad-body", "one stream"},
 		{"POST", "/v1/streams/contacts/sync?wait=60", "", 400, "bad-parameter", "60"},
 		{"POST", "/v1/streams/contacts/sync?wait=-1s", "", 400, "bad-parameter", "-1s"},

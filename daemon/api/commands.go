@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // allStreams is the name under which a command means every stream.
@@ -108,8 +109,9 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, q params) error {
 	}
 	record := ""
 	if body.Record != nil {
-		if record = strings.TrimSpace(*body.Record); record == "" {
-			return badBody(`{"record":"123"}, or no record for the whole stream`, "the record is empty")
+		record = strings.TrimSpace(*body.Record)
+		if wrong := stream.CheckID(record); wrong != "" {
+			return badBody(`send {"record":"123"}, or no record for the whole stream`, "%s", wrong)
 		}
 		if r.PathValue("stream") == allStreams {
 			return badBody("name the stream that has the record", "a record belongs to one stream")

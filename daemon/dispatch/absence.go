@@ -260,24 +260,6 @@ func tombstone(h *stream.Head, state stream.State, into string, asOf int64) *str
 		CreatedAt: h.CreatedAt, UpdatedAt: h.UpdatedAt, ArchivedAt: h.ArchivedAt, MergedInto: into}}
 }
 
-// unread is what a page of one record names as not to be had, nil where it has
-// it, or where what was stored of it has ended.
-func (c *change) unread(p *protocol.Page, run *stream.Run) (*protocol.OpenID, error) {
-	if len(p.Open) > 0 {
-		return &p.Open[0], nil
-	}
-	for _, id := range p.Gone {
-		h, err := c.tx.Head(run.Stream, id)
-		if err != nil {
-			return nil, fmt.Errorf("read %s %s: %w", run.Stream, id, err)
-		}
-		if h == nil {
-			return &protocol.OpenID{ID: id, Reason: "there is none, live or archived"}, nil
-		}
-	}
-	return nil, nil
-}
-
 // hold counts what a listing says of a record.
 func hold(r *stream.Report, stored *stream.Head, wanted bool) {
 	if r == nil {

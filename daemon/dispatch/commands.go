@@ -85,7 +85,8 @@ func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 
 // Sync makes one run now and returns its id: the one that goes on already, the
 // first walk of a stream that has none, or an incremental run. With a record's
-// id it reads that one.
+// id it reads that one, beside the walk where one goes on, and the run is that
+// record's alone.
 func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, error) {
 	cfg := d.config[name]
 	if cfg == nil {
@@ -93,6 +94,12 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 	}
 	if cfg.Problem != nil {
 		return "", nil, cfg.Problem
+	}
+	if record != "" {
+		if wrong := stream.CheckID(record); wrong != "" {
+			return "", nil, &stream.Problem{Type: "bad-record", Title: "that is not a record", Status: 400, Detail: wrong,
+				Hint: "an id is what HubSpot shows in the record's address, such as 123"}
+		}
 	}
 	c := d.begin(now)
 	s := c.stream(name)
@@ -111,33 +118,19 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {
 	d := c.d
 	if record != "" {
-		g := &stream.Range{Kind: stream.IdsRange, Last: true, Want: []stream.Listed{{ID: record}}}
-		walk := d.runOf(s.Name, true)
-		if walk == nil {
-			return c.newRun(s, stream.OneRecord, g)
-		}
-		// One walk at a time: the record joins it as a range of its own.
-		own := c.run(walk.ID)
-		g.ID = own.NextRange
-		own.NextRange++
-		c.setRange(own.ID, g)
-		if own.Attempt != 0 {
-			c.command(own.Worker, c.fetch(own))
-		}
-		return own, nil
+		return c.oneRecord(s, record)
 	}
 	walk := d.runOf(s.Name, true)
 	if walk != nil && walk.Kind == stream.Backfill {
 		return walk, nil
 	}
 	if !s.Backfilled {
+		var guests []*stream.Range
 		if walk != nil {
 			// One walk at a time: what it reads, the backfill reads too.
-			own := c.run(walk.ID)
-			c.end(own, stream.Stopped)
-			c.keepPlace(s, own)
+			guests = c.makeWay(s, c.run(walk.ID))
 		}
-		return c.backfill(s, false)
+		return c.hosting(guests)(c.backfill(s, false))
 	}
 	if run := d.runOf(s.Name, false); run != nil {
 		return run, nil
@@ -157,16 +150,16 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 	c := d.begin(now)
 	s := c.stream(name)
 	s.RetryAt = time.Time{}
+	var guests []*stream.Range
 	if walk := d.runOf(name, true); walk != nil {
 		own := c.run(walk.ID)
-		c.end(own, stream.Stopped)
-		c.keepPlace(s, own)
+		guests = c.makeWay(s, own)
 		// The ranges of the walk that ends here go with it.
 		c.dropped[own.ID] = true
 		s.Unfinished = ""
 	}
 	s.ReconcileNow = s.Backfilled // what is there stays, and is held against HubSpot then
-	run, err := c.backfill(s, true)
+	run, err := c.hosting(guests)(c.backfill(s, true))
 	if err != nil {
 		return "", nil, c.abandon(err)
 	}
@@ -205,6 +198,7 @@ func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string,
 
 func (c *change) reconcileRun(s *stream.Stream, accept bool) (*stream.Run, error) {
 	walk := c.d.runOf(s.Name, true)
+	var guests []*stream.Range
 	switch {
 	case walk == nil && !s.Backfilled:
 		return c.backfill(s, false)
@@ -216,11 +210,9 @@ func (c *change) reconcileRun(s *stream.Stream, accept bool) (*stream.Run, error
 	case walk.Kind == stream.Reconcile && (walk.Accept || !accept):
 		return walk, nil
 	default:
-		own := c.run(walk.ID)
-		c.end(own, stream.Stopped)
-		c.keepPlace(s, own)
+		guests = c.makeWay(s, c.run(walk.ID))
 	}
-	return c.walk(s, stream.Reconcile, accept)
+	return c.hosting(guests)(c.walk(s, stream.Reconcile, accept))
 }
 
 // Reload takes over a configuration: streams that are new begin as it says,

@@ -291,7 +291,9 @@ func (m *meeting) drain() {
 
 func (m *meeting) runPages() (n uint64) {
 	for _, r := range m.store.runs {
-		n += r.Pages
+		if r.NextRange > 0 { // that of a guest counts with its host
+			n += r.Pages
+		}
 	}
 	return n
 }

@@ -100,8 +100,12 @@ func TestSyncBesideARecord(t *testing.T) {
 	if st.runs[one].State != stream.Stopped || st.runs[all].Kind != stream.Backfill || st.runs[all].State != stream.Running {
 		t.Fatalf("%+v beside %+v", st.runs[one], st.runs[all])
 	}
-	if again, _, err := d.Sync(epochStart, "contacts", "8"); err != nil || again != all {
-		t.Fatalf("a record does not join the walk: %v, %v", again, err)
+	eight, _, err := d.Sync(epochStart, "contacts", "8")
+	if err != nil || len(d.ranges[all]) != 3 {
+		t.Fatalf("a record does not join the walk: %v, %v", eight, err)
+	}
+	if again, _, err := d.Sync(epochStart, "contacts", "8"); err != nil || again != eight || len(d.ranges[all]) != 3 {
+		t.Fatalf("a record that is asked for already is asked for again: %v, %v", again, err)
 	}
 }
 

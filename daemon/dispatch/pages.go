@@ -100,6 +100,7 @@ func (c *change) page(in Incoming) (err error) {
 	if reason := c.unfit(p, run, g); reason != "" {
 		return c.refuse(in, run, reply, reason)
 	}
+	before := run.Records
 	if err := c.apply(p, run, g); err != nil {
 		return err
 	}
@@ -107,19 +108,21 @@ func (c *change) page(in Incoming) (err error) {
 	run.Pages++
 	run.Requests = max(run.Requests, run.RequestsBefore+p.Requests)
 	run.Fruitless = 0
-	var unread *protocol.OpenID
-	if run.Kind == stream.OneRecord {
-		if unread, err = c.unread(p, run); err != nil {
+	if byHand(run, g) {
+		unread, err := c.unread(p, run)
+		switch {
+		case err != nil:
 			return err
+		case g.Guest != nil:
+			c.served(run, g, run.Records-before, unread)
+		case unread != nil:
+			run.Error = unknownRecord(unread)
 		}
 	}
 	over := false
 	switch {
 	case p.Kind == protocol.JoinPage:
 		c.closeAttempt(run, false)
-	case unread != nil:
-		c.noRecord(run, *unread)
-		reply.RangeEnded, over = true, true
 	case c.phaseEnded(run):
 		if over, err = c.nextPhase(run); err != nil {
 			return err
@@ -295,7 +298,7 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	for _, o := range p.Open {
 		got[o.ID] = true
 	}
-	c.openIDs(s, run, p.Open, seen)
+	c.openIDs(s, p.Open, seen, byHand(run, g))
 	if err := c.mergers(p, run, s); err != nil {
 		return err
 	}
@@ -324,12 +327,12 @@ func (c *change) brought(s *stream.Stream, run *stream.Run, g *stream.Range) err
 
 // openIDs takes off the stream's list what was read in the version that was
 // named, and puts on it what cannot be read.
-func (c *change) openIDs(s *stream.Stream, run *stream.Run, open []protocol.OpenID, seen map[string]int64) {
+func (c *change) openIDs(s *stream.Stream, open []protocol.OpenID, seen map[string]int64, byHand bool) {
 	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool {
 		v, ok := seen[o.ID]
 		return ok && v >= o.Version
 	})
-	if run.Kind == stream.OneRecord {
+	if byHand {
 		return // a person named it, not HubSpot
 	}
 	for _, o := range open {
@@ -342,13 +345,9 @@ func (c *change) openIDs(s *stream.Stream, run *stream.Run, open []protocol.Open
 	}
 }
 
-// noRecord ends the reading of one record that HubSpot does not hand out; the
-// stream is none the worse for it.
-func (c *change) noRecord(run *stream.Run, o protocol.OpenID) {
-	run.Error = &stream.Problem{Type: "unknown-record", Title: "HubSpot does not hand out the record", Status: 404,
-		Detail: o.ID + ": " + o.Reason, Hint: "look the id up in HubSpot"}
-	c.end(run, stream.Failed)
-	c.dropped[run.ID] = true
+// byHand tells whether a range reads what a person asked for by name.
+func byHand(run *stream.Run, g *stream.Range) bool {
+	return run.Kind == stream.OneRecord || g.Guest != nil
 }
 
 // listing holds ids and versions against the store; what differs is wanted, and

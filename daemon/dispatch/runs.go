@@ -157,7 +157,12 @@ func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []strea
 // finish ends a run in the commit in which its last range ended.
 func (c *change) finish(run *stream.Run) {
 	s := c.stream(run.Stream)
-	c.end(run, stream.Done)
+	attempt, worker, process := run.Attempt, run.Worker, run.Process
+	state := stream.Done
+	if run.Error != nil {
+		state = stream.Failed // one record, which HubSpot does not hand out
+	}
+	c.end(run, state)
 	if run.Kind != stream.OneRecord {
 		s.Error, s.Fails, s.RetryAt = nil, 0, time.Time{}
 	}
@@ -180,11 +185,10 @@ func (c *change) finish(run *stream.Run) {
 	if run.Report != nil {
 		run.Report.Requests, run.Report.Seconds = run.Requests, uint64(max(0, run.Ended.Sub(run.Started)).Seconds())
 	}
-	e := endedRun{attempt: run.Attempt, process: run.Process, last: map[uint32]lastPage{}}
+	e := endedRun{attempt: attempt, process: process, last: map[uint32]lastPage{}}
 	for _, g := range c.allRanges(run.ID) {
 		e.last[g.ID] = lastPage{seq: g.Seq - 1, digest: g.Digest}
 	}
-	attempt, worker := run.Attempt, run.Worker
 	c.dropped[run.ID] = true
 	c.after = append(c.after, func() {
 		c.d.ended = append(c.d.ended, e)
@@ -268,6 +272,7 @@ func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 func (c *change) end(run *stream.Run, state stream.RunState) {
 	run.State, run.Ended = state, c.now.Round(0)
 	c.stream(run.Stream).LastRun = run.ID
+	c.dismiss(run)
 	c.release(run)
 }
 

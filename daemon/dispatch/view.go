@@ -183,6 +183,9 @@ func (d *Dispatcher) Names() []string { return d.streamNames() }
 
 // Run returns a run that goes on.
 func (d *Dispatcher) Run(id string) (*stream.Run, bool) {
+	if guest := d.guest(id); guest != nil {
+		return guest, true
+	}
 	run := d.runs[id]
 	if run == nil || run.State != stream.Running {
 		return nil, false

@@ -2,8 +2,11 @@ package stream
 
 import (
 	"cmp"
+	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // State is where a record stands in its life.
@@ -136,4 +139,21 @@ func number(id string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(id, 10, 64)
 	return n, err == nil && id[0] != '+'
+}
+
+// maxID bounds a record's id.
+const maxID = 200
+
+// CheckID says what is wrong with text that should be the id of a record, ""
+// where it may be one.
+func CheckID(id string) string {
+	switch {
+	case id == "":
+		return "the record is empty"
+	case len(id) > maxID:
+		return fmt.Sprintf("the record has %d characters, more than %d", len(id), maxID)
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+		return fmt.Sprintf("%q is not the id of a record", id)
+	}
+	return ""
 }

@@ -314,6 +314,10 @@ type Range struct {
 	// wanted, and that Want is the next of it.
 	Refilled bool `json:"refilled,omitempty"`
 
+	// Guest is the run of a record that somebody asked for while another walk
+	// went on: it is this range, and ends with it.
+	Guest *Run `json:"guest,omitempty"`
+
 	Seq    uint64 `json:"seq"` // of the next page
 	Cursor string `json:"cursor"`
 	Ended  bool   `json:"ended,omitempty"`
@@ -333,6 +337,9 @@ func (r *Range) Clone() *Range {
 	c := *r
 	c.Want = append([]Listed(nil), r.Want...)
 	c.Again = append([]string(nil), r.Again...)
+	if r.Guest != nil {
+		c.Guest = r.Guest.Clone()
+	}
 	return &c
 }
 

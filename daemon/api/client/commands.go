@@ -70,7 +70,9 @@ func (c *Client) StopAll(ctx context.Context) (Statuses, error) {
 }
 
 // Sync makes a run of the stream, of one record where its id is given, and
-// returns the run's id at once.
+// returns the run's id at once. A record's run tells of that record alone, also
+// where it is read beside a walk that goes on: it has failed where HubSpot does
+// not hand the record out.
 func (c *Client) Sync(ctx context.Context, name, record string) (string, error) {
 	run, err := c.begin(ctx, streamPath(name, "/sync"), SyncBody{record}, 0)
 	return run.ID, err

@@ -11,6 +11,7 @@ const (
 	TypeBadBody          = "bad-body"           // 400: the JSON body
 	TypeBadInterval      = "bad-interval"       // 400
 	TypeBadCommand       = "bad-command"        // 400
+	TypeBadRecord        = "bad-record"         // 400: no id of a record
 	TypeUnauthorized     = "unauthorized"       // 401
 	TypeForeignHost      = "foreign-host"       // 403
 	TypeForeignOrigin    = "foreign-origin"     // 403
@@ -23,6 +24,7 @@ const (
 	TypePortalBlocked    = "portal-blocked"     // 409
 	TypeBadConfiguration = "bad-configuration"  // 409: of a reload
 	TypeBodyTooLarge     = "body-too-large"     // 413
+	TypeTooManyRecords   = "too-many-records"   // 429: asked for by name beside a walk
 	TypeInternal         = "internal"           // 500
 	TypeStopping         = "stopping"           // 503
 	TypeNotReady         = "not-ready"          // 503
