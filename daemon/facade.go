@@ -348,5 +348,5 @@ func wireProblem(p *stream.Problem) *client.Problem {
 type dataAdapter struct{ *store.Store }
 
 func (a dataAdapter) Records(ctx context.Context, name string, q api.RecordQuery, fn func(*stream.Record) error) (string, error) {
-	return a.Store.Records(ctx, name, store.Query(q), fn)
+	return a.Store.Records(ctx, name, store.Query{After: q.After, Limit: q.Limit, States: q.States, ModifiedSince: q.ModifiedSince}, fn)
 }

@@ -282,7 +282,7 @@ func (d *daemon) Records(_ context.Context, name string, q api.RecordQuery, fn f
 	}
 	n, last := 0, ""
 	for _, r := range list[after:] {
-		if q.States != nil && !slices.Contains(q.States, r.State) || r.Seq <= q.Since || r.Version < q.ModifiedSince {
+		if q.States != nil && !slices.Contains(q.States, r.State) || r.Version < q.ModifiedSince {
 			continue
 		}
 		if n == q.Limit {

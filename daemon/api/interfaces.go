@@ -43,13 +43,11 @@ type Control interface {
 	Reload(ctx context.Context) error
 }
 
-// RecordQuery selects records. It has the fields of the store's query, so that
-// one converts to the other.
+// RecordQuery selects records, in order of their ids.
 type RecordQuery struct {
 	After         string         // the cursor of the page before
 	Limit         int            // 0: all
 	States        []stream.State // none: all
-	Since         uint64         // only those changed after this position
 	ModifiedSince int64          // only those that HubSpot changed at or after (ms)
 }
 

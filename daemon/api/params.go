@@ -187,29 +187,45 @@ func (q params) fields() ([]string, error) {
 	return out, nil
 }
 
-// A cursor is the id of the last record of a page, wrapped so that nobody
-// builds on that.
-const cursorMark = "r:"
+// A cursor is where the page before ended, wrapped so that nobody builds on
+// that: the id of its last record, or its place in the feed.
+const (
+	idMark    = "r:"
+	placeMark = "s:"
+)
 
-func makeCursor(id string) string {
-	if id == "" {
+func makeCursor(mark, place string) string {
+	if place == "" {
 		return ""
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(cursorMark + id))
+	return base64.RawURLEncoding.EncodeToString([]byte(mark + place))
 }
 
-// cursor is the id after which to go on, "" for the beginning.
-func (q params) cursor() (string, error) {
+// cursor is what stands behind the mark, "" for the beginning.
+func (q params) cursor(mark string) (string, error) {
 	text := q["cursor"]
 	if text == "" {
 		return "", nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	id, ok := strings.CutPrefix(string(b), cursorMark)
-	if err != nil || !ok || id == "" || len(text) > maxCursor {
-		return "", badParameter(`cursor is the "next" of the page before, as it was given`, "cursor is %q", clip(text))
+	place, ok := strings.CutPrefix(string(b), mark)
+	if err != nil || !ok || place == "" || len(text) > maxCursor {
+		return "", badParameter(`cursor is the "next" of the page before, as it was given, with the same since`, "cursor is %q", clip(text))
 	}
-	return id, nil
+	return place, nil
+}
+
+// place is the place in the feed after which to go on; known tells whether
+// there is a cursor.
+func (q params) place() (seq uint64, known bool, err error) {
+	text, err := q.cursor(placeMark)
+	if err != nil || text == "" {
+		return 0, false, err
+	}
+	if seq, err = strconv.ParseUint(text, 10, 64); err != nil {
+		return 0, false, badParameter(`cursor is the "next" of the page before, as it was given`, "cursor is %q", clip(q["cursor"]))
+	}
+	return seq, true, nil
 }
 
 // readBody reads the JSON object of a request into v; no body at all is an

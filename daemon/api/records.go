@@ -25,24 +25,68 @@ func (s *Server) position(ctx context.Context, name string, q params) (uint64, e
 	return s.o.Data.PositionAt(ctx, name, at)
 }
 
-func (s *Server) recordQuery(r *http.Request, name string, q params) (rq RecordQuery, fields []string, err error) {
-	if rq.Limit, err = q.limit(defaultLimit, maxLimit); err != nil {
-		return rq, nil, err
+// selection is which records a request wants, and what of them.
+type selection struct {
+	RecordQuery
+	fields []string
+	feed   bool // in the order of the feed, after place
+	place  uint64
+}
+
+func (s *Server) selection(r *http.Request, name string, q params) (x selection, err error) {
+	if x.Limit, err = q.limit(defaultLimit, maxLimit); err != nil {
+		return x, err
 	}
-	if rq.After, err = q.cursor(); err != nil {
-		return rq, nil, err
+	if x.States, err = q.states(); err != nil {
+		return x, err
 	}
-	if rq.States, err = q.states(); err != nil {
-		return rq, nil, err
+	if x.ModifiedSince, err = q.modifiedSince(); err != nil {
+		return x, err
 	}
-	if rq.ModifiedSince, err = q.modifiedSince(); err != nil {
-		return rq, nil, err
+	if x.fields, err = q.fields(); err != nil {
+		return x, err
 	}
-	if fields, err = q.fields(); err != nil {
-		return rq, nil, err
+	if _, x.feed = q["since"]; !x.feed {
+		x.After, err = q.cursor(idMark)
+		return x, err
 	}
-	rq.Since, err = s.position(r.Context(), name, q)
-	return rq, fields, err
+	since, err := s.position(r.Context(), name, q)
+	if err != nil {
+		return x, err
+	}
+	place, known, err := q.place()
+	if x.place = since; known {
+		x.place = max(since, place)
+	}
+	return x, err
+}
+
+// errPage ends a reading whose page is full.
+var errPage = errors.New("the page is full")
+
+// page gives the records of a page to fn and returns the cursor of the next.
+// What has changed is read in the order of the feed: of what changes while
+// somebody goes from page to page, nothing is missed there.
+func (s *Server) page(ctx context.Context, name string, x selection, fn func(*stream.Record) error) (next string, err error) {
+	if !x.feed {
+		id, err := s.o.Data.Records(ctx, name, x.RecordQuery, fn)
+		return makeCursor(idMark, id), err
+	}
+	n, last := 0, uint64(0)
+	_, err = s.o.Data.Changes(ctx, name, x.place, 0, func(rec *stream.Record) error {
+		switch {
+		case x.States != nil && !slices.Contains(x.States, rec.State) || rec.Version < x.ModifiedSince:
+			return nil
+		case n == x.Limit:
+			return errPage
+		}
+		n, last = n+1, rec.Seq
+		return fn(rec)
+	})
+	if errors.Is(err, errPage) {
+		return makeCursor(placeMark, strconv.FormatUint(last, 10)), nil
+	}
+	return "", err
 }
 
 func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error {
@@ -50,7 +94,7 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 	if err != nil {
 		return err
 	}
-	query, fields, err := s.recordQuery(r, name, q)
+	x, err := s.selection(r, name, q)
 	if err != nil {
 		return err
 	}
@@ -63,13 +107,13 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 		o.buf = append(o.buf, `{"records":[`...)
 	}
 	n := 0
-	next, err := s.o.Data.Records(r.Context(), name, query, func(rec *stream.Record) error {
+	next, err := s.page(r.Context(), name, x, func(rec *stream.Record) error {
 		if !lines && n > 0 {
 			o.buf = append(o.buf, ',')
 		}
 		n++
 		var err error
-		if o.buf, err = appendRecord(o.buf, rec, fields); err != nil {
+		if o.buf, err = appendRecord(o.buf, rec, x.fields); err != nil {
 			return err
 		}
 		if lines {
@@ -82,10 +126,10 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 	}
 	if lines {
 		err = o.send(true)
-		w.Header().Set(headerNext, makeCursor(next))
+		w.Header().Set(headerNext, next)
 	} else {
 		o.buf = append(o.buf, `],"next":`...)
-		o.buf = append(appendString(o.buf, makeCursor(next)), "}\n"...)
+		o.buf = append(appendString(o.buf, next), "}\n"...)
 	}
 	return s.end(o, r, err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +107,45 @@ func TestRecordPages(t *testing.T) {
 	res, body = get(t, b, "/v1/streams/deals/records", "")
 	if body != `{"records":[],"next":""}`+"\n" {
 		t.Errorf("no records: %s %s", res.Status, body)
+	}
+}
+
+// What changes while somebody goes through the pages of what has changed is
+// there in a later one; by ids it would lie behind them.
+func TestSinceMissesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.fill("contacts", 30)
+	q := client.RecordQuery{Since: "10", Limit: 5, States: []string{"live", "purged"}}
+	var seqs []uint64
+	ids := map[string]int{}
+	for n := 0; ; n++ {
+		page, err := b.c.Records(t.Context(), "contacts", q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page.Records {
+			seqs = append(seqs, r.Seq)
+			ids[r.ID]++
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+		if n == 1 {
+			b.d.add("contacts", stream.Record{Head: stream.Head{ID: "3", State: stream.Purged}})
+			b.d.add("contacts", stream.Record{Head: stream.Head{ID: "12"}, Properties: []byte(`{}`)})
+			b.d.add("contacts", stream.Record{Head: stream.Head{ID: "4", State: stream.Archived}})
+		}
+	}
+	if !slices.IsSorted(seqs) || len(seqs) != 22 || seqs[0] != 11 || seqs[21] != 32 || ids["3"] != 1 || ids["12"] != 2 {
+		t.Errorf("places %v", seqs)
+	}
+	first, err := b.c.Records(t.Context(), "contacts", client.RecordQuery{Limit: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.c.Records(t.Context(), "contacts", client.RecordQuery{Limit: 5, Since: "10", Cursor: first.Next}); !isProblem(err, client.TypeBadParameter) {
+		t.Errorf("a cursor of ids for places: %v", err)
 	}
 }
 

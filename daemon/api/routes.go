@@ -36,7 +36,7 @@ func (s *Server) Routes() []Route {
 		{"POST", stream + "/reconcile", "everything held against HubSpot", []string{"wait"}, s.reconcile},
 		{"GET", "/v1/streams", "all streams", nil, s.streams},
 		{"GET", stream, "one stream", nil, s.stream},
-		{"GET", stream + "/records", "records by id, in pages",
+		{"GET", stream + "/records", "records by id, or with since in the order of the feed, in pages",
 			[]string{"limit", "cursor", "since", "modified_since", "state", "fields"}, s.records},
 		{"GET", stream + "/records/{id}", "one record", []string{"fields"}, s.record},
 		{"GET", stream + "/changes", "the change feed", []string{"since", "limit", "follow"}, s.changes},

@@ -19,7 +19,9 @@ import (
 type RecordQuery struct {
 	Limit  int    // of one page; 100 by default, to 1,000
 	Cursor string // the Next of the page before
-	// Since is a place in the feed, or an RFC 3339 time of commit.
+	// Since is a place in the feed, or an RFC 3339 time of commit: what stands
+	// above it, in order of Seq, of which nothing is missed. A Cursor goes with
+	// the Since of the page before.
 	Since         string
 	ModifiedSince string   // RFC 3339, HubSpot's time
 	States        []string // live by default; "all" for all
@@ -31,7 +33,8 @@ func (q RecordQuery) values() url.Values {
 		"state", strings.Join(q.States, ","), "fields", strings.Join(q.Fields, ","))
 }
 
-// Records returns a page of a stream's records, in order of their ids.
+// Records returns a page of a stream's records, in order of their ids, with
+// Since in order of Seq.
 func (c *Client) Records(ctx context.Context, name string, q RecordQuery) (RecordPage, error) {
 	var out RecordPage
 	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/records"), q.values(), nil, &out)
