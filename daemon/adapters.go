@@ -25,13 +25,15 @@ func (a storeAdapter) Begin() (dispatch.Tx, error) {
 	return tx, nil
 }
 
-// parseInterval makes a schedule of what someone typed.
-func parseInterval(text string) (dispatch.Schedule, error) {
+// parseInterval makes a schedule of what someone typed, and gives it as people
+// write it.
+func parseInterval(text string) (dispatch.Schedule, string, error) {
 	d, err := config.ParseDuration(text)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return schedule.Every(d)
+	s, err := schedule.Every(d)
+	return s, config.FormatDuration(d), err
 }
 
 // streamConfigs turns the configuration into what the dispatcher needs. A

@@ -23,7 +23,7 @@ var ErrNotFound = errors.New("not found")
 type Control interface {
 	Streams(ctx context.Context) ([]client.Status, error)
 	Stream(ctx context.Context, name string) (client.Status, error)
-	// Start begins fetching; an empty interval keeps the one in use.
+	// Start begins fetching; an empty interval is the configured one.
 	Start(ctx context.Context, name, interval string) (client.Status, error)
 	Stop(ctx context.Context, name string) (client.Status, error)
 	// Sync makes a run or joins one; with a record's id it reads that one.

@@ -7,28 +7,30 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// Start begins fetching on the interval ("" keeps the one in use), the first
-// run at once. It changes nothing where that is so already.
+// Start begins fetching on the interval, the first run at once; "" is the
+// configured one, in place of what was set by hand before. It changes nothing
+// where that is so already.
 func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, error) {
 	cfg := d.config[name]
 	if cfg == nil {
 		return nil, notFound(name)
 	}
 	if interval != "" {
-		if _, err := d.opts.ParseInterval(interval); err != nil {
+		_, text, err := d.opts.ParseInterval(interval)
+		if err != nil {
 			return nil, &stream.Problem{Type: "bad-interval", Title: "that is not an interval", Status: 400,
 				Detail: err.Error(), Hint: "an interval is a duration of at least 1s, such as 30s, 5m or 2h"}
 		}
+		interval = text
 	}
 	c := d.begin(now)
 	s := c.stream(name)
-	if s.Active && (interval == "" || interval == s.Interval) && s.Error == nil {
+	if s.Active && interval == s.Interval && s.Error == nil {
 		return nil, nil
 	}
 	wasActive := s.Active
-	s.Active, s.SetBy = true, setBy
-	if interval != "" {
-		s.Interval = interval
+	if !s.Active || interval != s.Interval {
+		s.Active, s.Interval, s.SetBy = true, interval, setBy
 	}
 	s.RetryAt = time.Time{} // what failed is tried at once
 	if !wasActive {

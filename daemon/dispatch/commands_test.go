@@ -27,9 +27,9 @@ func newBench(t *testing.T) *bench {
 // restart loses all that is not in the store.
 func (b *bench) restart() {
 	b.t.Helper()
-	b.d = New(b.now, b.store, b.store.load(), modelConfig(), Options{ParseInterval: func(s string) (Schedule, error) {
+	b.d = New(b.now, b.store, b.store.load(), modelConfig(), Options{ParseInterval: func(s string) (Schedule, string, error) {
 		d, err := time.ParseDuration(s)
-		return everySchedule(d), err
+		return everySchedule(d), d.String(), err
 	}})
 	b.must(b.d.Reload(b.now, modelConfig()))
 }
@@ -197,12 +197,12 @@ func TestStopAndStartGoOnWhereTheyWere(t *testing.T) {
 	if fetches(outs)["backfill"] == 0 {
 		t.Fatal("the walk does not go on")
 	}
-	if v := b.view(); v.Stream.Interval != "90s" || v.Stream.SetBy != "api" {
+	if v := b.view(); v.Stream.Interval != "1m30s" || v.Stream.SetBy != "api" {
 		t.Errorf("the interval is %q, set by %s", v.Stream.Interval, v.Stream.SetBy)
 	}
 	// What someone set stays on a reload that changes something else.
 	b.must(b.d.Reload(b.now, modelConfig()))
-	if v := b.view(); v.Stream.Interval != "90s" {
+	if v := b.view(); v.Stream.Interval != "1m30s" {
 		t.Error("a reload forgot what someone set")
 	}
 	changed := modelConfig()
@@ -348,4 +348,36 @@ func TestRequestsOfAllAttempts(t *testing.T) {
 	if got := b.store.runs[id].Requests; got != 17 {
 		t.Errorf("a run that was stopped had %d requests", got)
 	}
+}
+
+// However an interval is typed it is kept in one form, and a start without one
+// goes back to the configured one.
+func TestIntervals(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	commits := 0
+	b.store.committed = func() { commits++ }
+	start := func(interval, want, setBy string, changes int) {
+		t.Helper()
+		before := commits
+		b.must(b.d.Start(b.now, modelStream, interval, "api"))
+		v := b.view()
+		if v.Stream.Interval != want || v.Stream.SetBy != setBy || !v.Stream.Active || commits-before != changes {
+			t.Fatalf("start %q: %q, set by %s, %d commits", interval, v.Stream.Interval, v.Stream.SetBy, commits-before)
+		}
+	}
+	start("", "", "file", 0)
+	start("300s", "5m0s", "api", 1)
+	start("5m", "5m0s", "api", 0)
+	start("5m0s", "5m0s", "api", 0)
+	if next := b.view().Next; next.Sub(b.now) > 5*time.Minute || next.Sub(b.now) < 0 {
+		t.Errorf("the next run is in %s", next.Sub(b.now))
+	}
+	b.store.streams[modelStream].Interval = "300s" // as it was once kept
+	b.restart()
+	start("5m", "5m0s", "api", 0)
+	start("", "", "api", 1)
+	start("", "", "api", 0)
+	b.must(b.d.Stop(b.now, modelStream, "api"))
+	start("", "", "api", 1)
 }

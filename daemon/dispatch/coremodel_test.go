@@ -146,7 +146,7 @@ func (m *meeting) hear(f func()) {
 
 func (m *meeting) options() Options {
 	return Options{Lease: meetingLease, FailedRetry: time.Second, BlockedRetry: 20 * time.Second,
-		NoProgress: 40 * time.Second, ParseInterval: func(string) (Schedule, error) { return everySchedule(15 * time.Second), nil }}
+		NoProgress: 40 * time.Second, ParseInterval: func(string) (Schedule, string, error) { return everySchedule(15 * time.Second), "15s", nil }}
 }
 
 // clock is the daemon's. It is set while the daemon is down, forward and back:

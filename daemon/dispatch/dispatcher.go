@@ -83,8 +83,9 @@ type Options struct {
 	MaxFruitless int
 	BlockedRetry time.Duration // 15 min
 	FailedRetry  time.Duration // first wait after a failed run, doubling to 5 min (5 s)
-	// ParseInterval makes a schedule of what someone typed.
-	ParseInterval func(interval string) (Schedule, error)
+	// ParseInterval makes a schedule of what someone typed, and says how it is
+	// written: the same for all ways of typing it.
+	ParseInterval func(interval string) (s Schedule, text string, err error)
 }
 
 func (o Options) withDefaults() Options {
@@ -192,6 +193,12 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s
+		if s.Interval == "" || o.ParseInterval == nil {
+			continue
+		}
+		if _, text, err := o.ParseInterval(s.Interval); err == nil {
+			s.Interval = text // it may have been kept as it was typed
+		}
 	}
 	for _, p := range l.Portals {
 		d.portals[p.Name] = p

@@ -144,7 +144,7 @@ func (d *Dispatcher) notBefore(run *stream.Run, now time.Time) time.Time {
 // schedule is what someone set, or the configuration's.
 func (d *Dispatcher) schedule(s *stream.Stream) Schedule {
 	if s.Interval != "" && d.opts.ParseInterval != nil {
-		if sc, err := d.opts.ParseInterval(s.Interval); err == nil {
+		if sc, _, err := d.opts.ParseInterval(s.Interval); err == nil {
 			return sc
 		}
 	}

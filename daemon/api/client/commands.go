@@ -40,15 +40,15 @@ func (c *Client) Stream(ctx context.Context, name string) (Status, error) {
 	return out, err
 }
 
-// Start begins fetching on the interval ("5m"; "" for the configured one) and
-// returns how the stream stands.
+// Start begins fetching on the interval ("5m"; "" for the configured one, also
+// where another was set before) and returns how the stream stands.
 func (c *Client) Start(ctx context.Context, name, interval string) (Status, error) {
 	var out Status
 	_, err := c.call(ctx, http.MethodPost, streamPath(name, "/start"), nil, StartBody{interval}, &out)
 	return out, err
 }
 
-// StartAll begins fetching all streams; Failed are those that cannot.
+// StartAll is Start for all streams; Failed are those that cannot.
 func (c *Client) StartAll(ctx context.Context, interval string) (Statuses, error) {
 	var out Statuses
 	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/start"), nil, StartBody{interval}, &out)

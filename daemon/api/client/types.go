@@ -220,7 +220,7 @@ type AllRuns struct {
 	Failed []Failure `json:"failed,omitempty"`
 }
 
-// StartBody is the body of start; an empty Interval is the one in use.
+// StartBody is the body of start; an empty Interval is the configured one.
 type StartBody struct {
 	Interval string `json:"interval,omitempty"`
 }
