@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -18,6 +20,17 @@ type Command struct {
 	Record   string `json:"record,omitempty"`
 	// AcceptDeletes lets a reconcile end however many records.
 	AcceptDeletes bool `json:"accept_deletes,omitempty"`
+}
+
+// digest names what a command asks for, whatever its id and its form.
+func (c Command) digest() (string, error) {
+	c.ID = ""
+	b, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("name a command: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16]), nil
 }
 
 // allStreams is the name under which a command means every stream.
@@ -123,4 +136,12 @@ func (c Command) check() error {
 		return badCommand("%s", wrong)
 	}
 	return nil
+}
+
+// clipped bounds what someone sent before it is said back to them.
+func clipped(s string) string {
+	if len(s) > 80 {
+		return strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
 }

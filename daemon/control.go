@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -142,26 +143,38 @@ func (c *control) refuse(payload []byte) Answer {
 		Hint: "send it without the retain flag, and clear the one that is kept with an empty retained message"}}
 }
 
-// answer does a command, or says again what became of one that was done.
+// answer does a command, or says again what became of one that was done. What
+// is no command does nothing, and leaves its id to the one that is meant.
 func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 	if r.retained {
 		return json.Marshal(c.refuse(r.payload))
 	}
 	cmd, err := ParseCommand(r.payload)
-	if old := c.answered[cmd.ID]; cmd.ID != "" && old != nil && c.now().Sub(old.At) < rememberFor {
-		return old.Answer, nil
-	}
 	a := Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream}
-	if err == nil {
-		a.Run, a.Status, err = c.do(ctx, cmd)
-	}
-	a.OK = err == nil
 	if err != nil {
+		a.Error = asProblem(err)
+		return json.Marshal(a)
+	}
+	digest, err := cmd.digest()
+	if err != nil {
+		return nil, err
+	}
+	if old := c.answered[cmd.ID]; cmd.ID != "" && old != nil && c.now().Sub(old.At) < rememberFor {
+		if old.Digest == digest || old.Digest == "" {
+			return old.Answer, nil
+		}
+		a.Error = &stream.Problem{Type: "id-used", Title: "this id was used for another command", Status: 409,
+			Detail: fmt.Sprintf("%q named another command less than a day ago; this one was not done", clipped(cmd.ID)),
+			Hint:   "give each command an id of its own; a repeat of the same command keeps its id"}
+		return json.Marshal(a)
+	}
+	a.Run, a.Status, err = c.do(ctx, cmd)
+	if a.OK = err == nil; err != nil {
 		a.Error = asProblem(err)
 	}
 	payload, err := json.Marshal(a)
 	if err == nil && cmd.ID != "" && (a.OK || a.Error.Status < 500) {
-		c.remember(ctx, &stream.Answered{ID: cmd.ID, At: c.now().Round(0), Answer: payload})
+		c.remember(ctx, &stream.Answered{ID: cmd.ID, Digest: digest, At: c.now().Round(0), Answer: payload})
 	}
 	return payload, err
 }

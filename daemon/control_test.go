@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -54,6 +55,43 @@ func TestCommandsAreKnownAfterARestart(t *testing.T) {
 	answered(t, begin(), command)
 	if a := answered(t, begin(), command); !a.OK || a.Run != "r1" || done != 2 {
 		t.Errorf("done %d times: %+v", done, a)
+	}
+}
+
+// An id belongs to the command that came under it first: another one is not
+// answered with what became of that.
+func TestAnIDIsOfOneCommand(t *testing.T) {
+	t.Parallel()
+	var done []string
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (string, any, error) {
+		done = append(done, cmd.Action)
+		return "r1", nil, nil
+	}, time.Now, hclog.NewNullLogger())
+	first := answered(t, c, []byte(`{"action":"start","stream":"contacts","interval":"5m","id":"7"}`))
+	if again := answered(t, c, []byte(`{"id":"7","interval":"5m", "stream":"contacts","action":"start"}`)); !cmp.Equal(first, again) || len(done) != 1 {
+		t.Errorf("the same command, written otherwise: %+v after %+v", again, first)
+	}
+	for _, other := range []string{
+		`{"action":"stop","stream":"contacts","id":"7"}`, `{"action":"start","stream":"deals","interval":"5m","id":"7"}`,
+		`{"action":"start","stream":"contacts","id":"7"}`,
+	} {
+		a := answered(t, c, []byte(other))
+		if a.OK || a.ID != "7" || a.Run != "" || a.Error == nil || a.Error.Type != "id-used" || a.Error.Status != 409 || len(done) != 1 {
+			t.Errorf("%s: %+v", other, a)
+		}
+	}
+	if a := answered(t, c, []byte(`{"action":"start","stream":"contacts","interval":"5m","id":"7"}`)); !cmp.Equal(a, first) {
+		t.Errorf("the first command again: %+v", a)
+	}
+	// What was no command has used no id.
+	answered(t, c, []byte(`{"action":"strat","stream":"contacts","id":"8"}`))
+	if a := answered(t, c, []byte(`{"action":"stop","stream":"contacts","id":"8"}`)); !a.OK || len(done) != 2 {
+		t.Errorf("a command that was mistyped before: %+v", a)
+	}
+	// One that was kept before there were digests counts as it did.
+	c.recall([]*stream.Answered{{ID: "9", At: time.Now(), Answer: []byte(`{"ok":true,"id":"9"}`)}})
+	if a := answered(t, c, []byte(`{"action":"stop","stream":"contacts","id":"9"}`)); !a.OK || len(done) != 2 {
+		t.Errorf("an old answer: %+v", a)
 	}
 }
 

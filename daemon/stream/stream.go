@@ -352,9 +352,11 @@ type Worker struct {
 }
 
 // Answered is a command that was done, with its answer as it was sent: the same
-// id is answered again and not done again.
+// command under the same id is answered again and not done again. Digest names
+// the command; "" is one that was kept before there were digests.
 type Answered struct {
 	ID     string          `json:"id"`
+	Digest string          `json:"digest,omitempty"`
 	At     time.Time       `json:"at"`
 	Answer json.RawMessage `json:"answer"`
 }

@@ -23,6 +23,7 @@ const (
 	TypeMethodNotAllowed = "method-not-allowed" // 405
 	TypePortalBlocked    = "portal-blocked"     // 409
 	TypeBadConfiguration = "bad-configuration"  // 409: of a reload
+	TypeIDUsed           = "id-used"            // 409: on the control topic, a command's id
 	TypeBodyTooLarge     = "body-too-large"     // 413
 	TypeTooManyRecords   = "too-many-records"   // 429: asked for by name beside a walk
 	TypeInternal         = "internal"           // 500
