@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -74,18 +75,13 @@ func ParseCommand(payload []byte) (Command, error) {
 
 func parseJSON(text []byte) (Command, error) {
 	var c Command
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
+	if wrong := api.DecodeObject(text, &c); wrong != "" {
 		// The id is wanted even where the rest is wrong.
 		var only struct {
 			ID string `json:"id"`
 		}
-		_ = json.Unmarshal(text, &only)
-		return Command{ID: only.ID}, badCommand("%s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if dec.More() {
-		return Command{ID: c.ID}, badCommand("more follows after the JSON object")
+		_ = json.NewDecoder(bytes.NewReader(text)).Decode(&only)
+		return Command{ID: only.ID}, badCommand("%s", wrong)
 	}
 	return c, nil
 }
@@ -96,20 +92,37 @@ func parseWords(words []string) (Command, error) {
 	if len(rest) > 0 {
 		c.Stream, rest = rest[0], rest[1:]
 	}
-	switch {
-	case len(rest) == 0:
-		return c, nil
-	case len(rest) == 2 && rest[0] == "every" && c.Action == "start":
-		c.Interval = rest[1]
-		return c, nil
-	case len(rest) == 2 && rest[0] == "accept" && rest[1] == "deletes" && c.Action == "reconcile":
-		c.AcceptDeletes = true
-		return c, nil
-	case len(rest) == 2 && rest[0] == "record" && c.Action == "sync":
-		c.Record = rest[1]
+	if len(rest) == 0 {
 		return c, nil
 	}
-	return c, badCommand("%q does not belong after %q", strings.Join(rest, " "), strings.Join(words[:2], " "))
+	is := func(n int, word string) bool { return len(rest) > n && strings.EqualFold(rest[n], word) }
+	used := 2
+	switch {
+	case c.Action == "start" && is(0, "every"):
+		if len(rest) < 2 {
+			return c, badCommand(`an interval is missing after "every", such as 5m`)
+		}
+		c.Interval = rest[1]
+	case c.Action == "sync" && is(0, "record"):
+		if len(rest) < 2 {
+			return c, badCommand(`an id is missing after "record", such as 123`)
+		}
+		c.Record = rest[1]
+	case c.Action == "reconcile" && is(0, "accept"):
+		if len(rest) < 2 {
+			return c, badCommand(`"deletes" is missing after "accept"`)
+		}
+		if c.AcceptDeletes = is(1, "deletes"); !c.AcceptDeletes {
+			used = 0
+		}
+	default:
+		used = 0
+	}
+	if len(rest) > used {
+		before := strings.Join(words[:len(words)-len(rest)+used], " ")
+		return c, badCommand("%q does not belong after %q", clipped(strings.Join(rest[used:], " ")), clipped(before))
+	}
+	return c, nil
 }
 
 // check holds a command against what each action takes.
@@ -121,7 +134,7 @@ func (c Command) check() error {
 		}
 	case "status":
 	default:
-		return badCommand("%q is not an action", c.Action)
+		return badCommand("%q is not an action", clipped(c.Action))
 	}
 	if c.Interval != "" && c.Action != "start" {
 		return badCommand("%q takes no interval", c.Action)

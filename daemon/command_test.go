@@ -14,6 +14,9 @@ func TestParseCommand(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Command{
 		"start contacts every 5m":      {Action: "start", Stream: "contacts", Interval: "5m"},
+		"Sync contacts RECORD aB":      {Action: "sync", Stream: "contacts", Record: "aB"},
+		"start contacts EVERY 5m":      {Action: "start", Stream: "contacts", Interval: "5m"},
+		"reconcile all Accept DELETES": {Action: "reconcile", Stream: "all", AcceptDeletes: true},
 		" START contacts\n":            {Action: "start", Stream: "contacts"},
 		"stop all":                     {Action: "stop", Stream: "all"},
 		"sync contacts record 123":     {Action: "sync", Stream: "contacts", Record: "123"},
@@ -43,13 +46,17 @@ func TestBadCommandsSayWhatWouldBeRight(t *testing.T) {
 		"start contacts each 5m":           "does not belong",
 		"stop contacts every 5m":           "does not belong",
 		"start contacts every 5m please":   "does not belong",
-		`{"action":"start"`:                "unexpected EOF",
-		`{"action":"start","stream":7}`:    "stream",
+		"start contacts every":             "interval is missing",
+		"sync contacts RECORD":             "id is missing",
+		"reconcile deals accept some":      `"accept some" does not belong`,
+		"start contacts every 5m now":      `"now" does not belong`,
+		`{"action":"start"`:                "not JSON: unexpected EOF",
+		`{"action":"start","stream":7}`:    `field "stream" cannot be a JSON number`,
 		`{"action":"start","speed":"x"}`:   "speed",
-		`{"action":"stop","stream":"c"} x`: "more follows",
+		`{"action":"stop","stream":"c"} x`: "after top-level value",
 		`{"action":"stop","stream":"c","interval":"5m"}`: "no interval",
 		"sync all record 3":      "one stream",
-		"reconcile deals accept": "does not belong",
+		"reconcile deals accept": "missing",
 		`{"action":"sync","stream":"c","accept_deletes":true}`: "accepts no deletes",
 		`{"action":"sync","stream":"c","record":"x y"}`:        "x y",
 		"\x00\xff":                "not an action",
@@ -57,7 +64,7 @@ func TestBadCommandsSayWhatWouldBeRight(t *testing.T) {
 	} {
 		_, err := ParseCommand([]byte(text))
 		var p *stream.Problem
-		if !errors.As(err, &p) || !strings.Contains(p.Detail, detail) || !strings.Contains(p.Hint, "start STREAM") {
+		if !errors.As(err, &p) || !strings.Contains(p.Detail, detail) || strings.Contains(p.Detail, "Go ") || !strings.Contains(p.Hint, "start STREAM") {
 			t.Errorf("%.40q: %v", text, err)
 		}
 	}

@@ -320,6 +320,28 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// A hint is of the command that was meant.
+func TestHintsAreOfTheirVerb(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for path, hint := range map[string]string{"start": `{"interval":"5m"}`, "stop": "no body", "sync": `{"record":"123"}`, "resync": "no body", "reconcile": `{"accept_deletes":true}`} {
+		p := problem(t, do(t, b, "POST", "/v1/streams/contacts/"+path, `{"x":1}`))
+		if !strings.Contains(p.Hint, hint) || path != "start" && strings.Contains(p.Hint, "interval") {
+			t.Errorf("%s: %q", path, p.Hint)
+		}
+	}
+	if p := problem(t, do(t, b, "POST", "/v1/streams/contacts/sync", `{"record":123}`)); !strings.Contains(p.Hint, `{"record":"123"}`) {
+		t.Errorf("a number: %q", p.Hint)
+	}
+	said := map[string]bool{}
+	for _, auth := range []string{"", "Bearer wrong", "Basic " + token} {
+		said[problem(t, do(t, b, "GET", "/v1/streams", "", "Authorization", auth)).Detail] = true
+	}
+	if len(said) != 3 {
+		t.Errorf("what is wrong with a token: %v", said)
+	}
+}
+
 // Every error of the daemon has one meaning over HTTP.
 func TestErrors(t *testing.T) {
 	t.Parallel()

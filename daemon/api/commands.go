@@ -24,7 +24,7 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, _ params) error {
 	var body struct {
 		Interval *string `json:"interval"`
 	}
-	if err := readBody(w, r, &body); err != nil {
+	if err := readBody(w, r, startBody, &body); err != nil {
 		return err
 	}
 	interval := ""
@@ -40,7 +40,7 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, _ params) error {
 }
 
 func (s *Server) stop(w http.ResponseWriter, r *http.Request, _ params) error {
-	if err := readBody(w, r, &struct{}{}); err != nil {
+	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
 		return err
 	}
 	return s.command(w, r, s.o.Control.Stop)
@@ -104,14 +104,14 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, q params) error {
 	var body struct {
 		Record *string `json:"record"`
 	}
-	if err := readBody(w, r, &body); err != nil {
+	if err := readBody(w, r, syncBody, &body); err != nil {
 		return err
 	}
 	record := ""
 	if body.Record != nil {
 		record = strings.TrimSpace(*body.Record)
 		if wrong := stream.CheckID(record); wrong != "" {
-			return badBody(`send {"record":"123"}, or no record for the whole stream`, "%s", wrong)
+			return badBody(syncBody, "%s", wrong)
 		}
 		if r.PathValue("stream") == allStreams {
 			return badBody("name the stream that has the record", "a record belongs to one stream")
@@ -123,7 +123,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, q params) error {
 }
 
 func (s *Server) resync(w http.ResponseWriter, r *http.Request, q params) error {
-	if err := readBody(w, r, &struct{}{}); err != nil {
+	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
 		return err
 	}
 	return s.begin(w, r, q, s.o.Control.Resync)
@@ -131,7 +131,7 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request, q params) error 
 
 func (s *Server) reconcile(w http.ResponseWriter, r *http.Request, q params) error {
 	var body client.ReconcileBody
-	if err := readBody(w, r, &body); err != nil {
+	if err := readBody(w, r, reconcileBody, &body); err != nil {
 		return err
 	}
 	return s.begin(w, r, q, func(ctx context.Context, name string) (client.Run, error) {
@@ -240,7 +240,7 @@ func (s *Server) await(w http.ResponseWriter, r *http.Request, run client.Run, u
 }
 
 func (s *Server) shutdown(w http.ResponseWriter, r *http.Request, _ params) error {
-	if err := readBody(w, r, &struct{}{}); err != nil {
+	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
 		return err
 	}
 	s.reply(w, r, http.StatusAccepted, map[string]string{"status": "stopping"})
@@ -250,7 +250,7 @@ func (s *Server) shutdown(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request, _ params) error {
-	if err := readBody(w, r, &struct{}{}); err != nil {
+	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
 		return err
 	}
 	if err := s.o.Control.Reload(r.Context()); err != nil {

@@ -68,7 +68,7 @@ func FuzzBody(f *testing.F) {
 		var body struct {
 			Interval *string `json:"interval"`
 		}
-		err := decodeBody(b, &body)
+		err := decodeBody(b, startBody, &body)
 		if err != nil && !isClients(err) {
 			t.Fatalf("%q: %v", b, err)
 		}

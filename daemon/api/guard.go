@@ -26,14 +26,29 @@ func (s *Server) guard(r *http.Request) *client.Problem {
 	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
 		return nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return s.unauthorized(r.Header.Get("Authorization"))
+}
+
+// unauthorized is the problem of a request without the token, or with a wrong
+// one; nil where it is right.
+func (s *Server) unauthorized(header string) *client.Problem {
+	scheme, token, _ := strings.Cut(header, " ")
 	given := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	// Digests have one length, so that the comparison tells nothing of it.
-	if equal := subtle.ConstantTimeCompare(given[:], s.token[:]) == 1; s.o.Token == "" || !equal || !strings.EqualFold(scheme, "Bearer") {
-		return &client.Problem{Type: client.TypeUnauthorized, Title: "a token is needed", Status: http.StatusUnauthorized,
-			Detail: "there is no Authorization header with the daemon's token", Hint: `send "Authorization: Bearer TOKEN"; ` + "`hubpipe token` prints it"}
+	equal := subtle.ConstantTimeCompare(given[:], s.token[:]) == 1
+	p := &client.Problem{Type: client.TypeUnauthorized, Title: "a token is needed", Status: http.StatusUnauthorized,
+		Detail: "there is no Authorization header", Hint: `send "Authorization: Bearer TOKEN"; ` + "`hubpipe token` prints it"}
+	switch {
+	case header == "":
+	case !strings.EqualFold(scheme, "Bearer"):
+		p.Detail = "the Authorization header holds no bearer token"
+	case s.o.Token == "" || !equal:
+		p.Title, p.Detail = "the token is wrong", "the Authorization header has a token that is not this daemon's"
+		p.Hint = "`hubpipe token`, with the configuration of this daemon, prints the right one"
+	default:
+		return nil
 	}
-	return nil
+	return p
 }
 
 func (s *Server) allowedHost(host string) bool {

@@ -228,9 +228,18 @@ func (q params) place() (seq uint64, known bool, err error) {
 	return seq, true, nil
 }
 
+// Bodies of the commands, for hints.
+const (
+	startBody     = `send {"interval":"5m"}, or nothing for the configured interval`
+	syncBody      = `send {"record":"123"}, or nothing for the whole stream`
+	reconcileBody = `send {"accept_deletes":true}, or nothing`
+	noBody        = "send no body: this takes none"
+)
+
 // readBody reads the JSON object of a request into v; no body at all is an
-// empty one. What it does not know, and what has the wrong type, are problems.
-func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+// empty one. What it does not know, and what has the wrong type, are problems;
+// the hint says what would be right.
+func readBody(w http.ResponseWriter, r *http.Request, hint string, v any) error {
 	b, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
 	switch {
@@ -241,29 +250,37 @@ func readBody(w http.ResponseWriter, r *http.Request, v any) error {
 		return badBody("send the whole body", "the body ended early")
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return decodeBody(b, v)
+	return decodeBody(b, hint, v)
 }
 
-func decodeBody(b []byte, v any) error {
+func decodeBody(b []byte, hint string, v any) error {
 	text := strings.TrimSpace(string(b))
 	if text == "" {
 		return nil
 	}
-	const hint = `send a JSON object, such as {"interval":"5m"} to start, or nothing`
-	if text[0] != '{' {
-		return badBody(hint, "the body is not a JSON object")
+	if wrong := DecodeObject([]byte(text), v); wrong != "" {
+		return badBody(hint, "the body: %s", wrong)
 	}
-	err := json.Unmarshal([]byte(text), v, json.RejectUnknownMembers(true))
+	return nil
+}
+
+// DecodeObject reads a JSON object that has no members besides v's, and says
+// what is wrong with it in words for people, "" where nothing is.
+func DecodeObject(text []byte, v any) (wrong string) {
+	if len(text) == 0 || text[0] != '{' {
+		return "it is not a JSON object"
+	}
+	err := json.Unmarshal(text, v, json.RejectUnknownMembers(true))
 	var semantic *json.SemanticError
 	switch {
 	case err == nil:
-		return nil
+		return ""
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
-		return badBody(hint, "there is no field %q", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")))
+		return fmt.Sprintf("there is no field %q", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")))
 	case errors.As(err, &semantic):
-		return badBody(hint, "field %q cannot be a JSON %s", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")), kindName(byte(semantic.JSONKind)))
+		return fmt.Sprintf("field %q cannot be a JSON %s", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")), kindName(byte(semantic.JSONKind)))
 	}
-	return badBody(hint, "the body is not JSON: %s", clip(strings.TrimPrefix(err.Error(), "jsontext: ")))
+	return "it is not JSON: " + clip(strings.TrimPrefix(err.Error(), "jsontext: "))
 }
 
 func kindName(kind byte) string {
