@@ -18,6 +18,7 @@ import (
 // dropped: a page comes again, a command is made anew by the next heartbeat.
 const (
 	intakeQueue  = 256
+	busyQueue    = 64
 	outboxQueue  = 1024
 	intakeActors = 2
 	outboxActors = 4
@@ -34,14 +35,19 @@ type bus struct {
 
 	session *broker.Session
 	intake  chan rawPage
+	busy    chan rawPage // found the intake full
 	outbox  chan outMessage
 	quit    chan struct{}
 	wg      sync.WaitGroup
+
+	mu     sync.Mutex
+	unread map[string]uint64 // pages in a row that did not decode, by worker
 }
 
 type rawPage struct {
 	worker  string
 	payload []byte
+	at      time.Time
 }
 
 type outMessage struct {
@@ -54,7 +60,7 @@ type outMessage struct {
 
 func newBus(topics protocol.Topics, codec *protocol.Codec, lease time.Duration, log hclog.Logger) *bus {
 	return &bus{topics: topics, codec: codec, lease: lease, log: log,
-		intake: make(chan rawPage, intakeQueue), outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
+		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue), unread: map[string]uint64{}, outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
 }
 
 // subscriptions are what the daemon hears of its workers.
@@ -65,8 +71,9 @@ func (b *bus) subscriptions() []broker.Subscription {
 // start begins the goroutines that decode and publish.
 func (b *bus) start(ctx context.Context) {
 	for range intakeActors {
-		b.wg.Go(b.decode)
+		b.wg.Go(func() { b.each(b.intake, b.page) })
 	}
+	b.wg.Go(func() { b.each(b.busy, b.turnAway) })
 	for range outboxActors {
 		b.wg.Go(func() { b.publish(ctx) })
 	}
@@ -93,38 +100,80 @@ func (b *bus) message(topic string, payload []byte) {
 		}
 		b.loop.Heartbeat(&hb)
 	case "pages":
+		raw := rawPage{id, payload, time.Now()}
+		// Before any queue: while it waits, its worker's lease does not end.
+		b.loop.Received(id)
 		select {
-		case b.intake <- rawPage{id, payload}:
+		case b.intake <- raw:
+			return
 		default:
+		}
+		select {
+		case b.busy <- raw:
+		default:
+			b.loop.Lost(id) // nobody can be told; it comes again
 		}
 	}
 }
 
-func (b *bus) decode() {
+func (b *bus) each(queue chan rawPage, f func(rawPage)) {
 	for {
 		select {
-		case raw := <-b.intake:
-			b.page(raw)
+		case raw := <-queue:
+			f(raw)
 		case <-b.quit:
 			return
 		}
 	}
 }
 
-func (b *bus) page(raw rawPage) {
+// read decodes a page, which names its sender. One that does not even name it
+// can be answered to nobody: the worker repeats it until its attempt ends for
+// making no progress.
+func (b *bus) read(raw rawPage) (*protocol.Page, error) {
 	p, err := b.codec.Decode(raw.payload)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.unread[raw.worker]
+	switch {
+	case p == nil:
+		b.loop.Lost(raw.worker)
+		if b.unread[raw.worker] = n + 1; n == 0 {
+			b.log.Warn("a page does not decode; worker and daemon may be of different versions", "worker", raw.worker,
+				"bytes", len(raw.payload), "error", err)
+		}
+	case n > 0:
+		delete(b.unread, raw.worker)
+		b.log.Warn("pages decode again", "worker", raw.worker, "lost", n)
+	}
+	return p, err
+}
+
+func (b *bus) page(raw rawPage) {
+	p, err := b.read(raw)
 	if p == nil {
-		b.log.Warn("a page does not decode", "worker", raw.worker, "bytes", len(raw.payload), "error", err)
 		return
 	}
 	in := dispatch.Incoming{Worker: raw.worker, Page: p, Digest: protocol.Digest(raw.payload), Bytes: len(raw.payload), Err: err}
 	for _, r := range p.Records {
 		in.Bytes += len(r.Properties)
 	}
-	if !b.loop.Page(in) {
-		b.send(dispatch.Out{Worker: raw.worker, Answer: &protocol.Answer{Type: protocol.Busy, Store: p.Store,
-			Epoch: p.Epoch, Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}})
+	if !b.loop.Page(in, raw.at) {
+		b.sayBusy(raw.worker, p)
 	}
+}
+
+// turnAway answers a page that found the intake full.
+func (b *bus) turnAway(raw rawPage) {
+	if p, _ := b.read(raw); p != nil {
+		b.loop.Heard(raw.worker, p.Process, raw.at)
+		b.sayBusy(raw.worker, p)
+	}
+}
+
+func (b *bus) sayBusy(worker string, p *protocol.Page) {
+	b.send(dispatch.Out{Worker: worker, Answer: &protocol.Answer{Type: protocol.Busy, Store: p.Store,
+		Epoch: p.Epoch, Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}})
 }
 
 // send queues a message of the dispatcher; it never blocks.

@@ -134,9 +134,10 @@ type Dispatcher struct {
 	portals map[string]*stream.Portal
 
 	attempts map[uint64]string // open attempts: their runs
-	ended    []endedRun        // the last runs that ended, to answer repeats
+	over     []endedRun        // the last runs that ended, to answer repeats
 	workers  map[string]*worker
 	holders  map[string]holder // by portal
+	unread   map[string]bool   // workers whose pages wait to be read
 	lastTick time.Time
 	stopping bool
 }
@@ -189,7 +190,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, lastTick: now,
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, unread: map[string]bool{}, lastTick: now,
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

@@ -20,6 +20,20 @@ func (d *Dispatcher) Heard(workerID, process string, at time.Time) {
 	}
 }
 
+// Unread names the workers of which pages were received and not yet read, in
+// place of those named before: what is in them may renew a lease.
+func (d *Dispatcher) Unread(workers map[string]int) {
+	clear(d.unread)
+	for id := range workers {
+		d.unread[id] = true
+	}
+}
+
+// ended tells whether the lease of a process is over.
+func (d *Dispatcher) ended(w *worker, now time.Time) bool {
+	return now.After(w.deadline) && !d.unread[w.id]
+}
+
 // Heartbeat holds what a worker says it does against the ledger and answers
 // with what differs, or that it was seen. After an error nothing was taken.
 func (d *Dispatcher) Heartbeat(now time.Time, hb *protocol.Heartbeat) ([]Out, error) {

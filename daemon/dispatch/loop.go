@@ -47,6 +47,7 @@ type Loop struct {
 	once   sync.Once
 	mu     sync.Mutex
 	heard  map[beatKey]time.Time
+	unread map[string]int // pages that were received and not yet read, by worker
 	failed error
 	since  time.Time // of failed
 }
@@ -71,7 +72,7 @@ func NewLoop(o LoopOptions) *Loop {
 	}
 	return &Loop{o: o, pages: make(chan Incoming, pageQueue), beats: make(chan beat, beatQueue),
 		calls: make(chan func(*Dispatcher, time.Time)), quit: make(chan struct{}), done: make(chan struct{}),
-		heard: map[beatKey]time.Time{}}
+		heard: map[beatKey]time.Time{}, unread: map[string]int{}}
 }
 
 // Start begins the goroutine.
@@ -84,11 +85,37 @@ func (l *Loop) Stop() {
 	<-l.done
 }
 
-// Page queues a page and renews its process's lease. It returns false when the
-// queue is full: the page was dropped, and the answer to it is busy.
-func (l *Loop) Page(in Incoming) bool {
+// Received says that a page of a worker has come. Which process sent it is
+// known when it is read; until Page, Heard or Lost says so the worker's lease
+// does not end.
+func (l *Loop) Received(worker string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unread[worker]++
+}
+
+// Lost says that a page that was received names nobody.
+func (l *Loop) Lost(worker string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wasRead(worker)
+}
+
+// Heard says that a page that was received at a time is of a process, whose
+// lease it renews, and is not taken.
+func (l *Loop) Heard(worker, process string, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wasRead(worker)
+	l.renew(worker, process, at)
+}
+
+// Page queues a page that was received at a time and renews its process's lease.
+// It returns false when the queue is full: the page was dropped, and the answer
+// to it is busy.
+func (l *Loop) Page(in Incoming, at time.Time) bool {
 	if in.Page != nil {
-		l.renew(in.Worker, in.Page.Process)
+		l.Heard(in.Worker, in.Page.Process, at)
 	}
 	select {
 	case l.pages <- in:
@@ -101,17 +128,29 @@ func (l *Loop) Page(in Incoming) bool {
 // Heartbeat queues a heartbeat and renews its process's lease. When the queue
 // is full it is dropped; another follows.
 func (l *Loop) Heartbeat(hb *protocol.Heartbeat) {
-	l.renew(hb.Worker, hb.Process)
+	now := l.o.Now()
+	l.mu.Lock()
+	l.renew(hb.Worker, hb.Process, now)
+	l.mu.Unlock()
 	select {
-	case l.beats <- beat{hb, l.o.Now()}:
+	case l.beats <- beat{hb, now}:
 	default:
 	}
 }
 
-func (l *Loop) renew(worker, process string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.heard[beatKey{worker, process}] = l.o.Now()
+// renew notes when a process was heard of; l.mu is held.
+func (l *Loop) renew(worker, process string, at time.Time) {
+	k := beatKey{worker, process}
+	if at.After(l.heard[k]) {
+		l.heard[k] = at
+	}
+}
+
+// wasRead notes that one page less waits; l.mu is held.
+func (l *Loop) wasRead(worker string) {
+	if l.unread[worker]--; l.unread[worker] <= 0 {
+		delete(l.unread, worker)
+	}
 }
 
 // Do runs f on the loop's goroutine and returns what it returned; its messages
@@ -220,10 +259,11 @@ func (l *Loop) tick() {
 	l.o.Changed()
 }
 
-// leases hands over when messages were received.
+// leases hands over when messages were received, and whose were not yet read.
 func (l *Loop) leases() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.o.Dispatcher.Unread(l.unread)
 	for k, at := range l.heard {
 		l.o.Dispatcher.Heard(k.worker, k.process, at)
 		delete(l.heard, k)

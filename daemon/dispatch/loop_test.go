@@ -48,14 +48,14 @@ func TestLoopCarriesARunToItsEnd(t *testing.T) {
 			t.Fatal("nothing is handed out")
 		}
 		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Kind: protocol.RecordsPage, Last: true, Began: 5, List: "l"}
-		if !l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}) {
+		if !l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}, time.Now()) {
 			t.Fatal("the first page finds the queue full")
 		}
 		synctest.Wait()
 		archived := p
 		archived.Range, archived.Kind = 1, protocol.ListingPage
 		sent()
-		l.Page(Incoming{Worker: "w", Page: &archived, Digest: "e"})
+		l.Page(Incoming{Worker: "w", Page: &archived, Digest: "e"}, time.Now())
 		synctest.Wait()
 		if outs := sent(); len(outs) == 0 || outs[0].Answer == nil || !outs[0].Answer.RunEnded {
 			t.Fatalf("the last page is answered with %+v", outs)
@@ -87,14 +87,14 @@ func TestLoopCommitsWhatItHasWhenItStops(t *testing.T) {
 		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Seq: uint64(seq), From: from, To: from + "x",
 			Kind: protocol.RecordsPage, Began: 5, List: "l"}
 		from = p.To
-		if !l.Page(Incoming{Worker: "w", Page: &p, Digest: from}) {
+		if !l.Page(Incoming{Worker: "w", Page: &p, Digest: from}, time.Now()) {
 			t.Fatal("the queue is full")
 		}
 	}
 	for range pageQueue {
-		l.Page(Incoming{Worker: "w"})
+		l.Page(Incoming{Worker: "w"}, time.Now())
 	}
-	if l.Page(Incoming{Worker: "w"}) {
+	if l.Page(Incoming{Worker: "w"}, time.Now()) {
 		t.Error("the queue has no end")
 	}
 	l.Start()
@@ -130,7 +130,7 @@ func TestLoopShowsThatTheDiskFails(t *testing.T) {
 		l.Start()
 		defer l.Stop()
 		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Kind: protocol.RecordsPage, To: "x", Began: 5, List: "l"}
-		send := func() { l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}); synctest.Wait() }
+		send := func() { l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}, time.Now()); synctest.Wait() }
 		send()
 		if l.Err() == nil || len(sent()) != 0 {
 			t.Fatal("a page that was not committed is answered, or the failure is not shown")
@@ -154,4 +154,82 @@ func TestLoopShowsThatTheDiskFails(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// held is a bench whose backfill is held by w, in a loop that has not begun and
+// whose clock is the bench's.
+func held(t *testing.T) (b *bench, l *Loop, p protocol.Page, sent func() []Out) {
+	t.Helper()
+	b = newBench(t)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	l, sent = looped(t, b)
+	l.o.Now = func() time.Time { return b.now }
+	return b, l, protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Kind: protocol.RecordsPage, To: "x", Began: 5, List: "l"}, sent
+}
+
+// wait lets time pass, tick by tick.
+func (b *bench) wait(l *Loop, d time.Duration) {
+	for end := b.now.Add(d); b.now.Before(end); {
+		b.now = b.now.Add(time.Second)
+		l.tick()
+	}
+}
+
+// A page renews the lease when it is received: neither the queue to its reader
+// nor the one to the ledger costs its worker anything.
+func TestLeaseIsRenewedBeforeAnyQueue(t *testing.T) {
+	t.Parallel()
+	b, l, p, _ := held(t)
+	b.wait(l, 14*time.Second)
+	received := b.now
+	l.Received("w")
+	b.wait(l, 10*time.Second)
+	if b.d.runOf(modelStream, true).Attempt != p.Attempt {
+		t.Fatal("the lease ended while a page waited to be read")
+	}
+	if !l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}, received) {
+		t.Fatal("the queue is full")
+	}
+	b.wait(l, 4*time.Second) // 28 s after the heartbeat, 14 after the page
+	if b.d.runOf(modelStream, true).Attempt != p.Attempt {
+		t.Fatal("the lease ended while a page waited for the ledger")
+	}
+	b.wait(l, 2*time.Second)
+	if b.d.runOf(modelStream, true).Attempt == p.Attempt {
+		t.Fatal("a page in the queue renews the lease for ever")
+	}
+}
+
+func TestPagesThatNameNobodyRenewNothing(t *testing.T) {
+	t.Parallel()
+	b, l, p, _ := held(t)
+	b.wait(l, 14*time.Second)
+	l.Received("w")
+	l.Lost("w")
+	l.Received("w")
+	l.Heard("w", "another process", b.now)
+	b.wait(l, 3*time.Second)
+	if b.d.runOf(modelStream, true).Attempt == p.Attempt {
+		t.Fatal("the lease goes on")
+	}
+}
+
+// A heartbeat comes before the pages that wait: what it says of a process holds
+// for them.
+func TestHeartbeatsComeBeforePages(t *testing.T) {
+	t.Parallel()
+	_, l, p, sent := held(t)
+	l.Page(Incoming{Worker: "w", Page: &p, Digest: "d"}, l.o.Now())
+	l.Heartbeat(&protocol.Heartbeat{Worker: "w", Process: "p2", Portals: []string{"main"}, Capacity: 4})
+	l.Start()
+	l.Stop()
+	for _, o := range sent() {
+		if o.Answer != nil && o.Answer.Process == "p1" {
+			if o.Answer.Type != protocol.Fenced {
+				t.Fatalf("a page of a process that was replaced before is %s", o.Answer.Type)
+			}
+			return
+		}
+	}
+	t.Fatal("the page was not answered")
 }

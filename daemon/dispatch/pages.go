@@ -407,7 +407,7 @@ func (c *change) phaseEnded(run *stream.Run) bool {
 // endedWith tells whether a page is a repeat of the last one of a range of a
 // run that has ended.
 func (d *Dispatcher) endedWith(p *protocol.Page, digest string) bool {
-	for _, e := range d.ended {
+	for _, e := range d.over {
 		if e.attempt == p.Attempt && e.process == p.Process {
 			l, ok := e.last[p.Range]
 			return ok && l.seq == p.Seq && l.digest == digest

@@ -191,9 +191,9 @@ func (c *change) finish(run *stream.Run) {
 	}
 	c.dropped[run.ID] = true
 	c.after = append(c.after, func() {
-		c.d.ended = append(c.d.ended, e)
-		if drop := len(c.d.ended) - keptEnded; drop > 0 {
-			c.d.ended = c.d.ended[drop:]
+		c.d.over = append(c.d.over, e)
+		if drop := len(c.d.over) - keptEnded; drop > 0 {
+			c.d.over = c.d.over[drop:]
 		}
 		c.d.forget(worker, attempt)
 	})

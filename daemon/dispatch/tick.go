@@ -48,7 +48,7 @@ func (d *Dispatcher) Tick(now time.Time) ([]Out, error) {
 // neither get on nor name a wait.
 func (c *change) expire() {
 	for _, w := range c.d.workers {
-		if w.live && c.now.After(w.deadline) {
+		if w.live && c.d.ended(w, c.now) {
 			c.after = append(c.after, func() { w.live = false })
 		}
 	}
@@ -57,7 +57,7 @@ func (c *change) expire() {
 			continue
 		}
 		w := c.d.workers[run.Worker]
-		if w == nil || w.process != run.Process || !w.live || c.now.After(w.deadline) {
+		if w == nil || w.process != run.Process || !w.live || c.d.ended(w, c.now) {
 			c.closeAttempt(c.run(run.ID), true)
 			continue
 		}
@@ -203,7 +203,7 @@ func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]st
 // stood still.
 func (c *change) pick(portal string, given map[string]string, load map[string]int) *worker {
 	serves := func(w *worker) bool {
-		return w != nil && w.live && !c.now.After(w.deadline) && slices.Contains(w.portals, portal)
+		return w != nil && w.live && !c.d.ended(w, c.now) && slices.Contains(w.portals, portal)
 	}
 	h := c.d.holders[portal]
 	w := c.d.workers[h.worker]

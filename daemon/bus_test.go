@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+)
+
+// testBus is a bus that is not connected, before a loop that has not begun.
+func testBus(t *testing.T) (*bus, *bytes.Buffer) {
+	t.Helper()
+	codec, err := protocol.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(codec.Close)
+	var log bytes.Buffer
+	b := newBus(protocol.Topics{Prefix: "hubpipe"}, codec, 15*time.Second, hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}))
+	b.loop = dispatch.NewLoop(dispatch.LoopOptions{Logger: hclog.NewNullLogger(), Send: b.send})
+	return b, &log
+}
+
+func encoded(t *testing.T, b *bus, seq uint64) []byte {
+	t.Helper()
+	raw, err := b.codec.Encode(&protocol.Page{Store: "s", Epoch: 1, Process: "p1", Attempt: 3, Range: 2, Seq: seq, Kind: protocol.RecordsPage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// busy takes the next message that leaves, which has to say busy to a page.
+func busy(t *testing.T, b *bus, seq uint64) {
+	t.Helper()
+	select {
+	case m := <-b.outbox:
+		var a protocol.Answer
+		if err := json.Unmarshal(m.payload, &a); err != nil {
+			t.Fatal(err)
+		}
+		if m.topic != "hubpipe/workers/w/answers" || a.Type != protocol.Busy || a.Process != "p1" || a.Attempt != 3 || a.Range != 2 || a.Seq != seq {
+			t.Fatalf("%s: %+v", m.topic, a)
+		}
+	default:
+		t.Fatal("nobody is told")
+	}
+}
+
+// A page that finds a queue full is dropped and answered busy, whichever queue
+// it is.
+func TestFullQueuesAnswerBusy(t *testing.T) {
+	t.Parallel()
+	b, _ := testBus(t)
+	page := encoded(t, b, 7)
+	for range intakeQueue {
+		b.message("hubpipe/workers/w/pages", page)
+	}
+	b.message("hubpipe/workers/w/pages", encoded(t, b, 8))
+	if len(b.intake) != intakeQueue || len(b.busy) != 1 {
+		t.Fatalf("%d wait and %d are turned away", len(b.intake), len(b.busy))
+	}
+	b.turnAway(<-b.busy)
+	busy(t, b, 8)
+	for len(b.outbox) == 0 && len(b.intake) > 0 {
+		b.page(<-b.intake) // to the ledger's queue, which nobody empties
+	}
+	busy(t, b, 7)
+}
+
+// A page that names nobody is said once for all that come like it.
+func TestPagesThatDoNotDecode(t *testing.T) {
+	t.Parallel()
+	b, log := testBus(t)
+	for range 5 {
+		b.message("hubpipe/workers/w/pages", []byte("no page"))
+		b.page(<-b.intake)
+	}
+	b.message("hubpipe/workers/other/pages", []byte("no page"))
+	b.page(<-b.intake)
+	if n := strings.Count(log.String(), "different versions"); n != 2 || len(b.outbox) != 0 {
+		t.Errorf("said %d times, %d answers: %s", n, len(b.outbox), log)
+	}
+	b.message("hubpipe/workers/w/pages", encoded(t, b, 1))
+	b.page(<-b.intake)
+	if !strings.Contains(log.String(), "lost=5") {
+		t.Errorf("nobody is told how many: %s", log)
+	}
+}
