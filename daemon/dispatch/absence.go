@@ -95,7 +95,7 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 	}
 	c.candidates(run, candidates)
 	if taken == protocol.MaxListed {
-		c.addAsk(run, &stream.Range{Kind: stream.KnownRange, Cursor: candidates[taken-1], UpTo: upTo})
+		c.addLast(run, &stream.Range{Kind: stream.KnownRange, Ask: true, Cursor: candidates[taken-1], UpTo: upTo})
 	}
 	return nil
 }
@@ -110,31 +110,39 @@ func (c *change) brake(run *stream.Run, s *stream.Stream) uint64 {
 }
 
 // candidates puts ids with those that are asked for when the walk has ended.
-func (c *change) candidates(run *stream.Run, ids []string) {
-	for _, id := range ids {
-		var open *stream.Range
-		if run.NextRange > 0 {
-			if last := c.rangeOf(run.ID, run.NextRange-1); last != nil && last.Kind == stream.IdsRange && last.Phase >= askPhase &&
-				last.Phase > run.Phase && len(last.Want) < protocol.MaxListed {
-				open = last
-			}
+func (c *change) candidates(run *stream.Run, ids []string) { c.later(run, ids, true) }
+
+// doubt puts ids with those that are read again when the walk has ended: its
+// list gave an older version than is stored.
+func (c *change) doubt(run *stream.Run, ids []string) { c.later(run, ids, false) }
+
+func (c *change) later(run *stream.Run, ids []string, ask bool) {
+	if len(ids) == 0 {
+		return
+	}
+	var open *stream.Range
+	for _, g := range c.allRanges(run.ID) {
+		if g.Kind == stream.IdsRange && g.Phase >= askPhase && g.Phase > run.Phase && g.Ask == ask && len(g.Want) < protocol.MaxListed {
+			open = c.rangeOf(run.ID, g.ID)
 		}
-		if open == nil {
-			open = c.addAsk(run, &stream.Range{Kind: stream.IdsRange})
+	}
+	for _, id := range ids {
+		if open == nil || len(open.Want) == protocol.MaxListed {
+			open = c.addLast(run, &stream.Range{Kind: stream.IdsRange, Ask: ask})
 		}
 		open.Want = append(open.Want, stream.Listed{ID: id})
 	}
 }
 
-// addAsk adds a range of candidates, in a phase that is not full.
-func (c *change) addAsk(run *stream.Run, g *stream.Range) *stream.Range {
+// addLast adds a range of named ids, in a phase after the walk that is not full.
+func (c *change) addLast(run *stream.Run, g *stream.Range) *stream.Range {
 	asking := 0
 	for _, other := range c.allRanges(run.ID) {
-		if other.Phase >= askPhase && other.Ask {
+		if other.Phase >= askPhase && other.Guest == nil {
 			asking++
 		}
 	}
-	g.ID, g.Phase, g.Ask, g.Last = run.NextRange, askPhase+uint16(asking/askedAtOnce), true, g.Kind == stream.IdsRange
+	g.ID, g.Phase, g.Last = run.NextRange, askPhase+uint16(asking/askedAtOnce), g.Kind == stream.IdsRange
 	run.NextRange++
 	return c.setRange(run.ID, g)
 }

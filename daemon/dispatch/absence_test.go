@@ -387,3 +387,45 @@ func TestWalksFallDue(t *testing.T) {
 		t.Errorf("walks: %v, want %v", seen, want)
 	}
 }
+
+// An older version in a list is read again at the end of the walk, and believed
+// when a second reading says the same; one that was read before what is stored
+// is only late.
+func TestOlderVersionsInAListAreReadAgain(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 4)
+	b.now = b.now.Add(time.Second)
+	id, outs, err := b.d.Resync(b.now, modelStream)
+	attempt := fetches(b.must(outs, err))["backfill"]
+	record := func(id string, version, asOf int64, confirmed bool) protocol.Record {
+		return protocol.Record{ID: id, State: "live", Version: version, AsOf: asOf, Confirmed: confirmed}
+	}
+	w := b.walk(attempt)
+	p := protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, Last: true, Records: []protocol.Record{
+		record("1", 5, 9, false), record("2", 3, 9, false), record("3", 4, 4, false), record("4", 3, 9, false)}}
+	if a := b.page(p); a.Type != protocol.Committed || !a.RangeEnded {
+		t.Fatalf("%+v", a)
+	}
+	if got := b.store.records[recordKey(modelStream, "2")].Version; got != 5 {
+		t.Fatalf("a single reading is believed: version %d", got)
+	}
+	a := w.list(1, true)
+	if len(a.Ranges) != 1 || a.Ranges[0].Kind != "ids" || a.Ranges[0].Ask || len(a.Ranges[0].Want) != 2 || a.Ranges[0].Want[0].ID != "2" || a.Ranges[0].Want[1].ID != "4" {
+		t.Fatalf("what is read again: %+v", a.Ranges)
+	}
+	g := a.Ranges[0].ID
+	if a = w.send(g, protocol.Page{Kind: protocol.RecordsPage, Records: []protocol.Record{record("2", 3, 19, false), record("4", 6, 19, false)}}); !slices.Equal(a.Again, []string{"2"}) {
+		t.Fatalf("what is not believed: %+v", a)
+	}
+	if a = w.send(g, protocol.Page{Kind: protocol.RecordsPage, Records: []protocol.Record{record("2", 3, 29, true)}}); !a.RunEnded {
+		t.Fatalf("the walk goes on: %+v", a)
+	}
+	for id, want := range map[string]int64{"1": 5, "2": 3, "3": 5, "4": 6} {
+		if got := b.store.records[recordKey(modelStream, id)].Version; got != want {
+			t.Errorf("record %s has version %d, want %d", id, got, want)
+		}
+	}
+	if s := b.store.streams[modelStream]; s.Regressed != 1 || b.store.runs[id].State != stream.Done {
+		t.Errorf("%d went back, the run %+v", s.Regressed, b.store.runs[id])
+	}
+}

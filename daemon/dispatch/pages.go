@@ -265,6 +265,7 @@ func (c *change) begins(run *stream.Run, began int64, a *protocol.Account) {
 func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(p.List)
 	got, seen := make(map[string]bool, len(p.Records)+len(p.Open)), make(map[string]int64, len(p.Records))
+	var doubted []string
 	for i := range p.Records {
 		r := domainRecord(&p.Records[i], generation)
 		stored, err := c.tx.Head(s.Name, r.ID)
@@ -286,11 +287,16 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		}
 		if verdict == stream.Older {
 			s.Dropped++
-			// Wanted by a listing and still not as new as what is stored:
-			// believed only when a second read says the same.
-			if g.Kind != stream.ListRange && !p.Records[i].Confirmed && stored.Version > r.Version {
+			// Not as new as what is stored: believed only when a second read
+			// says the same. A list is not held up for it, and one that was
+			// read before what is stored is only late.
+			switch {
+			case p.Records[i].Confirmed || stored.Version <= r.Version:
+			case g.Kind != stream.ListRange:
 				g.Again = append(g.Again, r.ID)
 				continue
+			case r.AsOf > stored.AsOf:
+				doubted = append(doubted, r.ID)
 			}
 		}
 		got[r.ID], seen[r.ID] = true, r.Version
@@ -306,6 +312,7 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		return err
 	}
 	if g.Kind == stream.ListRange {
+		c.doubt(run, doubted)
 		g.Cursor, g.Ended = p.To, p.Last
 		return nil
 	}
