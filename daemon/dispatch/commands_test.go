@@ -381,3 +381,27 @@ func TestIntervals(t *testing.T) {
 	b.must(b.d.Stop(b.now, modelStream, "api"))
 	start("", "", "api", 1)
 }
+
+// Definitions that a worker has kept from before those that are known make no
+// older list the current one.
+func TestOlderDefinitions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	for seq, c := range []struct {
+		list string
+		asOf int64
+		want string
+		at   int64
+	}{{"a", 100, "a", 100}, {"b", 300, "b", 300}, {"a", 200, "b", 300}, {"a", 300, "a", 300}, {"a", 400, "a", 400}} {
+		p := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Seq: uint64(seq), Kind: protocol.SchemaPage,
+			Began: 5, List: c.list, AsOf: c.asOf, Schema: []byte("[]")}
+		outs, _, err := b.d.Pages(b.now, []Incoming{{Worker: "w", Page: &p, Digest: jsonDigest(p)}})
+		if b.must(outs, err); outs[0].Answer.Type != protocol.Committed {
+			t.Fatalf("%+v", outs[0].Answer)
+		}
+		if s := b.d.streams[modelStream]; s.CurrentList() != c.want || s.SchemaAsOf != c.at {
+			t.Fatalf("after list %s of %d: %s of %d", c.list, c.asOf, s.CurrentList(), s.SchemaAsOf)
+		}
+	}
+}

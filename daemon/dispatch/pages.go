@@ -226,6 +226,9 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 	case protocol.ListingPage:
 		return c.listing(p, run, g, s)
 	case protocol.SchemaPage:
+		if p.AsOf < s.SchemaAsOf {
+			return nil // kept by a worker from before those that are known
+		}
 		s.UseList(p.List)
 		s.SchemaAsOf = p.AsOf
 		if err := c.tx.PutSchema(s.Name, p.Schema); err != nil {
