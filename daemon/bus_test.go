@@ -16,11 +16,7 @@ import (
 // testBus is a bus that is not connected, before a loop that has not begun.
 func testBus(t *testing.T) (*bus, *bytes.Buffer) {
 	t.Helper()
-	codec, err := protocol.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(codec.Close)
+	codec := new(protocol.Codec)
 	var log bytes.Buffer
 	b := newBus(protocol.Topics{Prefix: "hubpipe"}, codec, 15*time.Second, hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}))
 	b.loop = dispatch.NewLoop(dispatch.LoopOptions{Logger: hclog.NewNullLogger(), Send: b.send})
