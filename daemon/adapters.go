@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/config"
@@ -36,6 +37,10 @@ func parseInterval(text string) (dispatch.Schedule, string, error) {
 	return s, config.FormatDuration(d), err
 }
 
+// associateEvery is how often the associations of all records are read: to
+// associate and to part changes no time that search could show.
+const associateEvery = 24 * time.Hour
+
 // streamConfigs turns the configuration into what the dispatcher needs. A
 // portal that cannot be used blocks its streams.
 func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
@@ -50,6 +55,7 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 	for _, s := range c.Streams {
 		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
 			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
+			Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
 			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes}
 		sched, err := scheduleOf(s)
 		if err != nil {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -36,6 +37,7 @@ type hub struct {
 	// How places in the list are to be understood: as the next id, the last
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
+	links             map[int]int // with what each is associated
 	shuffled          int
 	listed            int
 	calls             map[string]int
@@ -246,6 +248,21 @@ func (v *view) Newest(context.Context, string) (uint64, error) {
 	v.h.mu.Lock()
 	defer v.h.mu.Unlock()
 	return uint64(slices.Max(append(slices.Collect(maps.Keys(v.h.records)), 0))), nil
+}
+
+func (v *view) Associations(ctx context.Context, _ string, with, ids []string) ([]protocol.Part, error) {
+	if err := v.call(ctx, "associations"); err != nil {
+		return nil, err
+	}
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	out := make([]protocol.Part, len(ids))
+	for i, id := range ids {
+		n, _ := strconv.Atoi(id)
+		out[i] = protocol.Part{ID: id, AsOf: v.h.now, Digest: [16]byte{1, byte(v.h.links[n])},
+			Associations: fmt.Appendf(nil, `{%q:[{"id":"%d"}]}`, with[0], v.h.links[n])}
+	}
+	return out, nil
 }
 
 func (v *view) Now() int64 {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,6 +117,50 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 	}
 	left := unreadOf(p.Open)
 	return ListPage{Records: recordsOf(p.Records, nil), Open: append(left.Open, left.Gone...), Next: p.Next, Release: p.Release}, nil
+}
+
+// Associations is a JSON object with a member for each of the other objects, in
+// their order; what is associated with none has empty lists.
+func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids []string) ([]protocol.Part, error) {
+	o, err := object(name)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]protocol.Part, len(ids))
+	for i, id := range ids {
+		parts[i] = protocol.Part{ID: id, Associations: []byte{'{'}}
+	}
+	for n, other := range with {
+		to, err := object(other)
+		if err != nil {
+			return nil, err
+		}
+		links, asOf, err := s.client.Associations(ctx, o, to, ids)
+		if err != nil {
+			return nil, plain(err)
+		}
+		for i := range parts {
+			p := &parts[i]
+			if p.AsOf == 0 || asOf < p.AsOf {
+				p.AsOf = asOf
+			}
+			list, err := json.Marshal(append([]hubspot.Link{}, links[p.ID]...))
+			if err != nil {
+				return nil, fmt.Errorf("encode associations: %w", err)
+			}
+			if n > 0 {
+				p.Associations = append(p.Associations, ',')
+			}
+			p.Associations = append(append(strconv.AppendQuote(p.Associations, other), ':'), list...)
+		}
+	}
+	for i := range parts {
+		p := &parts[i]
+		p.Associations = append(p.Associations, '}')
+		sum := sha256.Sum256(p.Associations)
+		p.Digest = [16]byte(sum[:16])
+	}
+	return parts, nil
 }
 
 // Newest is the greatest id that search knows.

@@ -28,6 +28,8 @@ type ranger struct {
 	g       protocol.Range
 	ended   bool
 	more    []protocol.Listed // what the last answer wants besides
+	links   map[string]bool   // whose associations are wanted beside the record
+	linked  []string          // whose associations are to be read now
 	top     uint64            // no id of a list is known above it, 0 where nothing is known
 	answers chan protocol.Answer
 }
@@ -140,6 +142,7 @@ type batch struct {
 	open    []protocol.OpenID
 	gone    []protocol.OpenID
 	listing []protocol.Listed
+	parts   []protocol.Part
 	release func() // see ListPage; may be nil
 	// packed is the page of all of the records, where they fit in one.
 	packed *protocol.Page

@@ -32,6 +32,9 @@ type Source interface {
 	// those that cannot be read; every id is in one or the other. Archived says
 	// where they are looked for first. An error of emit ends it and is returned.
 	ReadAll(ctx context.Context, object string, want []protocol.Listed, properties []string, archived bool, emit func([]protocol.Record) error) (Unread, error)
+	// Associations reads with which records of other objects records are
+	// associated: a part for each id, of up to a thousand.
+	Associations(ctx context.Context, object string, with, ids []string) ([]protocol.Part, error)
 	// Now is HubSpot's time less 2 s, in ms; 0 before its first reply.
 	Now() int64
 	// Requests counts the requests made in all.

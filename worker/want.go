@@ -3,17 +3,85 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // doubts bounds how often a reading that the daemon does not believe is made
 // again before the id is given back as open.
 const doubts = 3
 
-// bring reads what is wanted and sends it until nothing is: what cannot be
-// read is named as open, and what the daemon does not believe is read again.
+// bring reads what is wanted and sends it until nothing is: the records, and then
+// the associations of those that HubSpot has, and of those whose associations
+// alone are wanted.
 func (r *ranger) bring(want []protocol.Listed) error {
+	var records []protocol.Listed
+	r.linked = nil
+	for _, l := range want {
+		if l.Known {
+			r.linked = append(r.linked, l.ID)
+		} else {
+			records = append(records, l)
+		}
+	}
+	wanted := map[string]bool{}
+	for _, l := range records {
+		wanted[l.ID] = l.Parts
+	}
+	r.links = wanted
+	if len(records) > 0 {
+		if err := r.bringRecords(records); err != nil || r.ended {
+			return err
+		}
+	}
+	return r.bringLinks(r.linked)
+}
+
+// bringLinks reads associations, as many at once as HubSpot gives, and sends
+// them in pages within bounds.
+func (r *ranger) bringLinks(ids []string) error {
+	a := r.a
+	if len(ids) == 0 || len(a.fetch.Associations) == 0 {
+		return nil
+	}
+	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
+		for some := range slices.Chunk(ids, linksAtOnce) {
+			parts, err := ask(ctx, a, func(ctx context.Context) ([]protocol.Part, error) {
+				return a.source.Associations(ctx, a.fetch.Object, a.fetch.Associations, some)
+			})
+			if err != nil {
+				return fmt.Errorf("read associations of %d %s: %w", len(some), a.fetch.Object, err)
+			}
+			if err := emit(ctx, batch{parts: parts}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(b batch) error {
+		for len(b.parts) > 0 && !r.ended {
+			n, size := 0, 0
+			for n < len(b.parts) && (n == 0 || size+len(b.parts[n].Associations)+80 <= protocol.MaxPageBytes) {
+				size += len(b.parts[n].Associations) + 80 // with id, time and digest
+				n++
+			}
+			p := protocol.Page{Kind: protocol.PartsPage, Parts: b.parts[:n]}
+			if _, err := r.send(p, false); err != nil {
+				return err
+			}
+			b.parts = b.parts[n:]
+		}
+		return nil
+	})
+}
+
+// linksAtOnce is how many records one request for associations may name.
+const linksAtOnce = catalogue.AssociationsLimit
+
+// bringRecords reads records: what cannot be read is named as open, and what the
+// daemon does not believe is read again.
+func (r *ranger) bringRecords(want []protocol.Listed) error {
 	doubted := map[string]protocol.Record{}
 	err := r.read(want, func(b batch) error {
 		return r.deliver(b, doubted)
@@ -38,6 +106,11 @@ func (r *ranger) deliver(b batch, doubted map[string]protocol.Record) error {
 			if b.records[i].ID == id {
 				doubted[id] = b.records[i]
 			}
+		}
+	}
+	for i := range b.records {
+		if rec := &b.records[i]; r.links[rec.ID] && rec.State == "live" && !slices.Contains(again, rec.ID) {
+			r.linked = append(r.linked, rec.ID)
 		}
 	}
 	return nil

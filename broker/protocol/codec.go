@@ -79,7 +79,7 @@ func (c *Codec) Encode(p *Page) ([]byte, error) {
 		p = &one
 	}
 	head := *p
-	head.Count = len(p.Records) + len(p.Listing)
+	head.Count = len(p.Records) + len(p.Listing) + len(p.Parts)
 	if p.Schema != nil {
 		head.Count = 1
 	}
@@ -125,6 +125,11 @@ func appendBody(raw []byte, p *Page) (_ []byte, err error) {
 	}
 	for i := range p.Listing {
 		if raw, err = appendListed(raw, &p.Listing[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range p.Parts {
+		if raw, err = appendPart(raw, &p.Parts[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -229,6 +234,12 @@ func (p *Page) decodeBody(rest []byte) error {
 				return fmt.Errorf("listed id %d: %w", lines, err)
 			}
 			p.Listing = append(p.Listing, l)
+		case PartsPage:
+			part, err := decodePart(line)
+			if err != nil {
+				return fmt.Errorf("part %d: %w", lines, err)
+			}
+			p.Parts = append(p.Parts, part)
 		case SchemaPage:
 			if p.Schema != nil || !rawjson.Valid(line) {
 				return fmt.Errorf("definitions: %w", ErrUndecodable)
@@ -242,11 +253,11 @@ func (p *Page) decodeBody(rest []byte) error {
 		return fmt.Errorf("%d lines where the header says %d: %w", lines, p.Count, ErrUndecodable)
 	}
 	switch p.Kind {
-	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage, JoinPage:
+	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage, JoinPage, PartsPage:
 	default:
 		return fmt.Errorf("kind %q: %w", p.Kind, ErrUndecodable)
 	}
-	if len(p.Records) > MaxPageRecords || len(p.Listing) > MaxListed {
+	if len(p.Records) > MaxPageRecords || len(p.Listing) > MaxListed || len(p.Parts) > MaxListed {
 		return fmt.Errorf("%d lines: %w", lines, ErrTooLarge)
 	}
 	return nil

@@ -106,6 +106,9 @@ type Fetch struct {
 	// those that never make a change by themselves.
 	Properties []string `json:"properties,omitempty"`
 	Exclude    []string `json:"exclude,omitempty"`
+	// Associations are the objects with which the records' associations are
+	// kept.
+	Associations []string `json:"associations,omitempty"`
 	// Account is the HubSpot account that the stream's data came from, 0 when
 	// none was read yet. Another one must not be read.
 	Account int64 `json:"account,omitempty"`
@@ -141,6 +144,10 @@ type Range struct {
 type Listed struct {
 	ID      string `json:"id"`
 	Version int64  `json:"v"`
+	// Parts says that the record's parts are wanted (its associations); Known,
+	// that they alone are.
+	Parts bool `json:"p,omitempty"`
+	Known bool `json:"k,omitempty"`
 	// Digest names the content where a listing of whole records was read; it
 	// is zero where only versions were.
 	Digest [16]byte `json:"-"`

@@ -14,7 +14,8 @@ type PageKind string
 // The kinds of page. Records bring what was read, a Listing ids with versions,
 // a Schema the property definitions, a Split the wish to divide the range, a
 // Sweep the wish to read the range by list instead of search, a Join the wish
-// that one walker goes on where several had shared a list.
+// that one walker goes on where several had shared a list. Parts bring what is
+// read apart from the properties: associations.
 const (
 	RecordsPage PageKind = "records"
 	ListingPage PageKind = "listing"
@@ -22,6 +23,7 @@ const (
 	SplitPage   PageKind = "split"
 	SweepPage   PageKind = "sweep"
 	JoinPage    PageKind = "join"
+	PartsPage   PageKind = "parts"
 )
 
 // Bounds of a page before compression. A record above them travels alone.
@@ -71,6 +73,7 @@ type Page struct {
 	Reason string `json:"reason,omitempty"`
 
 	Records []Record `json:"-"`
+	Parts   []Part   `json:"-"`
 	Listing []Listed `json:"-"`
 	Schema  []byte   `json:"-"` // the definitions as one line of JSON
 	// Packed is what Codec.Pack made of the three; Encode then takes it in
@@ -101,6 +104,15 @@ type Record struct {
 	MergedInto string
 	Confirmed  bool // an older version, read a second time
 	Properties []byte
+}
+
+// Part is what was read of a record apart from its properties, at AsOf by
+// HubSpot's clock: Associations is one line of JSON, an object.
+type Part struct {
+	ID           string
+	AsOf         int64
+	Digest       [16]byte
+	Associations []byte
 }
 
 // Errors of decoding. A page that gives one is refused.

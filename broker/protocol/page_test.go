@@ -76,7 +76,9 @@ func samples() []*Page {
 	schema.Kind, schema.Schema = SchemaPage, []byte(`[{"name":"a"}]`)
 	split := base
 	split.Kind, split.SplitAt = SplitPage, 12
-	return []*Page{&records, &listing, &empty, &schema, &split}
+	parts := base
+	parts.Kind, parts.Parts = PartsPage, []Part{{ID: "1", AsOf: 7, Digest: [16]byte{9}, Associations: []byte(`{"companies":[{"id":"4"}]}`)}, {ID: "x", Associations: []byte(`{}`)}}
+	return []*Page{&records, &listing, &empty, &schema, &split, &parts}
 }
 
 func TestPageTravels(t *testing.T) {
@@ -91,7 +93,7 @@ func TestPageTravels(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", want.Kind, err)
 		}
-		want.Count = len(want.Records) + len(want.Listing)
+		want.Count = len(want.Records) + len(want.Listing) + len(want.Parts)
 		if want.Schema != nil {
 			want.Count = 1
 		}
@@ -110,7 +112,7 @@ func TestPackedBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		early := Page{Kind: p.Kind, Records: p.Records, Listing: p.Listing, Schema: p.Schema}
+		early := Page{Kind: p.Kind, Records: p.Records, Listing: p.Listing, Parts: p.Parts, Schema: p.Schema}
 		if err := c.Pack(&early); err != nil {
 			t.Fatal(err)
 		}
@@ -166,6 +168,8 @@ func TestBadPagesAreRefused(t *testing.T) {
 		"record broken JSON": `{"kind":"records","count":1}` + "\n1\tlive\t1\t1\t" + strings.Repeat("0", 32) + "\t\t\t\t\t\t{\"a\":\n",
 		"digest":             `{"kind":"records","count":1}` + "\n1\tlive\t1\t1\tzz\t\t\t\t\t\t{}\n",
 		"definitions":        `{"kind":"schema","count":1}` + "\n{\n",
+		"part fields":        `{"kind":"parts","count":1}` + "\n1\t5\n",
+		"part not object":    `{"kind":"parts","count":1}` + "\n1\t5\t" + strings.Repeat("0", 32) + "\t[]\n",
 		"too many ids":       `{"kind":"listing","count":2001}` + "\n" + strings.Repeat("1\t2\n", MaxListed+1),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,7 +44,11 @@ func appendRecord(b []byte, r *stream.Record, fields []string) ([]byte, error) {
 	default:
 		b = append(b, r.Properties...)
 	}
-	return append(b, `,"associations":{}}`...), nil
+	b = append(b, `,"associations":`...)
+	if len(r.Associations) == 0 {
+		return append(b, "{}}"...), nil
+	}
+	return append(append(b, r.Associations...), '}'), nil
 }
 
 func appendString(b []byte, s string) []byte {

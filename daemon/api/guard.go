@@ -29,7 +29,7 @@ func (s *Server) guard(r *http.Request) *client.Problem {
 	return s.unauthorized(r.Header.Get("Authorization"))
 }
 
-// unauthorized is the problem of a request without the token, or with a wrong
+// unauthorised is the problem of a request without the token, or with a wrong
 // one; nil where it is right.
 func (s *Server) unauthorized(header string) *client.Problem {
 	scheme, token, _ := strings.Cut(header, " ")

@@ -164,7 +164,7 @@ func (c *change) nextPhase(run *stream.Run) (over bool, err error) {
 		}
 		run.Phase = next
 		for _, g := range c.allRanges(run.ID) {
-			if g.Phase != next || g.Ended || !g.Ask {
+			if g.Phase != next || g.Ended || !g.Ask && g.Kind != stream.KnownRange {
 				continue
 			}
 			if err := c.ready(s, run, c.rangeOf(run.ID, g.ID)); err != nil {
@@ -179,7 +179,7 @@ func (c *change) nextPhase(run *stream.Run) (over bool, err error) {
 
 // ready looks once more at what a range of candidates asks for.
 func (c *change) ready(s *stream.Stream, run *stream.Run, g *stream.Range) error {
-	if run.Braked || run.Report != nil && run.Report.Disorder {
+	if g.Ask && (run.Braked || run.Report != nil && run.Report.Disorder) {
 		g.Ended, g.Want = true, nil
 		return nil
 	}
@@ -216,7 +216,10 @@ func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) erro
 			return errEnough
 		}
 		g.To = h.ID
-		if stillThere(h, run) {
+		switch {
+		case g.Parts && h.State == stream.Live:
+			g.Want = append(g.Want, stream.Listed{ID: h.ID, Parts: true, Known: true})
+		case g.Ask && stillThere(h, run):
 			g.Want = append(g.Want, stream.Listed{ID: h.ID})
 		}
 		return nil

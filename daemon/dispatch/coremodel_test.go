@@ -488,6 +488,8 @@ func (m *meeting) compare(name string, id int, h *hub) string {
 		return ""
 	case stored.Version != r.version:
 		return fmt.Sprintf("record %d of %s has version %d, HubSpot %d", id, name, stored.Version, r.version)
+	case r.state == stream.Live && len(m.d.linkedWith(name)) > 0 && stored.AssociationsPart.Digest != [16]byte{1, r.link}:
+		return fmt.Sprintf("record %d of %s has old associations", id, name)
 	case r.state == stream.Live && stored.Digest[3] != r.calc:
 		return fmt.Sprintf("record %d of %s has an old calculated value", id, name)
 	}

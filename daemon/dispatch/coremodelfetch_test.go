@@ -286,7 +286,11 @@ func (a *drive) window(r *driveRange, page *protocol.Page) {
 func (a *drive) bring(r *driveRange, page *protocol.Page) {
 	m := a.p.m
 	page.Kind = protocol.RecordsPage
-	want := slices.Clone(r.g.Want)
+	want := slices.DeleteFunc(slices.Clone(r.g.Want), func(w protocol.Listed) bool { return w.Known })
+	if len(want) == 0 {
+		a.parts(r, page)
+		return
+	}
 	if len(r.doubted) < len(want) { // what is doubted is read again at the end
 		want = slices.DeleteFunc(want, func(w protocol.Listed) bool { _, doubted := r.doubted[w.ID]; return doubted })
 	}
@@ -313,6 +317,16 @@ func (a *drive) bring(r *driveRange, page *protocol.Page) {
 			m.seen["confirmed"]++
 		}
 		page.Records = append(page.Records, rec)
+	}
+}
+
+// parts reads associations, of some at a time.
+func (a *drive) parts(r *driveRange, page *protocol.Page) {
+	page.Kind = protocol.PartsPage
+	for _, w := range r.g.Want[:min(len(r.g.Want), a.size(1, 12, protocol.MaxListed))] {
+		n, _ := strconv.Atoi(w.ID)
+		page.Parts = append(page.Parts, protocol.Part{ID: w.ID, AsOf: a.hub().ms(), Digest: [16]byte{1, a.hub().records[n].link}, Associations: []byte("{}")})
+		a.p.m.seen["part"]++
 	}
 }
 
@@ -344,6 +358,11 @@ func (a *drive) answered(e cores.Answered) {
 		m.seen["want"] += len(an.Want)
 		if r.sent.Last && len(an.Want) == 0 {
 			m.fail("range %d did not end with its last listing", e.Range)
+		}
+	case protocol.PartsPage:
+		a.parted(r)
+		if len(an.Want) > 0 {
+			r.g.Want = slices.Clone(an.Want)
 		}
 	case protocol.RecordsPage:
 		a.brought(r, an)
@@ -385,5 +404,21 @@ func (a *drive) brought(r *driveRange, an protocol.Answer) {
 		got[id] = true
 	}
 	maps.DeleteFunc(r.doubted, func(id string, _ doubt) bool { return got[id] })
-	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return got[l.ID] })
+	live := map[string]bool{}
+	for i := range r.sent.Records {
+		live[r.sent.Records[i].ID] = r.sent.Records[i].State == "live"
+	}
+	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return got[l.ID] && !(l.Parts && live[l.ID]) })
+	for i := range r.g.Want {
+		r.g.Want[i].Known = r.g.Want[i].Known || got[r.g.Want[i].ID]
+	}
+}
+
+// parted strikes those whose associations were brought.
+func (a *drive) parted(r *driveRange) {
+	got := map[string]bool{}
+	for i := range r.sent.Parts {
+		got[r.sent.Parts[i].ID] = true
+	}
+	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return l.Known && got[l.ID] })
 }

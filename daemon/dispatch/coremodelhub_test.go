@@ -32,6 +32,7 @@ type hubRecord struct {
 	into    int   // where it went, if it was merged
 	took    []int // what was merged into it
 	calc    byte  // a value that changes without a new time
+	link    byte  // with what it is associated, which changes without one, too
 }
 
 // How far reads may lag: the list by less than a tail, batches by less than a
@@ -221,6 +222,9 @@ func (m *meeting) life(h *hub, ids []int) {
 	switch r := h.records[id]; {
 	case r.state == stream.Live && m.rng.IntN(3) == 0:
 		h.merge(id, ids[m.rng.IntN(len(ids))])
+	case r.state == stream.Live && m.rng.IntN(3) == 0:
+		r.link++
+		m.seen["associated"]++
 	case r.state == stream.Live && m.rng.IntN(2) == 0:
 		r.calc++
 		m.seen["calculated"]++

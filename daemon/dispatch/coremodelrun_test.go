@@ -103,7 +103,7 @@ func TestCoresMeetDispatcher(t *testing.T) {
 	for _, what := range []string{
 		"loss", "repeat", "late", "busy", "disk error", "daemon crash", "daemon stood still", "clock set", "killed", "second process",
 		"displaced", "stopped for a while", "cut off", "left", "reconnected", "gate closed", "attempt failed", "attempt declined",
-		"archived", "purged", "merged", "restored", "calculated", "gone", "stale state", "list divided", "join", "reconcile",
+		"archived", "purged", "merged", "restored", "calculated", "gone", "stale state", "list divided", "join", "part", "associated", "reconcile",
 		"property list", "import", "stale read", "again", "confirmed", "not read", "sweep", "split by time", "split by id",
 		"stop", "start", "sync", "resync", "sync record",
 	} {

@@ -63,8 +63,12 @@ type StreamConfig struct {
 	Schedule             Schedule
 	Autostart            bool
 	Properties, Exclude  []string
-	Tail                 time.Duration
-	Settle               []time.Duration
+	// Associations are the objects with which associations are kept, read of
+	// every record each AssociateEvery.
+	Associations   []string
+	AssociateEvery time.Duration
+	Tail           time.Duration
+	Settle         []time.Duration
 	// ArchivedEvery and ReconcileEvery are how often the walks are made, 0 for
 	// never. MaxDeletes is the share of live records above which absence ends
 	// none.

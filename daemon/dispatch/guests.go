@@ -14,15 +14,16 @@ import (
 // a run that has ended in the commit in which the range ends.
 
 // recordRange is what reads one record, which may be gone.
-func recordRange(id string) *stream.Range {
-	return &stream.Range{Kind: stream.IdsRange, Last: true, Ask: true, Want: []stream.Listed{{ID: id}}}
+func (c *change) recordRange(name, id string) *stream.Range {
+	linked := len(c.d.linkedWith(name)) > 0
+	return &stream.Range{Kind: stream.IdsRange, Last: true, Ask: true, Want: []stream.Listed{{ID: id, Parts: linked}}}
 }
 
 // oneRecord makes a run that reads a record, or puts it up with the walk.
 func (c *change) oneRecord(s *stream.Stream, id string) (*stream.Run, error) {
 	walk := c.d.runOf(s.Name, true)
 	if walk == nil {
-		return c.newRun(s, stream.OneRecord, recordRange(id))
+		return c.newRun(s, stream.OneRecord, c.recordRange(s.Name, id))
 	}
 	ranges := c.allRanges(walk.ID)
 	asks := func(g *stream.Range) bool { return !g.Ended && len(g.Want) == 1 && g.Want[0].ID == id }
@@ -45,7 +46,7 @@ func (c *change) oneRecord(s *stream.Stream, id string) (*stream.Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("number a run: %w", err)
 	}
-	g := recordRange(id)
+	g := c.recordRange(s.Name, id)
 	g.Guest = &stream.Run{ID: run, Stream: s.Name, Portal: s.Portal, Kind: stream.OneRecord, State: stream.Running, Started: c.now.Round(0)}
 	own := c.run(walk.ID)
 	c.host(own, g)

@@ -156,9 +156,9 @@ func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run,
 		a.Want = wireListed(g.Want)
 	case protocol.RecordsPage:
 		a.Again = slices.Clone(g.Again)
-		if g.Refilled && !g.Ended {
-			a.Want = wireListed(g.Want)
-		}
+	}
+	if g.Refilled && !g.Ended {
+		a.Want = wireListed(g.Want)
 	}
 	// What a split made, or the end of a phase.
 	if p.Kind == protocol.SplitPage || p.Kind == protocol.SweepPage || g.Ended {
@@ -207,6 +207,10 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		if g.Kind != stream.SpanRange {
 			return "only a search window can become a walk"
 		}
+	case protocol.PartsPage:
+		if len(g.Want) == 0 || p.To != p.From {
+			return "parts where none are wanted"
+		}
 	case protocol.JoinPage:
 		if g.Kind != stream.ListRange {
 			return "only the parts of a list can be joined"
@@ -225,6 +229,8 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 		return c.records(p, run, g, s)
 	case protocol.ListingPage:
 		return c.listing(p, run, g, s)
+	case protocol.PartsPage:
+		return c.parts(p, run, g, s)
 	case protocol.SchemaPage:
 		if p.AsOf < s.SchemaAsOf {
 			return nil // kept by a worker from before those that are known
@@ -268,6 +274,7 @@ func (c *change) begins(run *stream.Run, began int64, a *protocol.Account) {
 func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(p.List)
 	got, seen := make(map[string]bool, len(p.Records)+len(p.Open)), make(map[string]int64, len(p.Records))
+	live := make(map[string]bool, len(p.Records))
 	var doubted []string
 	for i := range p.Records {
 		r := domainRecord(&p.Records[i], generation)
@@ -278,6 +285,9 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		verdict := stream.Judge(stored, &r.Head, p.Records[i].Confirmed)
 		if verdict.Stores() {
 			if err := c.follow(run, s, stored, r); err != nil {
+				return err
+			}
+			if err := c.keepParts(s, stored, r); err != nil {
 				return err
 			}
 			if err := c.put(s, run, r); err != nil {
@@ -302,7 +312,7 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 				doubted = append(doubted, r.ID)
 			}
 		}
-		got[r.ID], seen[r.ID] = true, r.Version
+		got[r.ID], seen[r.ID], live[r.ID] = true, r.Version, r.State == stream.Live
 	}
 	for _, o := range p.Open {
 		got[o.ID] = true
@@ -319,7 +329,10 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		g.Cursor, g.Ended = p.To, p.Last
 		return nil
 	}
-	g.Want = slices.DeleteFunc(g.Want, func(w stream.Listed) bool { return got[w.ID] })
+	g.Want = slices.DeleteFunc(g.Want, func(w stream.Listed) bool { return got[w.ID] && !(w.Parts && live[w.ID]) })
+	for i := range g.Want {
+		g.Want[i].Known = g.Want[i].Known || got[g.Want[i].ID]
+	}
 	return c.brought(s, run, g)
 }
 
@@ -364,6 +377,7 @@ func byHand(run *stream.Run, g *stream.Range) bool {
 // in a walk what is absent is noted.
 func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(s.CurrentList())
+	linked := len(c.d.linkedWith(s.Name)) > 0
 	g.To, g.Last = p.To, p.Last
 	// A worker that was not told what is wanted lists anew; what was brought
 	// meanwhile is in the store.
@@ -374,8 +388,13 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 			return fmt.Errorf("read %s %s: %w", s.Name, l.ID, err)
 		}
 		wanted := differs(stored, l, g.Kind, generation)
-		if wanted {
-			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version})
+		switch {
+		case wanted:
+			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange})
+		case linked && g.Kind == stream.SpanRange && !g.Newest:
+			// To associate changes no time: who has just been changed is often
+			// associated a moment later.
+			g.Want = append(g.Want, stream.Listed{ID: l.ID, Parts: true, Known: true})
 		}
 		hold(run.Report, stored, wanted)
 	}

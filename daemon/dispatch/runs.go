@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -62,6 +63,10 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 	if len(ranges) == 0 {
 		began = 0
 		ranges = []*stream.Range{{Kind: stream.ListRange}, {Kind: stream.ArchivedRange, Phase: archivedPhase}}
+		if links := c.d.linkedWith(s.Name); len(links) > 0 {
+			ranges = append(ranges, &stream.Range{Kind: stream.KnownRange, Phase: archivedPhase, Parts: true})
+			s.AssociatedAt, s.Linked = c.now.Round(0), slices.Clone(links)
+		}
 	}
 	run, err := c.newRun(s, stream.Backfill, ranges...)
 	if err != nil {
@@ -115,7 +120,7 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 		g := &stream.Range{Kind: stream.IdsRange, Last: true}
 		for _, o := range s.Open[:min(len(s.Open), protocol.MaxListed)] {
 			// Without a version: it was waited for when search named it.
-			g.Want = append(g.Want, stream.Listed{ID: o.ID})
+			g.Want = append(g.Want, stream.Listed{ID: o.ID, Parts: len(cfg.Associations) > 0})
 		}
 		// Named once and not to be had since: it may be gone.
 		g.Ask = uint64(len(g.Want)) <= neverBraked

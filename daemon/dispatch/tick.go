@@ -85,10 +85,16 @@ func (c *change) startDue() error {
 				return err
 			}
 		}
-		if kind := c.d.walkDue(s, c.now); kind != "" {
-			if _, err := c.walk(c.stream(name), kind, s.AcceptNext); err != nil {
-				return err
-			}
+		var err error
+		switch kind := c.d.walkDue(s, c.now); kind {
+		case "":
+		case stream.Associations:
+			_, err = c.sweepLinks(c.stream(name))
+		default:
+			_, err = c.walk(c.stream(name), kind, s.AcceptNext)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -109,6 +115,8 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return stream.Reconcile
 	case due(s.ArchivedAt, cfg.ArchivedEvery):
 		return stream.ArchivedSweep
+	case len(cfg.Associations) > 0 && (!slices.Equal(s.Linked, cfg.Associations) || due(s.AssociatedAt, cfg.AssociateEvery)):
+		return stream.Associations
 	}
 	return ""
 }

@@ -19,7 +19,7 @@ func domainRecord(r *protocol.Record, generation uint32) *stream.Record {
 func wireListed(in []stream.Listed) []protocol.Listed {
 	out := make([]protocol.Listed, len(in))
 	for i, l := range in {
-		out[i] = protocol.Listed{ID: l.ID, Version: l.Version}
+		out[i] = protocol.Listed{ID: l.ID, Version: l.Version, Parts: l.Parts, Known: l.Known}
 	}
 	return out
 }
@@ -67,7 +67,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		Object: s.Object, Began: run.Began, Whole: run.Whole, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
 		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
-		f.Properties, f.Exclude = cfg.Properties, cfg.Exclude
+		f.Properties, f.Exclude, f.Associations = cfg.Properties, cfg.Exclude, cfg.Associations
 	}
 	if p := c.d.portals[run.Portal]; p != nil {
 		f.Account = p.Account

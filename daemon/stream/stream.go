@@ -20,7 +20,9 @@ const (
 	ArchivedSweep Kind = "archived"
 	// Reconcile holds everything against HubSpot, an archived sweep included.
 	Reconcile Kind = "reconcile"
-	OneRecord Kind = "record"
+	// Associations reads the associations of every record.
+	Associations Kind = "associations"
+	OneRecord    Kind = "record"
 )
 
 // Walk tells whether a run of this kind is a walk (everything that is not
@@ -101,8 +103,12 @@ type Stream struct {
 	// for one that takes every absence for a deletion.
 	ArchivedAt   time.Time `json:"archived_at,omitzero"`
 	ReconciledAt time.Time `json:"reconciled_at,omitzero"`
+	AssociatedAt time.Time `json:"associated_at,omitzero"`
 	ReconcileNow bool      `json:"reconcile_now,omitempty"`
 	AcceptNext   bool      `json:"accept_next,omitempty"`
+	// Linked are the objects with which the associations that are stored were
+	// read, sorted.
+	Linked []string `json:"linked,omitempty"`
 	// Brake is why a walk ended no record: too many were absent. It holds
 	// nothing else up.
 	Brake *Problem `json:"brake,omitempty"`
@@ -183,6 +189,7 @@ func (s *Stream) Clone() *Stream {
 	c.Windows = append([]Window(nil), s.Windows...)
 	c.Open = append([]OpenID(nil), s.Open...)
 	c.Lists = append([]string(nil), s.Lists...)
+	c.Linked = append([]string(nil), s.Linked...)
 	return &c
 }
 
@@ -289,6 +296,10 @@ const (
 type Listed struct {
 	ID      string `json:"id"`
 	Version int64  `json:"version"`
+	// Parts says that the record's associations are wanted, too; Known, that they
+	// alone are.
+	Parts bool `json:"parts,omitempty"`
+	Known bool `json:"known,omitempty"`
 }
 
 // Range is a part of a run with its own cursor and sequence of pages.
@@ -305,6 +316,8 @@ type Range struct {
 	// Ask says that what is wanted may be gone: what HubSpot has neither live
 	// nor archived comes back as that.
 	Ask bool `json:"ask,omitempty"`
+	// Parts says that a Known range wants the records' associations.
+	Parts bool `json:"parts,omitempty"`
 	// Reached is the id up to which the listings of a walk have come, and
 	// Disorder that they went back: from then on nothing counts as absent.
 	Reached  string `json:"reached,omitempty"`

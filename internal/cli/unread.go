@@ -38,7 +38,6 @@ func unread(cfg *config.Config) []string {
 		say(p.DailyReserve != config.DefaultDailyReserve, "daily_reserve of portal %s", p.Name)
 	}
 	for _, s := range cfg.Streams {
-		say(len(s.Associations) > 0, "associations of stream %s", s.Name)
 		say(len(s.History) > 0, "history of stream %s", s.Name)
 		say(len(s.Volatile) > 0, "volatile of stream %s", s.Name)
 		say(!s.StartDate.IsZero(), "start_date of stream %s", s.Name)

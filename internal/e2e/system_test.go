@@ -238,6 +238,35 @@ func newSystem(t testing.TB, sim ...string) *system {
 	return s
 }
 
+// more adds to the configuration.
+func (s *system) more(text string) {
+	s.t.Helper()
+	s.edit(func(was string) string { return was + text })
+}
+
+// replace changes a part of the configuration.
+func (s *system) replace(part, by string) {
+	s.t.Helper()
+	s.edit(func(was string) string {
+		if !strings.Contains(was, part) {
+			s.t.Fatalf("the configuration lacks %q", part)
+		}
+		return strings.Replace(was, part, by, 1)
+	})
+}
+
+func (s *system) edit(f func(string) string) {
+	s.t.Helper()
+	path := filepath.Join(s.dir, "hubpipe.hcl")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(f(string(b))), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // another is a second folder beside the same simulator.
 func (s *system) another() *system {
 	s.t.Helper()

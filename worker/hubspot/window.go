@@ -231,7 +231,7 @@ func (c *Client) splitWindow(ctx context.Context, obj catalogue.Object, w Window
 		if err != nil {
 			return nil, err
 		}
-		ok := false
+		var ok bool
 		if ok, total, err = c.addsUp(ctx, obj, w, split, total); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,165 @@
+package hubspot
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// Link is one associated record with what the association is called.
+type Link struct {
+	ID    string     `json:"id"`
+	Types []LinkType `json:"types"`
+}
+
+// LinkType is one kind of an association; Label is null for HubSpot's plain one.
+type LinkType struct {
+	Category string  `json:"category"`
+	TypeID   int64   `json:"typeId"`
+	Label    *string `json:"label"`
+}
+
+// linkInput names a record in a batch, and the place in its associations.
+type linkInput struct {
+	ID    string `json:"id"`
+	After string `json:"after,omitempty"`
+}
+
+// Associations reads with which records of another object up to a thousand
+// records are associated: by record, in the order of ids; a record without any
+// is not in it. AsOf is HubSpot's time when the first request began, in ms.
+func (c *Client) Associations(ctx context.Context, obj, to catalogue.Object, ids []string) (map[string][]Link, int64, error) {
+	if len(ids) > catalogue.AssociationsLimit {
+		return nil, 0, fmt.Errorf("read associations of %d %s: at most %d at once", len(ids), obj.Name, catalogue.AssociationsLimit)
+	}
+	inputs := make([]linkInput, len(ids))
+	for i, id := range ids {
+		inputs[i].ID = id
+	}
+	out := map[string][]Link{}
+	var first int64
+	for len(inputs) > 0 {
+		more, asOf, err := c.associationPage(ctx, obj, to, inputs, out)
+		if err != nil {
+			return nil, 0, fmt.Errorf("read associations of %s with %s: %w", obj.Name, to.Name, final(err))
+		}
+		if first == 0 {
+			first = asOf
+		}
+		inputs = more
+	}
+	for id := range out {
+		out[id] = inOrder(out[id])
+	}
+	return out, first, nil
+}
+
+// inOrder brings links into one form, whatever order HubSpot gave them in.
+func inOrder(links []Link) []Link {
+	slices.SortStableFunc(links, func(a, b Link) int {
+		if n := cmp.Compare(len(a.ID), len(b.ID)); n != 0 {
+			return n
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	whole := links[:0]
+	for _, l := range links {
+		if n := len(whole); n > 0 && whole[n-1].ID == l.ID {
+			whole[n-1].Types = append(whole[n-1].Types, l.Types...)
+			continue
+		}
+		whole = append(whole, l)
+	}
+	for i := range whole {
+		t := whole[i].Types
+		slices.SortFunc(t, func(a, b LinkType) int {
+			return cmp.Or(cmp.Compare(a.Category, b.Category), cmp.Compare(a.TypeID, b.TypeID))
+		})
+		whole[i].Types = slices.CompactFunc(t, func(a, b LinkType) bool { return a.Category == b.Category && a.TypeID == b.TypeID })
+	}
+	return whole
+}
+
+// associationPage reads one reply into out, and returns the records that have
+// more, each with the place that HubSpot named, unchanged.
+func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, inputs []linkInput, out map[string][]Link) (more []linkInput, asOf int64, err error) {
+	text, err := json.Marshal(struct {
+		Inputs []linkInput `json:"inputs"`
+	}{inputs})
+	if err != nil {
+		return nil, 0, fmt.Errorf("encode: %w", err)
+	}
+	asked := make(map[string]string, len(inputs))
+	for _, in := range inputs {
+		asked[in.ID] = in.After
+	}
+	err = c.do(ctx, call{
+		kind: "associations", method: http.MethodPost, family: "associations/" + obj.PathName + "/" + to.PathName,
+		path: func(version string) string { return obj.AssociationsPath(version, to) }, body: text,
+		decode: func(rep reply) error {
+			var body struct {
+				Results *[]struct {
+					From struct {
+						ID flexID `json:"id"`
+					} `json:"from"`
+					To []struct {
+						ID    flexID     `json:"toObjectId"`
+						Types []LinkType `json:"associationTypes"`
+					} `json:"to"`
+					Paging struct {
+						Next struct {
+							After string `json:"after"`
+						} `json:"next"`
+					} `json:"paging"`
+				} `json:"results"`
+			}
+			if err := json.Unmarshal(rep.body, &body); err != nil {
+				return fmt.Errorf("decode associations: %w", err)
+			}
+			if body.Results == nil {
+				return errors.New("decode associations: no results in it")
+			}
+			more, asOf = nil, rep.asOf
+			for _, r := range *body.Results {
+				id := string(r.From.ID)
+				before, ok := asked[id]
+				if !ok {
+					continue // nobody asked for it
+				}
+				for _, t := range r.To {
+					if t.ID == "" {
+						return errors.New("decode associations: one without an id")
+					}
+					out[id] = append(out[id], Link{ID: string(t.ID), Types: append([]LinkType{}, t.Types...)})
+				}
+				if after := r.Paging.Next.After; after != "" {
+					if after == before {
+						return &Failing{Detail: fmt.Sprintf("HubSpot's associations of %s %s repeat their place: reading on would never end", obj.Name, id)}
+					}
+					more = append(more, linkInput{ID: id, After: after})
+				}
+			}
+			return nil
+		},
+	})
+	return more, asOf, err
+}
+
+// flexID is an id that is text in one version of the API and a number in
+// another.
+type flexID string
+
+// UnmarshalJSON takes both.
+func (f *flexID) UnmarshalJSON(b []byte) error {
+	*f = flexID(identity(b))
+	if *f == "" {
+		return errBadID
+	}
+	return nil
+}

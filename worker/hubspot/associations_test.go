@@ -1,0 +1,114 @@
+package hubspot
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
+)
+
+// Associations of a thousand records come in one request and their further
+// pages, by the places that HubSpot names, and are the truth.
+func TestAssociations(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]simulator.Options{
+		"dated":   {},
+		"undated": {Versions: []string{"v3"}},
+		"silent":  {Missing: simulator.MissingSilent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o.Sizes = map[string]int{"contacts": 900, "companies": 40}
+			o.Associations = map[string]float64{"contacts-companies": 1.5}
+			sim := simulator.New(o)
+			if _, _, err := sim.ChangeAssociations("companies", "contacts", simulator.AssociationChange{Storm: 700}); err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewServer(sim)
+			t.Cleanup(server.Close)
+			c := New(Options{BaseURL: server.URL, Token: func() string { return "t" }, Unpaced: true})
+			t.Cleanup(c.Close)
+			for _, pair := range [][2]string{{"contacts", "companies"}, {"companies", "contacts"}} {
+				from, _ := catalogue.Lookup(pair[0])
+				to, _ := catalogue.Lookup(pair[1])
+				var ids []string
+				for _, r := range sim.Truth(from.Name) {
+					ids = append(ids, r.ID)
+				}
+				got, asOf, err := c.Associations(context.Background(), from, to, append(ids, "999999999"))
+				if err != nil || asOf == 0 {
+					t.Fatalf("as of %d, %v", asOf, err)
+				}
+				want := map[string][]string{}
+				for _, a := range sim.TruthAssociations(from.Name, to.Name) {
+					want[a.From] = append(want[a.From], a.To)
+				}
+				have := map[string][]string{}
+				for id, links := range got {
+					if !slices.IsSortedFunc(links, func(a, b Link) int { return decimalOf(t, a.ID) - decimalOf(t, b.ID) }) {
+						t.Fatalf("the associations of %s are not in order", id)
+					}
+					for _, l := range links {
+						have[id] = append(have[id], l.ID)
+					}
+				}
+				if diff := cmp.Diff(want, have); diff != "" {
+					t.Errorf("%v (-want +got):\n%.600s", pair, diff)
+				}
+			}
+		})
+	}
+}
+
+func decimalOf(t *testing.T, id string) int {
+	t.Helper()
+	n, err := strconv.Atoi(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestAssociationsThatMislead(t *testing.T) {
+	t.Parallel()
+	deals, _ := catalogue.Lookup("deals")
+	for name, tt := range map[string]struct {
+		body string
+		ok   bool
+	}{
+		"a place that repeats": {`{"results":[{"from":{"id":"1"},"to":[],"paging":{"next":{"after":"x"}}}]}`, false},
+		"no results":           {`{}`, false},
+		"one without an id":    {`{"results":[{"from":{"id":"1"},"to":[{"associationTypes":[]}]}]}`, false},
+		"nobody asked":         {`{"results":[{"from":{"id":"2"},"to":[{"toObjectId":4}]}]}`, true},
+		"twice, out of order": {`{"results":[{"from":{"id":1},"to":[{"toObjectId":"14","associationTypes":[{"category":"B","typeId":2,"label":null}]},
+			{"toObjectId":4},{"toObjectId":14,"associationTypes":[{"category":"A","typeId":9,"label":"x"},{"category":"B","typeId":2,"label":null}]}]}]}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, _ := scripted(t, nil, ok(tt.body))
+				got, _, err := c.Associations(t.Context(), contacts(t), deals, []string{"1"})
+				if (err == nil) != tt.ok {
+					t.Fatalf("%v, %v", got, err)
+				}
+				var failing *Failing
+				if err != nil && !errors.As(err, &failing) {
+					t.Errorf("%v is not said as HubSpot's failing", err)
+				}
+				if name == "twice, out of order" {
+					if l := got["1"]; len(l) != 2 || l[0].ID != "4" || len(l[1].Types) != 2 || l[1].Types[0].Category != "A" {
+						t.Errorf("%+v", l)
+					}
+				}
+			})
+		})
+	}
+}
