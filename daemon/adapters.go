@@ -18,6 +18,9 @@ type storeAdapter struct{ *store.Store }
 // Live counts a stream's live records as of the last commit.
 func (a storeAdapter) Live(name string) uint64 { return a.Counts(name).Live }
 
+// Missing counts what the checks of the opening found lost.
+func (a storeAdapter) Missing() map[string]uint64 { return a.Status().Missing }
+
 func (a storeAdapter) Begin() (dispatch.Tx, error) {
 	tx, err := a.Store.Begin()
 	if err != nil {

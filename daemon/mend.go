@@ -1,9 +1,16 @@
 package daemon
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+)
 
 // mendStore waits for the checks of the store's opening and has HubSpot bring
-// back what they found missing. What it finds is said once.
+// back what they found missing, now or before an earlier end. What it finds is
+// said once; where it cannot be asked for now the ledger knows that it has to
+// be.
 func (d *Daemon) mendStore(ctx context.Context) {
 	select {
 	case <-d.store.Ready():
@@ -15,12 +22,20 @@ func (d *Daemon) mendStore(ctx context.Context) {
 		d.log.Error("the store has lost its newest commits; the cursors went with them, and what is missing is fetched again",
 			"epoch", d.store.Epoch())
 	}
-	for name, n := range st.Missing {
-		run, err := d.Resync(ctx, name)
-		if err != nil {
-			d.log.Error("records are missing and could not be asked for; resync the stream", "stream", name, "missing", n, "error", err)
-			continue
+	var runs map[string]string
+	err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
+		runs, outs, err = x.Mend(now)
+		return outs, err
+	})
+	if err != nil {
+		d.log.Error("what the store has lost could not be asked for; it is when the ledger can be written", "missing", st.Missing, "error", err)
+		return
+	}
+	for name, run := range runs {
+		if run == "" {
+			run = "when its portal can be used"
 		}
-		d.log.Error("records are missing from the store; everything of the stream is read again", "stream", name, "missing", n, "run", run)
+		d.log.Error("records are missing from the store; everything of the stream is held against HubSpot", "stream", name,
+			"missing", st.Missing[name], "run", run)
 	}
 }

@@ -184,10 +184,26 @@ func (c *change) stamp() {
 	}
 }
 
+// noteMissing writes what the store has lost with the commit that lets it go:
+// afterwards nobody could tell.
+func (c *change) noteMissing() {
+	for name, n := range c.d.store.Missing() {
+		known := c.d.missing[name]
+		if n <= known || c.d.streams[name] == nil {
+			continue
+		}
+		s := c.stream(name)
+		s.Missing += n - known
+		s.ReconcileNow = true
+		c.after = append(c.after, func() { c.d.missing[name] = n })
+	}
+}
+
 func (c *change) write() error {
 	if err := c.open(); err != nil {
 		return err
 	}
+	c.noteMissing()
 	for run := range c.dropped {
 		if err := c.tx.DropRanges(run); err != nil {
 			return fmt.Errorf("drop ranges of %s: %w", run, err)

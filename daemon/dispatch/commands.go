@@ -198,6 +198,39 @@ func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string,
 	return run.ID, outs, err
 }
 
+// Mend writes down which records the store has lost, and holds the streams
+// concerned against HubSpot at once, stopped ones too. It returns the runs by
+// stream, "" for one that has to wait: a stream whose portal cannot be used is
+// reconciled when it can.
+func (d *Dispatcher) Mend(now time.Time) (map[string]string, []Out, error) {
+	c := d.begin(now)
+	if err := c.open(); err != nil {
+		return nil, nil, err
+	}
+	c.noteMissing()
+	runs := map[string]string{}
+	for _, name := range d.streamNames() {
+		s := c.stream(name)
+		if s == nil || s.Missing == 0 {
+			continue
+		}
+		runs[name] = ""
+		if d.config[name].Problem != nil {
+			continue
+		}
+		run, err := c.reconcileRun(s, false)
+		if err != nil {
+			return nil, nil, c.abandon(err)
+		}
+		runs[name] = run.ID
+	}
+	if err := c.assign(); err != nil {
+		return nil, nil, c.abandon(err)
+	}
+	outs, err := c.commit()
+	return runs, outs, err
+}
+
 func (c *change) reconcileRun(s *stream.Stream, accept bool) (*stream.Run, error) {
 	walk := c.d.runOf(s.Name, true)
 	var guests []*stream.Range

@@ -24,6 +24,9 @@ type Store interface {
 	// records.
 	Position() uint64
 	Live(streamName string) uint64
+	// Missing counts per stream the records that the checks of the opening
+	// found lost so far.
+	Missing() map[string]uint64
 }
 
 // Tx is one transaction: all of it becomes durable in Commit, or nothing.
@@ -144,6 +147,7 @@ type Dispatcher struct {
 	unread   map[string]bool   // workers whose pages wait to be read
 	lastTick time.Time
 	stopping bool
+	missing  map[string]uint64 // of the store's, what the streams know of
 }
 
 // endedRun remembers what the last pages of a run were, so that a repeat is
@@ -194,7 +198,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, unread: map[string]bool{}, lastTick: now,
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, unread: map[string]bool{}, missing: map[string]uint64{}, lastTick: now,
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

@@ -27,6 +27,8 @@ type memStore struct {
 	bodies   map[string][]byte
 	versions map[string]int // how often a record took a place in the feed
 
+	missing map[string]uint64 // what an opening found lost
+
 	failCommit func() bool
 	// loseRecords is the broken variant in which the ledger is noted before
 	// the records are durable: a commit may keep the one without the other.
@@ -59,6 +61,8 @@ func (m *memStore) Live(streamName string) (n uint64) {
 	}
 	return n
 }
+
+func (m *memStore) Missing() map[string]uint64 { return m.missing }
 
 func (m *memStore) Begin() (Tx, error) {
 	return &memTx{m: m, records: map[string]stream.Head{}, bodies: map[string][]byte{}}, nil

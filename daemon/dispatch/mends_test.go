@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -144,5 +145,89 @@ func TestUnfinishedWalkHoldsNobody(t *testing.T) {
 				t.Fatalf("nobody gets the walk: %+v", outs)
 			}
 		})
+	}
+}
+
+// What the store has lost is remembered with the commit that lets it go, until
+// a reconcile has ended: whatever the portal, the run or the daemon does.
+func TestWhatTheStoreLostIsBroughtBack(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	b.store.missing = map[string]uint64{modelStream: 2, "unknown": 1}
+	b.now = b.now.Add(time.Second)
+	blocked := modelConfig()
+	blocked[0].Problem = &stream.Problem{Title: "x", Status: 409}
+	b.must(b.d.Reload(b.now, blocked))
+	if runs, _, err := b.d.Mend(b.now); err != nil || runs[modelStream] != "" || len(runs) != 1 {
+		t.Fatalf("runs of a blocked portal: %v, %v", runs, err)
+	}
+	b.must(b.d.Stop(b.now, modelStream, "api"))
+	b.store.missing = nil
+	b.restart()
+	if s := b.d.streams[modelStream]; s.Missing != 2 || s.Active {
+		t.Fatalf("a restart forgets: %+v", s)
+	}
+	runs, outs, err := b.d.Mend(b.now)
+	b.must(outs, err)
+	b.beat(protocol.Heartbeat{})
+	run := b.d.runOf(modelStream, true)
+	if run == nil || run.Kind != stream.Reconcile || runs[modelStream] != run.ID {
+		t.Fatalf("a stream that is stopped: %v, %+v", runs, run)
+	}
+	b.must(b.d.Start(b.now, modelStream, "", "api"))
+	b.beat(protocol.Heartbeat{Failed: []protocol.AttemptFailure{{Attempt: run.Attempt, Problem: protocol.Problem{Type: "x", Title: "x"}}}})
+	b.now = b.now.Add(30 * time.Minute)
+	if b.beat(protocol.Heartbeat{}); b.d.runOf(modelStream, true) != nil {
+		t.Fatal("a walk that failed is made again too soon")
+	}
+	b.now = b.now.Add(40 * time.Minute)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["reconcile"]
+	if attempt == 0 {
+		t.Fatal("a walk that failed is not made again")
+	}
+	w := b.walk(attempt)
+	w.list(liveOf, true, "1", "2", "3")
+	w.list(archivedOf, true)
+	if s := b.d.streams[modelStream]; s.Missing != 0 || s.ReconcileNow {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// Any commit notes what was lost, also the one that comes before Mend.
+func TestLostRecordsAreNotedByAnyCommit(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	b.store.missing = map[string]uint64{modelStream: 2}
+	for range 2 {
+		b.must(b.d.Stop(b.now, modelStream, "api"))
+		b.must(b.d.Start(b.now, modelStream, "", "api"))
+	}
+	if s := b.store.streams[modelStream]; s.Missing != 2 || !s.ReconcileNow {
+		t.Fatalf("%d are missing, reconcile %v", s.Missing, s.ReconcileNow)
+	}
+}
+
+// All open ids have their turn, however many there are.
+func TestOpenIDsHaveTheirTurn(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	s := b.store.streams[modelStream]
+	for i := range protocol.MaxListed + 500 {
+		s.Open = append(s.Open, stream.OpenID{ID: strconv.Itoa(i), Version: 5})
+	}
+	b.restart()
+	asked := map[string]bool{}
+	for range 2 {
+		b.now = b.now.Add(30 * time.Second)
+		attempt := fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+		for _, g := range b.d.ranges[b.d.attempts[attempt]] {
+			for _, w := range g.Want {
+				asked[w.ID] = true
+			}
+		}
+		b.beat(protocol.Heartbeat{Failed: []protocol.AttemptFailure{{Attempt: attempt, Problem: protocol.Problem{Type: "x", Title: "x"}}}})
+	}
+	if n := len(b.d.streams[modelStream].Open); len(asked) != n || n != protocol.MaxListed+500 {
+		t.Errorf("%d of %d were asked for", len(asked), n)
 	}
 }

@@ -18,6 +18,10 @@ const windowGrain = time.Minute
 // against HubSpot: what was archived and purged meanwhile shows nowhere else.
 const longGap = 24 * time.Hour
 
+// missingRetry is how long after a reconcile that failed the next one is made
+// where the store has lost records.
+const missingRetry = time.Hour
+
 // maxRetry bounds the wait after failures that mend themselves.
 const maxRetry = 5 * time.Minute
 
@@ -118,10 +122,13 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	}
 	if len(s.Open) > 0 {
 		g := &stream.Range{Kind: stream.IdsRange, Last: true}
-		for _, o := range s.Open[:min(len(s.Open), protocol.MaxListed)] {
+		n := min(len(s.Open), protocol.MaxListed)
+		for _, o := range s.Open[:n] {
 			// Without a version: it was waited for when search named it.
 			g.Want = append(g.Want, stream.Listed{ID: o.ID, Parts: len(cfg.Associations) > 0})
 		}
+		// Those that are not asked for come first the next time.
+		s.Open = slices.Concat(s.Open[n:], s.Open[:n])
 		// Named once and not to be had since: it may be gone.
 		g.Ask = uint64(len(g.Want)) <= neverBraked
 		ranges = append(ranges, g)
@@ -180,6 +187,9 @@ func (c *change) finish(run *stream.Run) {
 			s.ReconciledAt = s.ArchivedAt // there was nothing to hold against it
 		}
 	case stream.Reconcile, stream.ArchivedSweep:
+		if run.Kind == stream.Reconcile {
+			s.Missing = 0 // what was listed and is not stored has been read
+		}
 		switch {
 		case run.Braked:
 			s.Brake = c.brakedBy(run, s)

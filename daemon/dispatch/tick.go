@@ -111,7 +111,7 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 	switch {
 	case !s.Backfilled || d.runOf(s.Name, true) != nil:
 		return ""
-	case s.ReconcileNow || due(s.ReconciledAt, cfg.ReconcileEvery):
+	case s.ReconcileNow, due(s.ReconciledAt, cfg.ReconcileEvery), s.Missing > 0 && due(s.ReconciledAt, missingRetry):
 		return stream.Reconcile
 	case due(s.ArchivedAt, cfg.ArchivedEvery):
 		return stream.ArchivedSweep

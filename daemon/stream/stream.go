@@ -109,6 +109,9 @@ type Stream struct {
 	// Linked are the objects with which the associations that are stored were
 	// read, sorted.
 	Linked []string `json:"linked,omitempty"`
+	// Missing counts the records that the store has lost and that no reconcile
+	// has brought back yet.
+	Missing uint64 `json:"missing,omitempty"`
 	// Brake is why a walk ended no record: too many were absent. It holds
 	// nothing else up.
 	Brake *Problem `json:"brake,omitempty"`
