@@ -203,10 +203,13 @@ func (b *bus) send(o dispatch.Out) {
 }
 
 // clear queues the end of a retained message; it never blocks.
-func (b *bus) clear(topic string) {
+func (b *bus) clear(topic string) { b.keep(topic, nil) }
+
+// keep queues a retained message; it never blocks.
+func (b *bus) keep(topic string, payload []byte) {
 	select {
-	case b.outbox <- outMessage{topic: topic, qos: 1, retain: true}:
-	default: // it is found again at the next start
+	case b.outbox <- outMessage{topic: topic, payload: payload, qos: 1, retain: true}:
+	default: // what it puts right is found wrong again
 	}
 }
 

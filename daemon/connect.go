@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker"
@@ -75,20 +76,36 @@ func (d *Daemon) connect(ctx, own context.Context) error {
 	return nil
 }
 
-// complain says what a broker lacks of what makes hubpipe quick and quiet.
-// Work is possible without all of it.
-func (d *Daemon) complain(info broker.ConnInfo) {
+// lacks is what a broker lacks of what makes hubpipe quick and quiet, for the
+// log and the status. Work is possible without all of it, but what it refuses.
+func lacks(info broker.ConnInfo) []string {
+	var out []string
+	if info.MaxPacket > 0 && info.MaxPacket < wantedPacket {
+		out = append(out, fmt.Sprintf("it takes packets of %d bytes, less than the %d of a full page: larger records are not stored, and said",
+			info.MaxPacket, wantedPacket))
+	}
 	if info.MaxQoS < 1 {
-		d.log.Warn("the broker grants QoS 0 only: what it drops is sent again later")
+		out = append(out, "it grants QoS 0 only: what it drops is sent again later")
 	}
 	if !info.RetainAvailable {
-		d.log.Warn("the broker keeps no retained messages: hubpipe/status and hubpipe/streams show only what is new")
+		out = append(out, "it keeps no retained messages: the topics status and streams show only what is new")
 	}
 	if info.SessionExpiry == 0 {
-		d.log.Warn("the broker keeps no sessions: what is sent while the daemon is away is sent again")
+		out = append(out, "it keeps no sessions: what is sent while the daemon is away is sent again")
 	}
 	for _, topic := range info.Refused {
-		d.log.Error("the broker refuses a subscription; see its access rules", "topic", topic)
+		out = append(out, "it refuses the subscription to "+topic+": see its access rules")
+	}
+	return out
+}
+
+// wantedPacket holds a page that is full and does not compress, and its topic.
+const wantedPacket = protocol.MaxPageBytes + 4<<10
+
+func (d *Daemon) complain(info broker.ConnInfo) {
+	d.brokerSays.Store(&info)
+	for _, what := range lacks(info) {
+		d.log.Warn("the broker lacks something", "what", what)
 	}
 	if d.embedded == nil {
 		d.log.Info("on this broker whoever may publish below the prefix can write to the store; restrict it to hubpipe's own users", "prefix", d.topics.Prefix)
@@ -129,8 +146,12 @@ func (d *Daemon) lookForStrangers(ctx context.Context) error {
 	select {
 	case s := <-seen:
 		if s.State == "online" && s.Store != d.store.ID() {
-			return fmt.Errorf("another daemon is online under the prefix %q: store %s, address %s; "+
-				"set broker { prefix } to another one, or stop it", d.topics.Prefix, s.Store, s.Address)
+			who := "store " + s.Store
+			if s.Address != "" {
+				who += ", address " + s.Address
+			}
+			return fmt.Errorf("another daemon is online under the prefix %q: %s; "+
+				"set broker { prefix } to another one, or stop it", d.topics.Prefix, who)
 		}
 		return nil
 	case <-t.C:
@@ -146,15 +167,28 @@ const strangerPatience = 500 * time.Millisecond
 // statusPayload is the daemon's retained status, and with "offline" its will.
 func (d *Daemon) statusPayload(state string) []byte {
 	s := protocol.DaemonStatus{State: state, Version: d.o.Version, Store: d.store.ID(), Epoch: d.store.Epoch(),
-		Process: d.process, Time: time.Now().UTC().Format(time.RFC3339)}
-	if a := d.address.Load(); a != nil {
-		s.Address = *a
+		Process: d.process, Time: time.Now().UTC().Format(time.RFC3339), Address: d.listens()}
+	if info := d.brokerSays.Load(); info != nil {
+		s.Lacks = lacks(*info)
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return []byte(`{"state":"` + state + `"}`)
 	}
 	return b
+}
+
+// listens is where the HTTP API listens, or will where the configuration names a
+// port; the last will is made before it does.
+func (d *Daemon) listens() string {
+	if a := d.address.Load(); a != nil {
+		return *a
+	}
+	configured := d.o.Config.HTTP.Listen
+	if _, port, err := net.SplitHostPort(configured); err != nil || port == "0" {
+		return ""
+	}
+	return configured
 }
 
 // startControl makes the second connection, on which commands come.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -212,6 +213,9 @@ func (c *control) remember(ctx context.Context, a *stream.Answered) {
 func asProblem(err error) *stream.Problem {
 	if p, ok := errors.AsType[*stream.Problem](err); ok {
 		return p
+	}
+	if errors.Is(err, dispatch.ErrStopped) {
+		return &stream.Problem{Type: "stopping", Title: "the daemon is stopping", Status: 503, Hint: "try again when it has been started again"}
 	}
 	return &stream.Problem{Type: "internal", Title: "the daemon could not do that", Status: 500,
 		Detail: err.Error(), Hint: "see the daemon's log"}

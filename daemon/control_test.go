@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -168,6 +170,9 @@ func TestErrorsBecomeProblems(t *testing.T) {
 	t.Parallel()
 	known := &stream.Problem{Type: "unknown-stream", Status: 404}
 	if p := asProblem(known); p != known {
+		t.Errorf("%+v", p)
+	}
+	if p := asProblem(fmt.Errorf("sync: %w", dispatch.ErrStopped)); p.Type != "stopping" || p.Status != 503 || p.Hint == "" {
 		t.Errorf("%+v", p)
 	}
 	if p := asProblem(context.DeadlineExceeded); p.Type != "internal" || p.Status != 500 || p.Hint == "" {

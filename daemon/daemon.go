@@ -55,6 +55,9 @@ type Daemon struct {
 	server    *api.Server
 	publisher *publisher
 	address   atomic.Pointer[string]
+	presences presences
+
+	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection
 
 	cancel  context.CancelFunc
 	closers []closer

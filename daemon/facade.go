@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
@@ -21,7 +23,8 @@ func (d *Daemon) serve(ctx, _ context.Context) error {
 		Known: []api.Known{
 			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
 			{Err: store.ErrFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "the disk is nearly full", Status: 507}},
-			{Err: dispatch.ErrStopped, Problem: client.Problem{Type: client.TypeStopping, Title: "the daemon is stopping", Status: 503}},
+			{Err: dispatch.ErrStopped, Problem: client.Problem{Type: client.TypeStopping, Title: "the daemon is stopping", Status: 503,
+				Hint: "try again when it has been started again"}},
 		}})
 	if err := s.Start(ctx); err != nil {
 		return err
@@ -127,9 +130,6 @@ func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
 		return *api.RunOf(open), nil
 	}
 	r, err := d.store.Run(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return client.Run{}, &stream.Problem{Type: "unknown-run", Title: "unknown run", Status: 404, Detail: id}
-	}
 	if err != nil {
 		return client.Run{}, err
 	}
@@ -175,8 +175,14 @@ func (d *Daemon) Portals(ctx context.Context) (out []client.Portal, err error) {
 	return out, err
 }
 
-// Live says that the dispatcher works; what it waits for is Ready's.
-func (d *Daemon) Live() error { return d.loop.Err() }
+// Live says that the dispatcher works; what it waits for, room on the disk
+// too, is Ready's: a restart would not bring it.
+func (d *Daemon) Live() error {
+	if err := d.loop.Err(); !errors.Is(err, store.ErrFull) {
+		return err
+	}
+	return nil
+}
 
 // Ready says why the daemon cannot do its work, nil when it can.
 func (d *Daemon) Ready() error {
@@ -190,6 +196,13 @@ func (d *Daemon) Ready() error {
 	}
 	if !d.bus.session.Connected() {
 		return errors.New("the broker cannot be reached")
+	}
+	if info := d.brokerSays.Load(); info != nil {
+		for _, topic := range info.Refused {
+			if slices.ContainsFunc(d.bus.subscriptions(), func(s broker.Subscription) bool { return s.Topic == topic }) {
+				return fmt.Errorf("the broker refuses the subscription to %s: see its access rules", topic)
+			}
+		}
 	}
 	return nil
 }

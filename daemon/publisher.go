@@ -53,6 +53,8 @@ func (p *publisher) start(ctx context.Context) {
 	p.wg.Go(func() {
 		t := time.NewTicker(publishEvery)
 		defer t.Stop()
+		presence := time.NewTicker(presenceEvery)
+		defer presence.Stop()
 		for {
 			select {
 			case <-p.quit:
@@ -61,6 +63,8 @@ func (p *publisher) start(ctx context.Context) {
 				p.sent = map[string][]byte{}
 				p.retained(ctx, p.d.topics.Status(), p.d.statusPayload("online"))
 				p.streams(ctx)
+			case <-presence.C:
+				p.d.correctPresences(ctx)
 			case <-t.C:
 				select {
 				case <-p.woken:

@@ -64,6 +64,8 @@ type DaemonStatus struct {
 	Epoch   uint64 `json:"epoch"`
 	Process string `json:"process"`
 	Time    string `json:"time"`
+	// Lacks is what the broker lacks, in words for people.
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 // Presence is the payload of a worker's topic.

@@ -11,6 +11,9 @@ import (
 // configured one, in place of what was set by hand before. It changes nothing
 // where that is so already.
 func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, error) {
+	if d.stopping {
+		return nil, ErrStopped
+	}
 	cfg := d.config[name]
 	if cfg == nil {
 		return nil, notFound(name)
@@ -90,6 +93,9 @@ func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 // id it reads that one, beside the walk where one goes on, and the run is that
 // record's alone.
 func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, error) {
+	if d.stopping {
+		return "", nil, ErrStopped
+	}
 	cfg := d.config[name]
 	if cfg == nil {
 		return "", nil, notFound(name)
@@ -142,6 +148,9 @@ func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {
 
 // Resync reads everything again over what is there; it empties nothing.
 func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
+	if d.stopping {
+		return "", nil, ErrStopped
+	}
 	cfg := d.config[name]
 	if cfg == nil {
 		return "", nil, notFound(name)
@@ -177,6 +186,9 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 // any. Another walk makes way, but a backfill, after which it comes by itself.
 // With accept absence ends records however many they are.
 func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string, []Out, error) {
+	if d.stopping {
+		return "", nil, ErrStopped
+	}
 	cfg := d.config[name]
 	if cfg == nil {
 		return "", nil, notFound(name)
@@ -203,6 +215,9 @@ func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string,
 // stream, "" for one that has to wait: a stream whose portal cannot be used is
 // reconciled when it can.
 func (d *Dispatcher) Mend(now time.Time) (map[string]string, []Out, error) {
+	if d.stopping {
+		return nil, nil, ErrStopped
+	}
 	c := d.begin(now)
 	if err := c.open(); err != nil {
 		return nil, nil, err
@@ -254,6 +269,9 @@ func (c *change) reconcileRun(s *stream.Stream, accept bool) (*stream.Run, error
 // those that it no longer has stop, and what someone set by hand stays unless
 // the file changed that very value.
 func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error) {
+	if d.stopping {
+		return nil, ErrStopped
+	}
 	old := d.config
 	d.config = map[string]*StreamConfig{}
 	for i := range config {
@@ -321,6 +339,7 @@ func (d *Dispatcher) Remember(now time.Time, a *stream.Answered, forget []string
 	return c.commit()
 }
 
-// Closing keeps the dispatcher from starting and handing out anything more;
-// open attempts stay, their leases carry them over the restart.
+// Closing keeps the dispatcher from starting and handing out anything more:
+// commands that would are answered with ErrStopped. Open attempts stay, their
+// leases carry them over the restart.
 func (d *Dispatcher) Closing() { d.stopping = true }

@@ -316,6 +316,18 @@ func TestResyncReadsAgainAndJoins(t *testing.T) {
 		t.Error("a resync forgets that everything was there")
 	}
 	b.d.Closing()
+	for name, f := range map[string]func() error{
+		"start":     func() error { _, err := b.d.Start(b.now, modelStream, "", "api"); return err },
+		"sync":      func() error { _, _, err := b.d.Sync(b.now, modelStream, ""); return err },
+		"resync":    func() error { _, _, err := b.d.Resync(b.now, modelStream); return err },
+		"reconcile": func() error { _, _, err := b.d.Reconcile(b.now, modelStream, false); return err },
+		"reload":    func() error { _, err := b.d.Reload(b.now, modelConfig()); return err },
+		"mend":      func() error { _, _, err := b.d.Mend(b.now); return err },
+	} {
+		if err := f(); !errors.Is(err, ErrStopped) {
+			t.Errorf("%s in a daemon that closes: %v", name, err)
+		}
+	}
 	b.now = b.now.Add(time.Minute)
 	if got := fetches(b.must(b.d.Tick(b.now))); len(got) != 0 {
 		t.Errorf("a daemon that closes hands out %v", got)
@@ -347,6 +359,29 @@ func TestRequestsOfAllAttempts(t *testing.T) {
 	b.must(b.d.Stop(b.now, modelStream, "api"))
 	if got := b.store.runs[id].Requests; got != 17 {
 		t.Errorf("a run that was stopped had %d requests", got)
+	}
+}
+
+// A worker that nobody has heard of for a day is forgotten.
+func TestWorkersAreForgotten(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {23 * time.Hour, 1}, {time.Hour, 0}} {
+		b.now = b.now.Add(c.after)
+		for range 20 { // a lease and more
+			b.now = b.now.Add(time.Second)
+			b.must(b.d.Tick(b.now))
+		}
+		if got := b.d.Workers(); len(got) != c.want || c.want == 1 && got[0].Live {
+			t.Fatalf("%s later: %+v", c.after, got)
+		}
+	}
+	b.beat(protocol.Heartbeat{})
+	if got := b.d.Workers(); len(got) != 1 || !got[0].Live {
+		t.Fatalf("one that comes back: %+v", got)
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/hubpipe/hubpipe/broker/protocol"
 )
 
-// ErrStopped is returned to calls that come after Stop.
+// ErrStopped is returned to calls that come after Stop, and to commands that come
+// after Closing.
 var ErrStopped = errors.New("the daemon is stopping")
 
 // Bounds of the loop's queues: pages beyond them are answered busy, heartbeats

@@ -13,6 +13,9 @@ import (
 // was not running, and gives the time back to the leases.
 const stoodStill = 3 * time.Second
 
+// workersKept is how long a worker that is not heard of is shown.
+const workersKept = 24 * time.Hour
+
 // Tick ends leases, starts what is due and hands out what waits. It is called
 // about once a second and whenever something may have changed that.
 func (d *Dispatcher) Tick(now time.Time) ([]Out, error) {
@@ -48,8 +51,11 @@ func (d *Dispatcher) Tick(now time.Time) ([]Out, error) {
 // neither get on nor name a wait.
 func (c *change) expire() {
 	for _, w := range c.d.workers {
-		if w.live && c.d.ended(w, c.now) {
+		switch {
+		case w.live && c.d.ended(w, c.now):
 			c.after = append(c.after, func() { w.live = false })
+		case !w.live && c.now.Sub(w.heard) > workersKept:
+			c.after = append(c.after, func() { delete(c.d.workers, w.id) })
 		}
 	}
 	for _, run := range c.d.openRuns() {
