@@ -61,6 +61,10 @@ func TestWindowsSettleByWhatIsKnownOfTheClock(t *testing.T) {
 	if got := dueWindows(s, settle, known.Add(30*time.Second)); len(got) != 1 {
 		t.Fatalf("a window of 30 s does not settle after 30: %v", got)
 	}
+	s.Windows = []stream.Window{{Lo: 50_000, Hi: 70_000}}
+	if got := dueWindows(s, settle, known.Add(-5*time.Hour)); len(got) != 1 {
+		t.Fatalf("a window of 30 s does not settle after our clock was set back: %v", got)
+	}
 }
 
 // Between the end of a lease and the tick that sees it, a command gave the
