@@ -68,11 +68,27 @@ func allSettings() []string {
 	return slices.Compact(out)
 }
 
+// secretSettings are the settings that hold a secret.
+func secretSettings() []string {
+	return []string{"token", "password", "client_secret", "refresh_token"}
+}
+
+// labelsOf is how many names a block of that type has, the most where several
+// blocks share it.
+func labelsOf(kind string) int {
+	most := 0
+	for path, b := range schema() {
+		if path[strings.LastIndexByte(path, '.')+1:] == kind {
+			most = max(most, b.labels)
+		}
+	}
+	return most
+}
+
 // isPlainSetting reports whether name is a setting that never holds a secret,
 // in whatever block it stands.
 func isPlainSetting(name string) bool {
-	switch name {
-	case "token", "password", "client_secret", "refresh_token":
+	if slices.Contains(secretSettings(), name) {
 		return false
 	}
 	for _, b := range schema() {

@@ -101,6 +101,26 @@ func canaryFiles() []string {
 		"stream \"x\" {\n  # %s\n  interval = \"5x\" # %s\n}",
 		"token = \"%s\"\nHUBSPOT_TOKEN=%s\nexport HUBSPOT_TOKEN=%s\n",
 		"%s",
+		// Behind a setting that is harmless by itself.
+		`portal "main" { api_version = "2026-09" token = "%s" }`,
+		`portal "main" { api_version = "x" token = "%s" }` + "\nbroken {",
+		`broker { listen = "127.0.0.1:1883" password = "%s" }`,
+		"portal \"a\" {\n  api_version = \"2026-09\", token = \"%s\"\n}",
+		"portal \"a\" {\n  oauth {\n  client_id = \"x\" client_secret = \"%s\"\n  }\n}",
+		"portal \"a\" {\n  daily_reserve = 1 token = \"%s\"\n}",
+		"portal \"a\" {\n  api_version = v3 token = \"%s\"\n}",
+		"portal \"a\" {\n  api_version = \"2026-09\" \"%s\"\n}",
+		"stream \"a\" {\n  exclude = [\"x\"] token = \"%s\"\n}",
+		"stream \"a\" {\n  exclude = [\"x\", token = \"%s\"]\n}",
+		"stream \"a\" {\n  interval = \"${\"5m\"}\" token = \"%s\"\n}",
+		"broker {\n  listen = true ? \"x\" : \"%s\"\n}",
+		// Under names that only begin like a harmless one.
+		"portal \"a\" {\n  url_token = \"%s\"\n  name_key = \"%s\"\n  client = \"%s\"\n}",
+		// Where a name would stand.
+		"portal \"a\" {\n  webhook \"%s\" {}\n  oauth \"%s\" {\n  }\n}",
+		"portal \"a { token = \"%s\" }",
+		"portal \"a\" \"%s\" {}",
+		"broker {\n  pasword \"%s\" {\n  }\n}",
 	}
 }
 
@@ -124,30 +144,46 @@ func TestNoMistakeShowsASecret(t *testing.T) {
 func TestExcerpt(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		`  interval = "5m"`:                         `  interval = "5m"`,
-		`  intervall = "5m"`:                        `  intervall = "5m"`,
-		`  interval = "5m" # note "x"`:              `  interval = "5m"`,
-		`  exclude = ["#", "a\"#"] // x`:            `  exclude = ["#", "a\"#"]`,
-		`  token = "x"`:                             `  token = [secret]`,
-		`  token = env("X")`:                        `  token = env("X")`,
-		`  token = env("X") # y`:                    `  token = [secret]`,
-		`  token = file("/a/b")`:                    `  token = file("/a/b")`,
-		`  token = file("${x}")`:                    `  token = [secret]`,
-		`  base_url = "https://a.b"`:                `  base_url = "https://a.b"`,
-		`  url = "c4n4ry:x"`:                        `  url = [secret]`,
-		`  base_url = "https://a.b?k=v"`:            `  base_url = [secret]`,
-		`portal "main" { token = "x" }`:             `portal "main" { token = [secret]`,
-		`stream "x" { interval = "5m" }`:            `stream "x" { interval = "5m" }`,
-		`stream "x" {`:                              `stream "x" {`,
-		`stream "x" {}`:                             `stream "x" {}`,
-		`strem "x" {`:                               `strem "x" {`,
-		`token "k3y" {`:                             `[secret]`,
-		`free text`:                                 `[secret]`,
-		`}`:                                         `}`,
-		"  ],\r":                                    `  ],`,
-		"  interval = \"\x1b[31m\xff\"":             "  interval = \" [31m?\"",
-		`  interval = "pat-na1-11-22"`:              `  interval = "[secret]"`,
-		`  data_dir = "` + strings.Repeat("é", 200): `  data_dir = "` + strings.Repeat("é", 93) + "…",
+		`  interval = "5m"`:                       `  interval = "5m"`,
+		`  intervall = "5m"`:                      `  intervall = "5m"`,
+		`  interval = "5m" # note "x"`:            `  interval = "5m"`,
+		`  exclude = ["#", "a\"#"] // x`:          `  exclude = ["#", "a\"#"]`,
+		`  token = "x"`:                           `  token = [secret]`,
+		`  token = env("X")`:                      `  token = env("X")`,
+		`  token = env("X") # y`:                  `  token = [secret]`,
+		`  token = file("/a/b")`:                  `  token = file("/a/b")`,
+		`  token = file("${x}")`:                  `  token = [secret]`,
+		`  base_url = "https://a.b"`:              `  base_url = "https://a.b"`,
+		`  url = "c4n4ry:x"`:                      `  url = [secret]`,
+		`  base_url = "https://a.b?k=v"`:          `  base_url = [secret]`,
+		`portal "main" { token = "x" }`:           `portal "main" { token = [secret]`,
+		`  interval = "5m" token = "x"`:           `  interval = [secret]`,
+		`  interval = "5m", token = "x"`:          `  interval = [secret]`,
+		`  interval = "5m",`:                      `  interval = "5m",`,
+		`  interval = "5m`:                        `  interval = [secret]`,
+		`  interval = 5m`:                         `  interval = 5m`,
+		`  interval = 5 m`:                        `  interval = 5 m`,
+		`  autostart = true }`:                    `  autostart = true }`,
+		`  exclude = [`:                           `  exclude = [`,
+		`  exclude = []`:                          `  exclude = []`,
+		`  exclude = ["a" "b"]`:                   `  exclude = [secret]`,
+		`stream "Bad Name" { object="contacts" }`: `stream "Bad Name" { object="contacts" }`,
+		`stream "Bad Name" {`:                     `stream "Bad Name" {`,
+		`portal "pat-na1-11-22" {`:                `portal "[secret]" {`,
+		`portal "a" "b3" {`:                       `[secret]`,
+		`webhook "b" {`:                           `webhook "b" {`,
+		`webhook "b3" {`:                          `[secret]`,
+		`stream "x" { interval = "5m" }`:          `stream "x" { interval = "5m" }`,
+		`stream "x" {`:                            `stream "x" {`,
+		`stream "x" {}`:                           `stream "x" {}`,
+		`strem "x" {`:                             `strem "x" {`,
+		`token "k3y" {`:                           `[secret]`,
+		`free text`:                               `[secret]`,
+		`}`:                                       `}`,
+		"  ],\r":                                  `  ],`,
+		"  interval = \"\x1b[31m\xff\"":           "  interval = \" [31m?\"",
+		`  interval = "pat-na1-11-22"`:            `  interval = "[secret]"`,
+		`  data_dir = "` + strings.Repeat("é", 200) + `"`: `  data_dir = "` + strings.Repeat("é", 93) + "…",
 	} {
 		got := excerpt(line)
 		if d := cmp.Diff(want, got); d != "" {
@@ -179,6 +215,48 @@ func TestNoMistakeShowsAValueFromOutside(t *testing.T) {
 					if got := fmt.Sprint(diags, err); strings.Contains(got, "c4n4ry") {
 						t.Errorf("the secret shows in %s\n%s", text, got)
 					}
+				}
+			}
+		}
+	}
+}
+
+// FuzzExcerpt puts a secret behind its name anywhere into a line.
+func FuzzExcerpt(f *testing.F) {
+	for _, x := range [][2]string{{`  api_version = "2026-09"`, ""}, {`broker { listen = "x",`, "}"}, {`exclude = ["`, `"]`},
+		{`stream "a`, `{`}, {`portal "main" {`, `}`}, {`oauth {`, `, client_id = "x" }`}, {`client_id = "\`, `"`}, {`listen = env("A") ? `, ``}} {
+		f.Add(x[0], x[1])
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		if strings.Contains(before, "c4n4ry") || strings.Contains(after, "c4n4ry") {
+			t.Skip()
+		}
+		for _, name := range secretSettings() {
+			for _, line := range []string{name + ` = "` + canary + `"`, name + `="` + canary + `"`, name + ` = ` + canary} {
+				if got := excerpt(before + " " + line + after); strings.Contains(got, "c4n4ry") {
+					t.Fatalf("%q shows the secret: %s", before+" "+line+after, got)
+				}
+			}
+		}
+	})
+}
+
+// A secret stands behind every harmless setting, however the two are set apart.
+func TestNothingShowsBehindASetting(t *testing.T) {
+	t.Parallel()
+	secrets, n := secretSettings(), 0
+	for _, name := range allSettings() {
+		if !isPlainSetting(name) {
+			continue
+		}
+		for _, value := range []string{`"x"`, `"127.0.0.1:1"`, `5`, `1.5`, `true`, `[]`, `["a", "b"]`, `env("A")`, `"mqtt://a:1"`, `""`, `x`, ``} {
+			for _, between := range []string{" ", ", ", "; ", " \t", ` "" `, " } ", " { ", " /* */ ", ","} {
+				for _, frame := range []string{"%s", `portal "a" { %s }`, "broker { %s", "oauth { %s }", "%s }"} {
+					line := fmt.Sprintf(frame, name+" = "+value+between+secrets[n%len(secrets)]+` = "`+canary+`"`)
+					if got := excerpt(line); strings.Contains(got, "c4n4ry") {
+						t.Fatalf("%s\nshows %s", line, got)
+					}
+					n++
 				}
 			}
 		}
