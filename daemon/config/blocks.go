@@ -53,11 +53,15 @@ func (l *loader) config() *Config {
 	c.DataDir = l.dataDir(main)
 	c.HTTP = l.http(main)
 	l.broker(main, &c.Broker)
+	l.ports(main, c)
 	l.worker(main, &c.Worker)
 	l.log(main, &c.Log)
 	names := l.portals(roots, c)
 	l.streams(roots, names, c)
 	l.destinations(roots, c)
+	if len(c.Streams) == 0 && len(l.diags.Invalid()) == 0 {
+		main.report(Warning, main.src, 0, "no streams: nothing will be fetched", `add stream "contacts" {}`)
+	}
 	return c
 }
 
@@ -119,6 +123,24 @@ func (s *section) listen(into *string) {
 		return
 	}
 	*into = text
+}
+
+// ports holds the two addresses against each other: both are bound at the same
+// start.
+func (l *loader) ports(root *section, c *Config) {
+	host, port, err := net.SplitHostPort(c.HTTP.Listen)
+	other, otherPort, otherErr := net.SplitHostPort(c.Broker.Listen)
+	if err != nil || otherErr != nil || c.Broker.URL != "" || port != otherPort || port == "0" {
+		return
+	}
+	if host != other && host != "localhost" && other != "localhost" {
+		return
+	}
+	s := root.child("broker")
+	if s == nil || !s.has("listen") {
+		s = root.child("http")
+	}
+	s.bad("listen", "http and broker cannot both listen on port %s", port)
 }
 
 func isLoopback(host string) bool {

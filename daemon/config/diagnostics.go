@@ -19,6 +19,8 @@ const (
 	// Blocked is a value that is missing outside the file (a variable that is
 	// not set): its portal or destination is blocked, all else runs.
 	Blocked
+	// Warning is something that works and is hardly meant so.
+	Warning
 )
 
 // Diagnostic is one thing to mend. No field ever holds the text of a secret.
@@ -44,6 +46,9 @@ func (d Diagnostic) String() string {
 		fmt.Fprintf(&b, "%s:%d: ", d.File, d.Line)
 	case d.File != "":
 		fmt.Fprintf(&b, "%s: ", d.File)
+	}
+	if d.Severity == Warning {
+		b.WriteString("warning: ")
 	}
 	b.WriteString(d.Summary)
 	if d.Excerpt != "" {

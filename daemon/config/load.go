@@ -50,6 +50,8 @@ type loader struct {
 	sources []*source
 	// outside are the values that env and file gave, as messages may quote them.
 	outside []string
+	// partial says that a file is left out, because it does not parse.
+	partial bool
 	orderOf map[string]int
 }
 
@@ -82,10 +84,8 @@ func Load(o Options) (*Config, Diagnostics, error) {
 
 // load parses and checks what has been read.
 func (l *loader) load() (*Config, Diagnostics, error) {
-	var c *Config
-	if l.parse() {
-		c = l.config()
-	}
+	l.parse()
+	c := l.config()
 	l.sort()
 	if bad := l.diags.Invalid(); len(bad) > 0 {
 		return nil, l.diags, &InvalidError{bad}
@@ -164,10 +164,10 @@ func (l *loader) add(path string, text []byte, fragment bool) *source {
 	return s
 }
 
-// parse reads the syntax of all files; false where one is wrong, since what
-// follows from that would be reported as further mistakes.
+// parse reads the syntax of all files; false where one is wrong. That one is
+// taken as empty then: what stands in the others is looked at all the same, but
+// nothing is missed, since it may stand in the one that does not parse.
 func (l *loader) parse() bool {
-	ok := true
 	for _, s := range l.sources {
 		file, diags := hclsyntax.ParseConfig(s.text, s.path, hcl.InitialPos)
 		for _, d := range diags {
@@ -175,21 +175,20 @@ func (l *loader) parse() bool {
 			if d.Subject != nil {
 				line = d.Subject.Start.Line
 			}
-			if d.Summary == "Invalid multi-line string" || d.Summary == "Unterminated template string" {
-				l.report(Invalid, s, line, "text in quotes does not end in its line", "")
+			summary, hint := syntaxError(d)
+			l.report(Invalid, s, line, summary, hint)
+			if d.Summary == "Invalid multi-line string" || d.Summary == "Unterminated template string" || d.Summary == "Invalid character" {
 				break // from here on HCL takes settings for text, and text for settings
 			}
-			detail := strings.ReplaceAll(d.Detail, "\n", " ")
-			l.report(Invalid, s, line, scrub(lowerFirst(d.Summary)+": "+detail), "")
 		}
 		body, isBody := file.Body.(*hclsyntax.Body)
 		if diags.HasErrors() || !isBody {
-			ok = false
-			continue
+			l.partial = true
+			body = &hclsyntax.Body{}
 		}
 		s.body = body
 	}
-	return ok
+	return !l.partial
 }
 
 // fromOutside remembers a value that no message shows. Shorter ones than any

@@ -263,10 +263,20 @@ func (s *section) text(name string) (string, bool) {
 
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
 
+// literalSecret is from how many bytes on a secret in the file itself is warned
+// of; the words of simulators and tests are shorter.
+const literalSecret = 16
+
 // secret reads text that nobody shows.
 func (s *section) secret(name string, into *Secret) {
-	if t, ok := s.text(name); ok {
-		*into = NewSecret(t)
+	t, ok := s.text(name)
+	if !ok {
+		return
+	}
+	*into = NewSecret(t)
+	if v, diags := s.body.Attributes[name].Expr.Value(nil); len(t) >= literalSecret && !diags.HasErrors() && v.IsWhollyKnown() {
+		s.report(Warning, s.src, s.lineOf(name), fmt.Sprintf("%s: %s stands in the file itself, where everyone who gets the file reads it", s.title, name),
+			"put it into a variable or a file of its own: "+name+` = env("NAME") or file("path")`)
 	}
 }
 

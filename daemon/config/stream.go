@@ -134,6 +134,8 @@ func checkLinked(text string) error {
 // choose returns the portals that a stream runs on.
 func (s *section) choose(where chosen, portals []string) []string {
 	switch {
+	case s.partial:
+		return nil // the portals may stand in the file that does not parse
 	case where.names == nil && len(portals) == 1:
 		return portals
 	case len(portals) == 0:

@@ -1,0 +1,3 @@
+defaults {
+  exclude = ["a" "b"]
+}

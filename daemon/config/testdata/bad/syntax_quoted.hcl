@@ -1,0 +1,3 @@
+portal "main" {
+  "token" = env("SET")
+}

@@ -1,0 +1,4 @@
+defaults {
+  tail = "1m"
+  tail = "2m"
+}
