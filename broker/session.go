@@ -115,6 +115,7 @@ type Session struct {
 	slots   chan struct{}
 	wg      sync.WaitGroup // publishes
 	backoff backoff
+	trouble trouble // run's alone
 
 	mu      sync.Mutex // guards all below
 	cancel  context.CancelCauseFunc
@@ -125,6 +126,9 @@ type Session struct {
 	info    ConnInfo
 	lastErr error
 	stopped bool
+	// denied is closed while the broker refuses user name or password.
+	denied   chan struct{}
+	isDenied bool
 }
 
 // connection is one connection of the session, from CONNACK to its loss.
@@ -160,7 +164,7 @@ func NewSession(o SessionOptions) (*Session, error) {
 	}
 	return &Session{o: o, log: o.Logger, target: t, slots: make(chan struct{}, publishers),
 		backoff: backoff{base: 50 * time.Millisecond, limit: o.MaxWait, jitter: o.Jitter},
-		up:      make(chan struct{})}, nil
+		up:      make(chan struct{}), denied: make(chan struct{})}, nil
 }
 
 // Start begins to connect in the background and returns at once. The session
@@ -192,18 +196,20 @@ func (s *Session) run(ctx context.Context, done chan struct{}) {
 			return
 		case <-pause.C:
 		}
-		c, info, err := s.connect(ctx, kept)
+		began, timeout := time.Now(), connectTimeout
+		if s.trouble.since.IsZero() {
+			timeout = firstTimeout
+		}
+		c, info, err := s.connect(ctx, timeout, kept)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
 			s.backoff.failed()
-			s.mu.Lock()
-			s.lastErr = err
-			s.mu.Unlock()
-			s.log.Debug("cannot connect", "broker", s.target.String(), "error", err)
+			s.complain(began, err)
 			continue
 		}
+		s.trouble = trouble{}
 		s.backoff.up()
 		s.serve(c, info)
 		if ctx.Err() != nil {
@@ -219,12 +225,13 @@ func (s *Session) run(ctx context.Context, done chan struct{}) {
 
 // connect makes one connection, login included. ReceiveMaximum is left alone:
 // the embedded broker stalls and loses messages where a client sets it.
-func (s *Session) connect(ctx context.Context, kept *state.State) (*connection, ConnInfo, error) {
-	attempt, stop := context.WithTimeout(ctx, connectTimeout)
+// Its error is the reason alone, in plain words.
+func (s *Session) connect(ctx context.Context, timeout time.Duration, kept *state.State) (*connection, ConnInfo, error) {
+	attempt, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
 	conn, err := s.dial(attempt)
 	if err != nil {
-		return nil, ConnInfo{}, fmt.Errorf("connect to %s: %w", s.target, err)
+		return nil, ConnInfo{}, plainly(err)
 	}
 	own, cancel := context.WithCancelCause(ctx)
 	c := &connection{ctx: own, cancel: cancel}
@@ -243,10 +250,10 @@ func (s *Session) connect(ctx context.Context, kept *state.State) (*connection, 
 	if err != nil {
 		_ = conn.Close()
 		cancel(err)
-		if ack != nil {
-			return nil, ConnInfo{}, fmt.Errorf("the broker at %s refused us: reason 0x%02x: %w", s.target, ack.ReasonCode, err)
+		if ack != nil && ack.ReasonCode >= 0x80 {
+			return nil, ConnInfo{}, ErrRefused{ack.ReasonCode}
 		}
-		return nil, ConnInfo{}, fmt.Errorf("log in at %s: %w", s.target, err)
+		return nil, ConnInfo{}, plainly(err)
 	}
 	return c, connInfo(ack, s.o.Expiry), nil
 }
@@ -280,6 +287,9 @@ func (s *Session) connectPacket() *paho.Connect {
 func (s *Session) serve(c *connection, info ConnInfo) {
 	s.mu.Lock()
 	s.info, s.lastErr = info, nil
+	if s.isDenied {
+		s.isDenied, s.denied = false, make(chan struct{})
+	}
 	s.mu.Unlock()
 	refused, ok := s.subscribe(c)
 	if ok {
@@ -351,12 +361,14 @@ func (s *Session) received(p paho.PublishReceived) (bool, error) {
 	return true, nil
 }
 
-// AwaitUp returns when the session is connected and subscribed, or with the
-// context's error and the reason of the last failed attempt.
+// AwaitUp returns when the session is connected and subscribed; with ErrRefused
+// when the broker refuses user name or password, although the session goes on
+// trying; or when the context ends, with an error that is the context's and
+// reads as the reason of the last failed attempt.
 func (s *Session) AwaitUp(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		up, stopped := s.up, s.stopped
+		up, denied, stopped := s.up, s.denied, s.stopped
 		s.mu.Unlock()
 		if stopped {
 			return ErrStopped
@@ -366,16 +378,22 @@ func (s *Session) AwaitUp(ctx context.Context) error {
 			if s.Connected() {
 				return nil
 			}
+		case <-denied:
+			return s.reason()
 		case <-ctx.Done():
-			s.mu.Lock()
-			last := s.lastErr
-			s.mu.Unlock()
-			if last != nil {
-				return fmt.Errorf("%w: %w", ctx.Err(), last)
-			}
-			return ctx.Err()
+			return notUp{ctx.Err(), s.reason()}
 		}
 	}
+}
+
+// reason is why there is no connection.
+func (s *Session) reason() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastErr == nil {
+		return errors.New("no answer")
+	}
+	return s.lastErr
 }
 
 // Connected says whether the session is connected and subscribed.
