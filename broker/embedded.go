@@ -163,7 +163,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 	if e.o.Listen != "" {
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", e.o.Listen)
 		if err != nil {
-			return fmt.Errorf("the broker cannot listen on %s: %w; is another program there? set broker { listen }", e.o.Listen, err)
+			return listenError(e.o.Listen, err)
 		}
 		open = append(open, ln)
 		e.attach("tcp", ln, false)

@@ -242,7 +242,7 @@ func (s *Session) connect(ctx context.Context, timeout time.Duration, kept *stat
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){s.received},
 		OnClientError:     func(err error) { cancel(fmt.Errorf("the connection was lost: %w", err)) },
 		OnServerDisconnect: func(d *paho.Disconnect) {
-			cancel(fmt.Errorf("the broker closed the connection: reason 0x%02x", d.ReasonCode))
+			cancel(closed(d.ReasonCode))
 		},
 	})
 	c.client.SetErrorLogger(pahoLog{s.log})

@@ -91,3 +91,26 @@ func TestRefusalsInPlainWords(t *testing.T) {
 		}
 	}
 }
+
+func TestAPortThatIsInUse(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, nil)
+	e, err := NewEmbedded(EmbeddedOptions{Listen: b.Addr(), Prefix: "hubpipe", Authenticate: b.o.Authenticate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(b.Addr())
+	want := "mqtt: port " + port + ` of 127.0.0.1 is in use: stop the program that has it, or choose another one (broker { listen = "127.0.0.1:0" })`
+	if err := e.Start(t.Context()); err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestWhyABrokerCloses(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[byte]string{0x8b: "shutting down (reason 0x8b)", 0x8e: "under our name (reason 0x8e)", 0x80: "closed the connection (reason 0x80)"} {
+		if got := closed(code).Error(); !strings.Contains(got, want) {
+			t.Errorf("%s", got)
+		}
+	}
+}
