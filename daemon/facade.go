@@ -11,6 +11,7 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -72,6 +73,9 @@ func (d *Daemon) Stream(ctx context.Context, name string) (out client.Status, er
 
 // StartStream begins a stream's schedule.
 func (d *Daemon) StartStream(ctx context.Context, name, interval string) (client.Status, error) {
+	if every, err := config.ParseDuration(interval); err == nil {
+		interval = config.FormatDuration(every) // "5m0s" and "5 m" show as "5m"
+	}
 	err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
 		return x.Start(now, name, interval, "api")
 	})
