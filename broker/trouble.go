@@ -69,7 +69,7 @@ func plainly(err error) error {
 	var dns *net.DNSError
 	var notTLS tls.RecordHeaderError
 	var badCert *tls.CertificateVerificationError
-	text := ""
+	var text string
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		text = "connection refused"

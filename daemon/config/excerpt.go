@@ -18,15 +18,15 @@ const (
 	// out of step, other settings are in them.
 	text1 = `"(?:[^"\\$%=]|\\[^=]|[$%]+[^"\\$%={])*[$%]*"`
 	list1 = `\[\s*(?:` + text1 + `\s*(?:,\s*` + text1 + `\s*)*,?\s*)?\]`
+	// label1 is a block's name, right or not; what stands in one only where
+	// quotes are out of step is left out.
+	label1 = `"[^"\\$%={}#/\[\]()]{0,64}"`
 	// bare1 is a number, a switch, or a word or duration without its quotes.
 	bare1 = `-?[0-9]{1,12}(?:\.[0-9]{1,6})?\s?[A-Za-z%]{0,7}|[a-z_]{1,24}`
 )
 
 var (
-	// headerLabel is a block's name, right or not; what stands in one only where
-	// quotes are out of step is left out.
-	headerLabel = `"[^"\\$%={}#/\[\]()]{0,64}"`
-	headerLine  = regexp.MustCompile(`^(\s*([a-z_]+)\s*((?:` + headerLabel + `\s*)*)\{\s*)(.*)$`)
+	headerLine = regexp.MustCompile(`^(\s*([a-z_]+)\s*((?:` + label1 + `\s*)*)\{\s*)(.*)$`)
 	// unknownHeader is a block with a misspelt type; its labels have to look like
 	// plain words, since a token may stand where one forgot "=".
 	unknownHeader = regexp.MustCompile(`^\s*([A-Za-z_]{1,24})\s*(?:"[a-z_]{1,24}"\s*){0,2}\{\s*\}?$`)
