@@ -23,19 +23,27 @@ func (c *command) simulator() *cobra.Command {
 	var scenario string
 	o := simulator.Options{Sizes: map[string]int{}}
 	sizes := map[string]*int{"contacts": new(int), "companies": new(int), "deals": new(int), "tickets": new(int)}
-	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for name, n := range sizes {
 				o.Sizes[name] = *n
 			}
 			if err := errors.Join(addObjects(o.Sizes, further), addPairs(&o, pairs), addScenario(&o, scenario)); err != nil {
+				return &exitError{ExitUsage, err}
+			}
+			if err := checkSimulator(listen, o); err != nil {
 				return err
 			}
 			s, err := serveSimulator(cmd.Context(), listen, o)
 			if err != nil {
 				return err
 			}
+			// The address is the first line, and the only one on stdout.
 			fmt.Fprintln(c.env.Stdout, s.url)
+			if !cmd.Flags().Changed("token") {
+				fmt.Fprintf(c.env.Stderr, "its token is %s\n", o.Token)
+			}
+			fmt.Fprintf(c.env.Stderr, "its switches are below %s/_simulator/\n", s.url)
 			<-cmd.Context().Done()
 			return s.stop()
 		}}
