@@ -28,19 +28,23 @@ func run() int {
 		<-signals
 		os.Exit(cli.ExitInterrupted)
 	}()
+	// Whoever stops reading ends a verb by an error, which cleans up; the signal
+	// would end it where it stands.
+	signal.Ignore(syscall.SIGPIPE)
+	detached := signal.Ignored(syscall.SIGHUP) // by nohup
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	reload := make(chan struct{}, 1)
+	hangup := make(chan struct{}, 1)
 	go func() {
 		for range hangups {
 			select {
-			case reload <- struct{}{}:
+			case hangup <- struct{}{}:
 			default:
 			}
 		}
 	}()
 	return cli.Run(ctx, cli.Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Getenv: os.LookupEnv, Version: version(), Reload: reload})
+		Getenv: os.LookupEnv, Version: version(), Hangup: hangup, Detached: detached})
 }
 
 // version is the module's, as the build knows it.

@@ -9,15 +9,21 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
-// Exit codes of hubpipe. 130 stands for interrupted.
+// Exit codes of hubpipe. A service that is told to stop (up, daemon, worker,
+// simulator) ends with ExitOK; any other verb that does not come to its end, by
+// a signal or because nobody reads what it prints, with ExitInterrupted.
 const (
 	ExitOK          = 0
 	ExitFailure     = 1
@@ -35,8 +41,11 @@ type Env struct {
 	Stderr  io.Writer
 	Getenv  func(string) (string, bool)
 	Version string
-	// Reload delivers a value for each SIGHUP.
-	Reload <-chan struct{}
+	// Hangup delivers a value for each SIGHUP: up and daemon read their
+	// configuration again, the worker goes on, every other verb ends, since its
+	// terminal has gone. Not so when it is Detached, as by nohup.
+	Hangup   <-chan struct{}
+	Detached bool
 }
 
 // exitError carries the exit code that belongs to an error.
@@ -60,19 +69,45 @@ var errReported = errors.New("reported")
 // Run executes the command line and returns the exit code. Data goes to
 // Stdout, all else to Stderr.
 func Run(ctx context.Context, env Env) int {
-	c := &command{env: env}
+	ctx, stop := context.WithCancel(ctx)
+	out := &outlet{w: env.Stdout, lost: stop}
+	c := &command{env: env, terminal: isTerminal(env.Stdout), stop: stop}
+	c.env.Stdout = out
 	root := c.root() //nolint:contextcheck // the verbs use their command's
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
+	root.SetOut(out)
 	root.SetErr(env.Stderr)
 	err := root.ExecuteContext(ctx)
 	code := exitCode(ctx, err)
+	if err == nil && out.isLost() {
+		code = ExitInterrupted
+	}
+	stop()
+	c.watching.Wait()
 	if err != nil && !errors.Is(err, errReported) && code != ExitInterrupted {
-		printError(env.Stderr, err)
+		c.printError(err)
 	}
 	return code
 }
+
+// outlet is stdout; when nobody reads it any more the verb ends.
+type outlet struct {
+	w    io.Writer
+	lost context.CancelFunc
+	gone atomic.Bool
+}
+
+func (o *outlet) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err != nil {
+		o.gone.Store(true)
+		o.lost()
+	}
+	return n, err
+}
+
+func (o *outlet) isLost() bool { return o.gone.Load() }
 
 func exitCode(ctx context.Context, err error) int {
 	var e *exitError
@@ -81,24 +116,51 @@ func exitCode(ctx context.Context, err error) int {
 		return ExitOK
 	case errors.As(err, &e):
 		return e.code
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.EIO)):
+		return ExitInterrupted
 	case errors.Is(err, client.ErrUnreachable):
 		return ExitUnreachable
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return ExitInterrupted
 	}
 	return ExitFailure
 }
 
-func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "hubpipe: %v\n", err)
+func (c *command) printError(err error) {
+	w := c.env.Stderr
 	var p *client.Problem
+	isProblem := errors.As(err, &p)
+	if isProblem && p.Type == client.TypeUnauthorized && c.asked != "" {
+		c.printUnauthorized()
+		return
+	}
+	fmt.Fprintf(w, "hubpipe: %v\n", err)
 	switch {
-	case errors.As(err, &p) && p.Hint != "":
+	case isProblem && p.Hint != "":
 		fmt.Fprintf(w, "  hint: %s\n", p.Hint)
+	case errors.Is(err, client.ErrUnreachable) && c.addr != "":
+		fmt.Fprintln(w, "  hint: is it running there? `hubpipe up` says its address when it is ready")
 	case errors.Is(err, client.ErrUnreachable):
 		fmt.Fprintln(w, "  hint: start it with `hubpipe up`, or name another one with --addr")
 	}
 }
+
+// printUnauthorized says which token was not the daemon's: the API can only
+// speak of headers.
+func (c *command) printUnauthorized() {
+	w := c.env.Stderr
+	_, given := c.env.Getenv(tokenVariable)
+	switch {
+	case c.addr != "" && !given:
+		fmt.Fprintf(w, "hubpipe: the daemon at %s asks for its token\n  hint: set %s to what `hubpipe token` prints where that daemon runs\n", c.asked, tokenVariable)
+	case c.addr != "":
+		fmt.Fprintf(w, "hubpipe: the token in %s is not that of the daemon at %s\n  hint: set it to what `hubpipe token` prints where that daemon runs\n", tokenVariable, c.asked)
+	default:
+		fmt.Fprintf(w, "hubpipe: another daemon is at %s: it does not take the token of this configuration's data folder\n"+
+			"  hint: name the one you mean by --config, or this one by --addr, with its token in %s\n", c.asked, tokenVariable)
+	}
+}
+
+// tokenVariable holds the token of a daemon that --addr names.
+const tokenVariable = "HUBPIPE_TOKEN"
 
 // command holds the flags that all verbs share.
 type command struct {
@@ -108,12 +170,23 @@ type command struct {
 	output string
 	level  string
 	json   bool // the log is JSON
+
+	asked    string // the address of the daemon that was asked
+	terminal bool   // stdout is one
+	stop     context.CancelFunc
+	watching sync.WaitGroup // for a hangup
 }
 
 func (c *command) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "hubpipe",
-		Short:         "Copies everything in HubSpot into its own store, every five minutes or faster",
+		Use:   "hubpipe",
+		Short: "Copies everything in HubSpot into its own store, every five minutes or faster",
+		Long: `Copies everything in HubSpot into its own store, every five minutes or faster.
+
+Data goes to stdout, all else to stderr. Exit codes: 0 ok, 1 failure, 2 usage,
+3 configuration, 4 daemon unreachable, 130 interrupted. SIGTERM and Ctrl-C stop
+cleanly, a second one at once; SIGHUP makes up and daemon read their
+configuration again.`,
 		Version:       c.env.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -126,36 +199,67 @@ func (c *command) root() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
+		PersistentPreRunE: c.before,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError("%w\n  hint: see `%s --help`", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&c.config, "config", "", "configuration file (hubpipe.hcl)")
-	f.StringVar(&c.level, "log-level", "", "debug, info, warn or error")
-	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.status(), c.streams(), c.start(), c.stop(), c.sync(),
-		c.resync(), c.reconcile(), c.records(), c.runs(), c.workers(), c.check(), c.simulator(), c.token(), c.version())
+	f.StringVar(&c.level, "log-level", "", "trace, debug, info, warn or error")
+	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.status(), c.streams(), c.start(), c.stopStream(), c.sync(),
+		c.resync(), c.reconcile(), c.records(), c.changes(), c.export(), c.runs(), c.workers(), c.check(), c.simulator(), c.token(), c.version())
 	for _, sub := range root.Commands() {
-		if args := sub.Args; args != nil {
-			sub.Args = func(cmd *cobra.Command, got []string) error {
-				if err := args(cmd, got); err != nil {
-					return usageError("%w\n  hint: %s", err, cmd.UseLine())
-				}
-				return nil
-			}
-		}
+		sub.Args = namedArgs
 	}
+	root.SetHelpCommand(help(root))
 	return root
+}
+
+// before is what holds for every verb: no flag is empty, the log level exists,
+// and the verb ends with its terminal unless it is a service.
+func (c *command) before(cmd *cobra.Command, _ []string) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && err == nil {
+			err = usageError("--%s is empty\n  usage: %s", f.Name, cmd.UseLine())
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if c.level != "" && hclog.LevelFromString(c.level) == hclog.NoLevel {
+		return badLevel(c.level)
+	}
+	if cmd.Annotations[service] != "" || c.env.Hangup == nil || c.env.Detached {
+		return nil
+	}
+	ctx := cmd.Context()
+	c.watching.Go(func() {
+		select {
+		case <-c.env.Hangup:
+			c.stop()
+		case <-ctx.Done():
+		}
+	})
+	return nil
+}
+
+// service marks the verbs that outlive their terminal.
+const service = "service"
+
+func services() map[string]string { return map[string]string{service: "yes"} }
+
+func badLevel(level string) error {
+	return usageError("--log-level is trace, debug, info, warn or error, not %q", level)
 }
 
 // logger writes to stderr; colour only on a terminal.
 func (c *command) logger(def string) (hclog.Logger, error) {
 	level := cmp.Or(c.level, def)
 	if hclog.LevelFromString(level) == hclog.NoLevel {
-		return nil, usageError("--log-level is trace, debug, info, warn or error, not %q", level)
+		return nil, badLevel(level)
 	}
 	color := hclog.ColorOff
-	if f, ok := c.env.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(c.env.Stderr) {
 		if _, no := c.env.Getenv("NO_COLOR"); !no {
 			color = hclog.AutoColor
 		}
@@ -165,15 +269,15 @@ func (c *command) logger(def string) (hclog.Logger, error) {
 }
 
 func (c *command) version() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "version", Short: "Print the version",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), c.env.Version)
 			return err
 		}}
 }
 
-// onTerminal tells whether what is printed is read by a person.
-func (c *command) onTerminal() bool {
-	f, ok := c.env.Stdout.(*os.File)
+// isTerminal tells whether what is printed is read by a person.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

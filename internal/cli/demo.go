@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,19 +22,25 @@ const demoTime = 2 * time.Minute
 
 func (c *command) demo() *cobra.Command {
 	var once bool
-	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDemo(cmd.Context(), once || !c.onTerminal()) }}
+	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDemo(cmd.Context(), once || !c.terminal) }}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary")
 	return cmd
 }
 
 func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	begun := time.Now()
+	w := newDemoWatch(c.env.Stdout)
 	dir, err := os.MkdirTemp("", "hubpipe-demo")
 	if err != nil {
 		return fmt.Errorf("make a folder for the demo: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(dir))
+		if errors.Is(err, context.Canceled) {
+			w.closing(time.Since(begun))
+		}
+	}()
 	o := simulator.Options{Token: "demo", Seed: 1, Limits: true, Properties: 40,
 		Sizes: map[string]int{"contacts": 3000, "companies": 800, "deals": 800, "tickets": 400}}
 	if !once {
@@ -46,7 +51,7 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, sim.stop()) }()
-	cfg, err := demoConfig(ctx, dir, sim.url)
+	cfg, err := demoConfig(dir, sim.url)
 	if err != nil {
 		return err
 	}
@@ -60,27 +65,40 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	}
 	end := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, d.Stop(end)) }()
-	w, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, false)
+	worker, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, false)
 	if err != nil {
 		return err
 	}
-	defer w.stop(end)
+	defer worker.stop(end)
 	api := client.New(client.Options{Addr: filepath.Join(dir, "http.sock")})
 	defer api.Close()
 	fmt.Fprintf(c.env.Stdout, "simulated HubSpot at %s, API at http://%s, MQTT at %s\n", sim.url, d.Addr(), d.BrokerAddr())
-	if err := c.watch(ctx, api, once); err != nil || !once {
+	if !once {
+		fmt.Fprintf(c.env.Stdout, demoHelp, dir, d.Token(), cfg.Path, d.Token(), d.Addr())
+	}
+	if err := w.watch(ctx, api, once); err != nil || !once {
 		return err // what goes on changing is equal to no truth
 	}
 	return c.summary(ctx, api, sim, begun)
 }
 
-// demoConfig is a configuration of the demo's own: its folder, free ports
-// where the usual ones are taken, streams that are quick to see.
-func demoConfig(ctx context.Context, dir, url string) (*config.Config, error) {
+// demoHelp is what one can do beside a demo that goes on: its folder, token and
+// configuration, and its token and address once more.
+const demoHelp = `its data is in %s, until it ends; its token is %s
+from another terminal:
+  hubpipe status --config %s
+  curl -N -H "Authorization: Bearer %s" "http://%s/v1/streams/contacts/changes?follow=true"
+Ctrl-C ends it.
+
+`
+
+// demoConfig is a configuration of the demo's own: its folder, free ports, so
+// that it is in nobody's way, and streams that are quick to see.
+func demoConfig(dir, url string) (*config.Config, error) {
 	path := filepath.Join(dir, "hubpipe.hcl")
 	text := fmt.Sprintf(`data_dir = %q
-http { listen = %q }
-broker { listen = %q }
+http { listen = "127.0.0.1:0" }
+broker { listen = "127.0.0.1:0" }
 portal "demo" {
   token    = env("TOKEN")
   base_url = %q
@@ -93,7 +111,7 @@ stream "contacts" {}
 stream "companies" {}
 stream "deals" {}
 stream "tickets" {}
-`, dir, freeAddress(ctx, config.DefaultHTTPListen), freeAddress(ctx, config.DefaultBrokerListen), url)
+`, dir, url)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
@@ -102,58 +120,6 @@ stream "tickets" {}
 		return nil, fmt.Errorf("%w\n%s", err, diags)
 	}
 	return cfg, nil
-}
-
-func freeAddress(ctx context.Context, usual string) string {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", usual)
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	_ = l.Close()
-	return usual
-}
-
-// watch says what happens, a line an event, until the first full sync of
-// every stream, or for ever.
-func (c *command) watch(ctx context.Context, api *client.Client, once bool) error {
-	said := map[string]string{}
-	until := time.Now().Add(demoTime)
-	for {
-		ss, err := api.Streams(ctx)
-		switch {
-		case !once && ctx.Err() != nil:
-			return nil //nolint:nilerr // that is how one leaves
-		case err != nil:
-			return err
-		}
-		synced := 0
-		for _, s := range ss {
-			line := fmt.Sprintf("%-10s %-8s %6d records", s.Name, s.State, s.Records)
-			if s.Error != nil {
-				line += "  " + s.Error.Error()
-			}
-			if said[s.Name] != line {
-				said[s.Name] = line
-				fmt.Fprintln(c.env.Stdout, line)
-			}
-			if s.CompleteUntil != nil && s.LastRun != nil && s.LastRun.State == "done" {
-				synced++
-			}
-		}
-		if once && synced == len(ss) {
-			return nil
-		}
-		if once && time.Now().After(until) {
-			return fmt.Errorf("the first sync did not end within %s", demoTime)
-		}
-		if err := pause(ctx, 250*time.Millisecond); err != nil {
-			if once {
-				return err
-			}
-			return nil
-		}
-	}
 }
 
 // summary counts what was done and holds the store against the truth.

@@ -2,12 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,12 +16,21 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/config"
 )
 
-// talking makes a verb that asks a daemon.
-func (c *command) talking(use, short string, args cobra.PositionalArgs, f func(cmd *cobra.Command, d *client.Client, args []string) error) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+// talking makes a verb that asks a daemon and prints a table or JSON.
+func (c *command) talking(use, short string, f func(cmd *cobra.Command, d *client.Client, args []string) error) *cobra.Command {
+	cmd := c.asking(use, short, func(cmd *cobra.Command, d *client.Client, args []string) error {
 		if c.output != "table" && c.output != "json" {
 			return usageError("--output is table or json, not %q", c.output)
 		}
+		return f(cmd, d, args)
+	})
+	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// asking makes a verb that asks a daemon; how it prints is its own.
+func (c *command) asking(use, short string, f func(cmd *cobra.Command, d *client.Client, args []string) error) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, args []string) error {
 		d, err := c.client()
 		if err != nil {
 			return err
@@ -30,8 +38,7 @@ func (c *command) talking(use, short string, args cobra.PositionalArgs, f func(c
 		defer d.Close()
 		return f(cmd, d, args)
 	}}
-	cmd.Flags().StringVar(&c.addr, "addr", "", "the daemon's address, http://host:port; the token then comes from HUBPIPE_TOKEN")
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&c.addr, "addr", "", "the daemon's address, http://host:port; the token then comes from "+tokenVariable)
 	return cmd
 }
 
@@ -39,7 +46,11 @@ func (c *command) talking(use, short string, args cobra.PositionalArgs, f func(c
 // here, else at the configured address.
 func (c *command) client() (*client.Client, error) {
 	if c.addr != "" {
-		token, _ := c.env.Getenv("HUBPIPE_TOKEN")
+		if !isAddress(c.addr) {
+			return nil, usageError("--addr %q is not the address of a daemon; write it like http://127.0.0.1:8377, or the path of its socket", c.addr)
+		}
+		token, _ := c.env.Getenv(tokenVariable)
+		c.asked = c.addr
 		return client.New(client.Options{Addr: c.addr, Token: token}), nil
 	}
 	cfg, err := config.LoadClient(c.options())
@@ -50,50 +61,27 @@ func (c *command) client() (*client.Client, error) {
 	if _, err := os.Stat(socket); err == nil {
 		return client.New(client.Options{Addr: socket}), nil
 	}
-	token, _ := daemon.LoadToken(cfg.DataDir, false) // without one the daemon says what is missing
-	return client.New(client.Options{Addr: "http://" + cfg.HTTPListen, Token: token}), nil
+	token, _ := daemon.LoadToken(cfg.DataDir, false) // without one it says so
+	c.asked = "http://" + cfg.HTTPListen
+	return client.New(client.Options{Addr: c.asked, Token: token}), nil
 }
 
-// show prints a value as JSON, or by f as a table.
-func (c *command) show(v any, f func(w *tabwriter.Writer)) error {
-	if c.output == "json" {
-		enc := json.NewEncoder(c.env.Stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+// isAddress tells whether a client can make something of an address.
+func isAddress(addr string) bool {
+	if strings.HasPrefix(addr, "http://") || strings.HasPrefix(addr, "https://") {
+		u, err := url.Parse(addr)
+		return err == nil && u.Host != "" && u.User == nil
 	}
-	w := tabwriter.NewWriter(c.env.Stdout, 0, 4, 2, ' ', 0)
-	f(w)
-	return w.Flush()
-}
-
-func (c *command) statuses(ss []client.Status) error {
-	return c.show(map[string]any{"streams": ss}, func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "STREAM\tSTATE\tRECORDS\tINTERVAL\tLAG\tNEXT RUN\tPROBLEM")
-		for _, s := range ss {
-			lag, next, problem := "-", "-", ""
-			if s.LagSeconds != nil {
-				lag = config.FormatDuration(time.Duration(*s.LagSeconds) * time.Second)
-			}
-			if s.NextRun != nil {
-				next = s.NextRun.Format("15:04:05Z")
-			}
-			if s.Error != nil {
-				problem = s.Error.Error()
-				if s.Error.Hint != "" {
-					problem += " (" + s.Error.Hint + ")"
-				}
-			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", s.Name, s.State, s.Records, s.Interval, lag, next, strconv.QuoteToGraphic(problem)[1:max(1, len(strconv.QuoteToGraphic(problem))-1)])
-		}
-	})
+	_, _, err := net.SplitHostPort(addr)
+	return err == nil || strings.HasPrefix(addr, "unix:") || strings.Contains(addr, "/")
 }
 
 func (c *command) status() *cobra.Command {
-	return c.talking("status [STREAM]", "Show how the streams stand", cobra.MaximumNArgs(1), c.showStatus)
+	return c.talking("status [STREAM]", "Show how the streams stand", c.showStatus)
 }
 
 func (c *command) streams() *cobra.Command {
-	return c.talking("streams", "List the streams", cobra.NoArgs, c.showStatus)
+	return c.talking("streams", "List the streams", c.showStatus)
 }
 
 func (c *command) showStatus(cmd *cobra.Command, d *client.Client, args []string) error {
@@ -146,16 +134,21 @@ func (c *command) eachStream(cmd *cobra.Command, d *client.Client, arg string, f
 
 func (c *command) start() *cobra.Command {
 	var every string
-	cmd := c.talking("start STREAM|all", "Begin fetching on the interval, the first run at once", cobra.ExactArgs(1),
+	cmd := c.talking("start STREAM|all", "Begin fetching on the interval, the first run at once",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
+			if cmd.Flags().Changed("every") {
+				if err := checkInterval(every); err != nil {
+					return err
+				}
+			}
 			return c.eachStream(cmd, d, args[0], func(n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) })
 		})
 	cmd.Flags().StringVar(&every, "every", "", "the interval, such as 30s or 5m")
 	return cmd
 }
 
-func (c *command) stop() *cobra.Command {
-	return c.talking("stop STREAM|all", "End the schedule and what runs; what was stored stays", cobra.ExactArgs(1),
+func (c *command) stopStream() *cobra.Command {
+	return c.talking("stop STREAM|all", "End the schedule and what runs; what was stored stays",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
 			return c.eachStream(cmd, d, args[0], func(n string) (client.Status, error) { return d.Stop(cmd.Context(), n) })
 		})
@@ -166,6 +159,13 @@ func (c *command) sync() *cobra.Command {
 	cmd := c.run("sync STREAM|all", "Make one run now", func(ctx context.Context, d *client.Client, n string) (string, error) {
 		return d.Sync(ctx, n, record)
 	})
+	one := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if record != "" && args[0] == client.All {
+			return usageError("--record is a record of one stream; name the stream instead of all")
+		}
+		return one(cmd, args)
+	}
 	cmd.Flags().StringVar(&record, "record", "", "read this one record")
 	return cmd
 }
@@ -188,7 +188,7 @@ func (c *command) reconcile() *cobra.Command {
 // run makes a verb that starts work; with --wait it ends as the work does.
 func (c *command) run(use, short string, f func(context.Context, *client.Client, string) (string, error)) *cobra.Command {
 	var wait bool
-	cmd := c.talking(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, d *client.Client, args []string) error {
+	cmd := c.talking(use, short, func(cmd *cobra.Command, d *client.Client, args []string) error {
 		ns, err := names(cmd.Context(), d, args[0])
 		if err != nil {
 			return err
@@ -235,25 +235,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (c *command) showRuns(rs []client.Run) error {
-	return c.show(map[string]any{"runs": rs}, func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "RUN\tSTREAM\tKIND\tSTATE\tRECORDS\tREQUESTS\tSTARTED\tPROBLEM")
-		for _, r := range rs {
-			problem := ""
-			if r.Error != nil {
-				problem = r.Error.Error()
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", r.ID, r.Stream, r.Kind, r.State, r.Records, r.Requests, r.Started.Format(time.RFC3339), problem)
-		}
-	})
-}
-
 func (c *command) runs() *cobra.Command {
 	var state string
-	cmd := c.talking("runs [STREAM]", "List runs, newest first", cobra.MaximumNArgs(1), func(cmd *cobra.Command, d *client.Client, args []string) error {
+	cmd := c.talking("runs [STREAM]", "List runs, newest first", func(cmd *cobra.Command, d *client.Client, args []string) error {
 		name := ""
 		if len(args) == 1 {
 			name = args[0]
+		}
+		if state != "" {
+			if err := oneOf("state", state, client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped); err != nil {
+				return err
+			}
 		}
 		rs, err := d.Runs(cmd.Context(), client.RunQuery{Stream: name, State: state})
 		if err != nil {
@@ -263,88 +255,4 @@ func (c *command) runs() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&state, "state", "", "running, done, failed or stopped")
 	return cmd
-}
-
-func (c *command) workers() *cobra.Command {
-	return c.talking("workers", "List the workers", cobra.NoArgs, func(cmd *cobra.Command, d *client.Client, _ []string) error {
-		ws, err := d.Workers(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return c.show(map[string]any{"workers": ws}, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "WORKER\tSTATE\tPORTALS\tRUNS\tLAST SEEN")
-			for _, x := range ws {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", x.ID, x.State, len(x.Portals), len(x.Runs), x.LastSeen.Format(time.RFC3339))
-			}
-		})
-	})
-}
-
-func (c *command) records() *cobra.Command {
-	var limit int
-	var state, since string
-	cmd := c.talking("records STREAM [ID]", "Print records, a line of JSON each", cobra.RangeArgs(1, 2), func(cmd *cobra.Command, d *client.Client, args []string) error {
-		enc := json.NewEncoder(c.env.Stdout)
-		enc.SetEscapeHTML(false) // values go out as they came
-		if len(args) == 2 {
-			r, err := d.Record(cmd.Context(), args[0], args[1])
-			if err != nil {
-				return err
-			}
-			return enc.Encode(r)
-		}
-		n := 0
-		q := client.RecordQuery{States: []string{state}, Since: since, Limit: 1000}
-		for r, err := range d.AllRecords(cmd.Context(), args[0], q) {
-			if err != nil {
-				return err
-			}
-			if n++; limit > 0 && n > limit {
-				return nil
-			}
-			if err := enc.Encode(r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (0: all)")
-	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all")
-	cmd.Flags().StringVar(&since, "since", "", "only what changed after this feed position or time")
-	return cmd
-}
-
-func (c *command) token() *cobra.Command {
-	return &cobra.Command{Use: "token", Short: "Print hubpipe's own token, for HTTP and MQTT", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := config.LoadClient(c.options())
-			if err != nil {
-				return configError(err)
-			}
-			t, err := daemon.LoadToken(cfg.DataDir, false)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(c.env.Stdout, t)
-			return err
-		}}
-}
-
-func (c *command) check() *cobra.Command {
-	return &cobra.Command{Use: "check", Short: "Check the configuration", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := c.load()
-			if err != nil {
-				return err
-			}
-			where := cfg.Path
-			if where == "" {
-				where = "no file"
-			}
-			fmt.Fprintf(c.env.Stdout, "%s: %d streams of %d portals; data in %s\n", where, len(cfg.Streams), len(cfg.Portals), cfg.DataDir)
-			if len(cfg.Blocked()) > 0 {
-				return configError(errReported)
-			}
-			return nil
-		}}
 }

@@ -36,7 +36,7 @@ func TestStartsThatAreRefused(t *testing.T) {
 		"http's port in use":  {"daemon", `http { listen = "` + taken.Addr().String() + `" }`, 1, []string{port, "in use", "http { listen"}},
 		"mqtt's port in use":  {"daemon", `broker { listen = "` + taken.Addr().String() + `" }`, 1, []string{port, "in use", "broker { listen"}},
 		"a folder for a file": {"daemon", "", 3, []string{"hubpipe.hcl"}},
-		"no HCL":              {"daemon", "stream contacts {", 3, []string{"hubpipe.hcl:2", "closing brace"}},
+		"no HCL":              {"daemon", "stream contacts {", 3, []string{"hubpipe.hcl:2", "does not end"}},
 		"unknown names":       {"worker", "stream \"contacts\" {\n  intervall = \"5m\"\n}", 3, []string{"hubpipe.hcl:3", "intervall", `"interval"`}},
 		"an interval of 0":    {"daemon", "stream \"contacts\" {\n  interval = \"0s\"\n}", 3, []string{"hubpipe.hcl:3", "0s", "1s"}},
 		"an interval of text": {"daemon", "stream \"contacts\" {\n  interval = \"soon\"\n}", 3, []string{"hubpipe.hcl:3", "soon", "5m"}},

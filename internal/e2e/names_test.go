@@ -16,12 +16,17 @@ func TestTwoWorkersWithOneName(t *testing.T) {
 	first := s.worker("--name", "w1")
 	s.holds("w1")
 	second := s.worker("--name", "w1")
-	refused(t, first, 1, "another process has taken this worker's name")
+	refused(t, first, 1, "hubpipe: another process has taken this worker's name: w1; this one ends")
 	s.becomesEqual("contacts", "deals")
 	s.change("contacts", `{"change":20}`)
 	s.becomesEqual("contacts")
 	if !second.running() {
 		t.Errorf("the second ended too:\n%s", second.log)
+	}
+	for _, p := range []*process{first, second} {
+		if log := p.log.String(); strings.Contains(log, "[ERROR]") || strings.Count(log, "has taken") > 1 {
+			t.Errorf("it is said more than once, or as if something were broken:\n%s", log)
+		}
 	}
 	if ws := s.workers(); len(ws) != 1 || ws[0].State != "online" {
 		t.Errorf("%+v", ws)

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/daemon"
+	"github.com/hubpipe/hubpipe/daemon/config"
+)
+
+func (c *command) token() *cobra.Command {
+	return &cobra.Command{Use: "token", Short: "Print hubpipe's own token, for HTTP and MQTT",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := config.LoadClient(c.options())
+			if err != nil {
+				return configError(err)
+			}
+			t, err := daemon.LoadToken(cfg.DataDir, false)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.env.Stdout, t)
+			return err
+		}}
+}
+
+func (c *command) check() *cobra.Command {
+	return &cobra.Command{Use: "check", Short: "Check the configuration",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			if err := usableFolder(cfg.DataDir); err != nil {
+				return configError(fmt.Errorf("data_dir %s cannot be used: %w", cfg.DataDir, err))
+			}
+			where := cfg.Path
+			if where == "" {
+				where = "no file"
+			}
+			_, err = fmt.Fprintf(c.env.Stdout, "%s: %s of %s; data in %s\n", where, count(len(cfg.Streams), "stream"),
+				count(len(cfg.Portals), "portal"), cfg.DataDir)
+			if len(cfg.Blocked()) > 0 {
+				return configError(errReported)
+			}
+			return err
+		}}
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// usableFolder tells whether the folder is there, or can be made, and can be
+// written in. It makes nothing.
+func usableFolder(dir string) error {
+	for {
+		info, err := os.Stat(dir)
+		switch {
+		case err == nil && !info.IsDir():
+			return fmt.Errorf("%s is no folder", dir)
+		case err == nil:
+			const writeAndEnter = 3
+			if syscall.Access(dir, writeAndEnter) != nil {
+				return fmt.Errorf("%s may not be written by this user", dir)
+			}
+			return nil
+		case errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrNotExist):
+			if parent := filepath.Dir(dir); parent != dir {
+				dir = parent
+				continue
+			}
+		}
+		return err
+	}
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// states are those that a record may have, as --state names them.
+func states() []string { return []string{"live", "archived", "purged", "merged", "all"} }
+
+// recordForm is how records are printed; it is a flag of its own, since lines
+// of JSON are what one wants of them.
+func recordForm(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("output", "o", "json", "json (NDJSON: a record a line) or table (id, seq, state, times)")
+}
+
+// printRecords writes records as they come, at most limit of them where that is
+// not 0.
+func printRecords(w io.Writer, form string, limit int, records iter.Seq2[client.Record, error]) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // values go out as they came
+	const line = "%-20s  %10v  %-8s  %s\n"
+	if form == "table" {
+		if _, err := fmt.Fprintf(w, line, "ID", "SEQ", "STATE", "UPDATED"); err != nil {
+			return err
+		}
+	}
+	n := 0
+	for r, err := range records {
+		if err != nil {
+			return err
+		}
+		if form == "table" {
+			updated := "-"
+			if r.UpdatedAt != nil {
+				updated = *r.UpdatedAt
+			}
+			_, err = fmt.Fprintf(w, line, clean(r.ID), r.Seq, clean(r.State), clean(updated))
+		} else {
+			err = enc.Encode(r)
+		}
+		if err != nil {
+			return err
+		}
+		if n++; n == limit {
+			return nil
+		}
+	}
+	return nil
+}
+
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return usageError("--limit is how many at most, not %d; 0 is all", limit)
+	}
+	return nil
+}
+
+func (c *command) records() *cobra.Command {
+	var limit int
+	var state, since string
+	var form *string
+	cmd := c.asking("records STREAM [ID]", "Print records, a line of JSON each", func(cmd *cobra.Command, d *client.Client, args []string) error {
+		for _, err := range []error{oneOf("output", *form, "json", "table"), checkLimit(limit), oneOf("state", state, states()...), checkSince(since)} {
+			if err != nil {
+				return err
+			}
+		}
+		if len(args) == 2 {
+			for _, name := range []string{"limit", "state", "since"} {
+				if cmd.Flags().Changed(name) {
+					return usageError("--%s selects among records, and %s names one already", name, args[1])
+				}
+			}
+			r, err := d.Record(cmd.Context(), args[0], args[1])
+			return printRecords(c.env.Stdout, *form, 1, func(yield func(client.Record, error) bool) { yield(r, err) })
+		}
+		q := client.RecordQuery{States: []string{state}, Since: since, Limit: 1000}
+		if limit > 0 {
+			q.Limit = min(limit, 1000)
+		}
+		return printRecords(c.env.Stdout, *form, limit, d.AllRecords(cmd.Context(), args[0], q))
+	})
+	form = recordForm(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (0: all)")
+	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all; several with commas")
+	cmd.Flags().StringVar(&since, "since", "", "only what changed after this feed position or time")
+	return cmd
+}
+
+func (c *command) changes() *cobra.Command {
+	var q client.ChangeQuery
+	var form *string
+	cmd := c.asking("changes STREAM", "Print the change feed: each record once, at its newest place", func(cmd *cobra.Command, d *client.Client, args []string) error {
+		for _, err := range []error{oneOf("output", *form, "json", "table"), checkLimit(q.Limit), checkSince(q.Since)} {
+			if err != nil {
+				return err
+			}
+		}
+		if *form == "json" { // as it comes, unread
+			return d.CopyChanges(cmd.Context(), args[0], q, c.env.Stdout)
+		}
+		return printRecords(c.env.Stdout, *form, 0, d.Changes(cmd.Context(), args[0], q))
+	})
+	form = recordForm(cmd)
+	cmd.Flags().StringVar(&q.Since, "since", "", "only what comes after this seq, or after this time (default: from the beginning)")
+	cmd.Flags().IntVar(&q.Limit, "limit", 0, "at most so many (0: all)")
+	cmd.Flags().BoolVar(&q.Follow, "follow", false, "go on with the changes as they come, until Ctrl-C")
+	return cmd
+}
+
+func (c *command) export() *cobra.Command {
+	var format, state string
+	var fields []string
+	cmd := c.asking("export STREAM", "Write all records of a stream as NDJSON or CSV", func(cmd *cobra.Command, d *client.Client, args []string) error {
+		for _, err := range []error{oneOf("format", format, "ndjson", "csv"), oneOf("state", state, states()...)} {
+			if err != nil {
+				return err
+			}
+		}
+		return d.Export(cmd.Context(), args[0], format, client.RecordQuery{States: []string{state}, Fields: fields}, c.env.Stdout)
+	})
+	cmd.Flags().StringVar(&format, "format", "ndjson", "ndjson or csv")
+	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all; several with commas")
+	cmd.Flags().StringSliceVar(&fields, "fields", nil, "names of properties, with commas (default: all)")
+	return cmd
+}

@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Demos take free ports and a folder of their own: any number of them run at
+// once, and none leaves anything.
+func TestDemosAtOnce(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	done := make(chan error, 3)
+	for range cap(done) {
+		go func() {
+			cmd := exec.CommandContext(t.Context(), build(t), "demo", "--once")
+			cmd.Dir, cmd.Env = tmp, append(os.Environ(), "TMPDIR="+tmp)
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "the store equals HubSpot's truth") {
+				err = fmt.Errorf("%w\n%s", errors.Join(err, errors.New("not equal")), out)
+			}
+			done <- err
+		}()
+	}
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	isEmpty(t, tmp)
+}
+
+func isEmpty(t testing.TB, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v %v", entries, err)
+	}
+}
+
+// Whatever ends a demo, it takes its folder with it and says how it ended by
+// its exit code.
+func TestDemoIsEnded(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(p *os.Process, out io.Closer) error{
+		"Ctrl-C":               func(p *os.Process, _ io.Closer) error { return p.Signal(syscall.SIGINT) },
+		"SIGTERM":              func(p *os.Process, _ io.Closer) error { return p.Signal(syscall.SIGTERM) },
+		"its terminal is gone": func(p *os.Process, _ io.Closer) error { return p.Signal(syscall.SIGHUP) },
+		"nobody reads it":      func(_ *os.Process, out io.Closer) error { return out.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// A socket in the folder has to have room for its path.
+			tmp, err := os.MkdirTemp("", "hp") //nolint:usetesting // TempDir's path is too long
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(tmp) })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, build(t), "demo", "--once")
+			cmd.Dir, cmd.Env = tmp, append(os.Environ(), "TMPDIR="+tmp)
+			errs := &buffer{}
+			cmd.Stderr = errs
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			line := make([]byte, 100) // the daemon runs when the first line comes
+			if _, err := out.Read(line); err != nil {
+				t.Fatal(err)
+			}
+			if found, _ := filepath.Glob(filepath.Join(tmp, "hubpipe-demo*", "token")); len(found) != 1 {
+				t.Errorf("the demo has no folder: %v", found)
+			}
+			if err := end(cmd.Process, out); err != nil {
+				t.Fatal(err)
+			}
+			rest := ""
+			if name != "nobody reads it" {
+				b, _ := io.ReadAll(out) // how it ends is looked at below
+				rest = string(b)
+			}
+			_ = cmd.Wait() // so is its code
+			if code := cmd.ProcessState.ExitCode(); code != 130 || errs.String() != "" {
+				t.Errorf("exit %d\n%s", code, errs)
+			}
+			if name != "nobody reads it" && strings.Count(rest, "the demo's folder is removed") != 1 {
+				t.Errorf("it does not say how it ended:\n%s", rest)
+			}
+			isEmpty(t, tmp)
+		})
+	}
+}
+
+// On a terminal the demo says how to try things, and shows changes as they
+// arrive though no count moves.
+func TestDemoOnATerminal(t *testing.T) {
+	t.Parallel()
+	script := need(t, "script")
+	tmp := t.TempDir()
+	p := run(t, tmp, script, "-qefc", build(t)+" demo", filepath.Join(tmp, "typescript"))
+	p.says(t, "its token is ", "hubpipe status --config ", "changes?follow=true", "every stream is synced after", "the last is ")
+	log := p.log.String()
+	_, rest, _ := strings.Cut(log, "hubpipe status --config ")
+	out, err := exec.CommandContext(t.Context(), build(t), "status", "--config", strings.Fields(rest)[0]).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "contacts") {
+		t.Errorf("what it says to try does not work: %v\n%s", err, out)
+	}
+	p.kill(syscall.SIGTERM) // the terminal goes away
+	until(t, "the demo's end", func() error {
+		found, err := filepath.Glob(filepath.Dir(strings.Fields(rest)[0]))
+		if err == nil && len(found) > 0 {
+			err = fmt.Errorf("%v is there", found)
+		}
+		return err
+	})
+}
