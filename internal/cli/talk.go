@@ -47,6 +47,9 @@ func (c *command) asking(use, short string, f func(cmd *cobra.Command, d *client
 func (c *command) client() (*client.Client, error) {
 	if c.addr != "" {
 		if !isAddress(c.addr) {
+			if strings.Contains(c.addr, "@") {
+				return nil, usageError("--addr takes no credentials: the token comes from %s", tokenVariable)
+			}
 			return nil, usageError("--addr %q is not the address of a daemon; write it like http://127.0.0.1:8377, or the path of its socket", c.addr)
 		}
 		token, _ := c.env.Getenv(tokenVariable)

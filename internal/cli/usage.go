@@ -49,6 +49,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		text = "there is no flag --" + unknown.GetSpecifiedName()
 	case errors.As(err, &missing):
 		text = "--" + missing.GetFlag().Name + " needs a value"
+	case errors.As(err, &bad) && bad.GetFlag().Value.Type() == "app":
+		text = "--" + bad.GetFlag().Name + " is an app as client_id:client_secret:refresh_token" // what was given is not repeated
 	case errors.As(err, &bad):
 		text = "--" + bad.GetFlag().Name + " is " + kindOf(bad) + ", not \"" + bad.GetValue() + `"`
 	case errors.As(err, &syntax):
