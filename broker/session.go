@@ -338,6 +338,9 @@ func (s *Session) subscribe(c *connection) (refused []string, ok bool) {
 			}
 			return refused, c.ctx.Err() == nil
 		}
+		if c.ctx.Err() != nil {
+			return nil, false // it is lost or left, and nobody asks again
+		}
 		s.log.Warn("the broker does not answer a subscribe; asking again", "error", err)
 		again := time.NewTimer(time.Second)
 		select {

@@ -101,15 +101,16 @@ func TestBadRequests(t *testing.T) {
 	}
 	for _, c := range []struct {
 		args []string
+		code int
 		says string
 	}{
-		{[]string{"start", "contact"}, "contact"},
-		{[]string{"start", "contacts", "--every", "0s"}, "0s"},
-		{[]string{"start", "contacts", "--every", "soon"}, "soon"},
-		{[]string{"records", "nothing"}, "nothing"},
+		{[]string{"start", "contact"}, 1, "contact"},
+		{[]string{"start", "contacts", "--every", "0s"}, 2, "0s"},
+		{[]string{"start", "contacts", "--every", "soon"}, 2, "soon"},
+		{[]string{"records", "nothing"}, 1, "nothing"},
 	} {
 		p := run(t, s.dir, s.bin, c.args...)
-		refused(t, p, 1, c.says, "hubpipe: ")
+		refused(t, p, c.code, c.says, "hubpipe: ")
 	}
 	if after := s.get("/v1/streams"); after != before {
 		t.Errorf("something changed:\n%s\n%s", before, after)
