@@ -38,8 +38,8 @@ type row struct {
 	gone  bool // replaced before the block was written, or superseded since
 }
 
-// block is some records of one stream in the order of their positions, either
-// being gathered or read. first names it: no record in it has a lower
+// block is some records of one stream in the order of their positions, being
+// gathered, or read, or read and gone on with. first names it: no record in it has a lower
 // position, and none of another block lies between two of its own.
 type block struct {
 	first  uint64
@@ -175,34 +175,6 @@ func (b *block) place(p part, body []byte) cell {
 	return c
 }
 
-// addWhole appends the records of another block that are not gone, each body as
-// one value.
-func (b *block) addWhole(from *block) {
-	b.base, b.number = from.base, from.number
-	for p := range parts {
-		b.shapes = append(b.shapes, wholeShape(p))
-	}
-	for i := range from.rows {
-		if from.rows[i].gone {
-			continue
-		}
-		r := row{seq: from.rows[i].seq, text: span{at: uint32(len(b.texts))}}
-		b.texts = append(b.texts, from.texts[from.rows[i].text.at:from.rows[i].text.end]...)
-		r.text.end = uint32(len(b.texts))
-		for p, c := range from.rows[i].cells {
-			r.cells[p].shape = -1
-			if c.shape < 0 {
-				continue
-			}
-			at := uint32(len(b.data))
-			b.data = from.body(b.data, c)
-			r.cells[p] = cell{int32(p), int32(len(b.spans)), 1}
-			b.spans = append(b.spans, span{at, uint32(len(b.data))})
-		}
-		b.rows = append(b.rows, r)
-	}
-}
-
 // live counts the records that are not gone, and says how far above the first
 // position the last of them stands.
 func (b *block) live() (n int, last uint64) {
@@ -261,7 +233,9 @@ func (b *block) record(r *row, free []byte, chunk int) (*stream.Record, []byte, 
 			free = make([]byte, 0, max(n, chunk))
 		}
 		body := b.body(free[:0], c)
-		*to, free = body[:n:n], body[n:n]
+		if *to, free = body[:n:n], body[n:]; n == 0 {
+			*to = []byte{} // not nil, which is none
+		}
 	}
 	return out, free, nil
 }
@@ -354,7 +328,7 @@ func (b *block) parse(first uint64, in []byte) error {
 	if uint64(len(in)) > math.MaxInt32 {
 		return errBlock
 	}
-	b.read, b.texts, b.data = true, in, nil
+	b.read, b.texts, b.data = true, in[:len(in):len(in)], nil
 	r := reader{b: in}
 	b.base.Version, b.base.AsOf, b.base.Synced = r.varint(), r.varint(), r.varint()
 	b.number = r.uvarint()
@@ -411,12 +385,13 @@ func (b *block) readBodies(r *reader) error {
 		b.shapes = append(b.shapes, s)
 	}
 	for i := range b.rows {
-		for _, c := range b.rows[i].cells {
+		for p, c := range b.rows[i].cells {
 			if c.shape >= int32(len(b.shapes)) || c.shape >= 0 && len(b.shapes[c.shape].pieces) == 0 {
 				return errBlock
 			}
 			if c.shape >= 0 {
 				b.shapes[c.shape].cells++
+				b.shapes[c.shape].part = part(p)
 			}
 		}
 	}
@@ -449,7 +424,7 @@ func (b *block) readColumns(r *reader) error {
 	if r.bad || at != uint64(len(r.b)) {
 		return errBlock
 	}
-	b.data = r.b
+	b.data = r.b[:len(r.b):len(r.b)]
 	for i := range b.rows {
 		for p := range b.rows[i].cells {
 			if c := &b.rows[i].cells[p]; c.shape >= 0 {

@@ -88,50 +88,6 @@ func FuzzIDs(f *testing.F) {
 	})
 }
 
-// Bodies come back whatever dictionary they were packed with, also after the
-// list changed, and after reopening.
-func TestDictionaries(t *testing.T) {
-	t.Parallel()
-	const streams = 3
-	dir := t.TempDir()
-	s := open(t, dir)
-	rng := rand.New(rand.NewPCG(7, 1))
-	var want []*stream.Record
-	for list := range uint32(3) {
-		for name := range streams {
-			commit(t, s, func(tx *Tx) error {
-				for i := range samples + 10 {
-					r := record(fmt.Sprint(list, "-", i), 1, stream.Live)
-					r.List = list
-					r.Properties = []byte(strings.ReplaceAll(string(randomProperties(rng)), "property", fmt.Sprint("list", list)))
-					if name == 0 {
-						want = append(want, r)
-					}
-					if err := tx.Put(fmt.Sprint("s", name), r); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}
-	}
-	if got := s.codec.last; got != 3*streams {
-		t.Errorf("%d dictionaries for 3 lists of %d streams", got, streams)
-	}
-	for range 2 {
-		if diff := cmp.Diff(want, feed(t, s, "s0", 0)); diff != "" {
-			t.Fatalf("the feed (-put +got):\n%s", diff)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		s = open(t, dir)
-	}
-	if got := s.codec.current["s0"].list; got != 2 {
-		t.Errorf("the dictionary after reopening is of list %d", got)
-	}
-}
-
 // randomProperties are about 1.8 KB of JSON, as HubSpot sends a contact with
 // 45 properties.
 func randomProperties(rng *rand.Rand) []byte {

@@ -11,7 +11,6 @@ const (
 	kFeed   = 'f' // stream, seq, 0: a block's note; 1: the block
 	kIndex  = 'i' // stream, id: the record's head, and where it is
 	kCount  = 'c' // stream: counts
-	kDict   = 'd' // stream, number, list, piece: a dictionary
 	kStream = 's' // stream: ledger
 	kSchema = 'p' // stream: definitions
 	kRun    = 'r' // run id

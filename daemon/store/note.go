@@ -90,7 +90,7 @@ func (b *block) bury(n *note) error {
 func (s *Store) readBlock(txn *badger.Txn, name string, first uint64, n *note, b *block) error {
 	item, err := txn.Get(feedKey(name, first, blockKind))
 	if err == nil {
-		err = item.Value(func(v []byte) error { return s.codec.unpack(first, v, b) })
+		err = item.Value(func(v []byte) error { return unpack(first, v, b) })
 	}
 	if err == nil && n != nil {
 		err = b.bury(n)
@@ -103,7 +103,7 @@ func (s *Store) load(item *badger.Item, first uint64, n *note, b *block) error {
 	if n == nil {
 		return fmt.Errorf("%w: its note is missing", errBlock)
 	}
-	if err := item.Value(func(v []byte) error { return s.codec.unpack(first, v, b) }); err != nil {
+	if err := item.Value(func(v []byte) error { return unpack(first, v, b) }); err != nil {
 		return err
 	}
 	return b.bury(n)
@@ -263,8 +263,8 @@ func (t *Tx) rewrite(k blockKey, n *note) error {
 
 // write writes a block, and its note in memory.
 func (t *Tx) write(k blockKey, n *note, b *block) error {
-	d, has := t.dictionary(k.stream)
-	value, err := t.s.codec.pack(d, has, b)
+	t.view.forget(k)
+	value, err := t.s.packer.pack(b)
 	if err != nil {
 		return fmt.Errorf("write block %d of %s: %w", k.first, k.stream, err)
 	}
@@ -281,12 +281,44 @@ func (t *Tx) cut(name string) error {
 	}
 	delete(t.open, name)
 	defer t.s.giveBack(b)
-	if n, _ := b.live(); n == 0 {
-		return nil
-	}
 	k, n := blockKey{name, b.first}, new(note)
-	t.notes[k] = n
-	return t.write(k, n, b)
+	switch live, _ := b.live(); {
+	case live > 0:
+		t.notes[k] = n
+		t.tails[name] = b.first
+		return t.write(k, n, b)
+	case b.read: // nothing is left of what was there
+		n.changed = true
+		t.notes[k] = n
+	}
+	return nil
+}
+
+// A block with less than this is gone on with by the next transaction, which
+// writes it anew: where records come one by one, they would else lie in blocks
+// of one, which compress badly and are read slowly.
+const tailRecords = 32
+
+// gather begins a block for a stream, or goes on with its last one.
+func (t *Tx) gather(name string, seq uint64) (*block, error) {
+	b := t.s.block()
+	first, ok := t.tails[name]
+	if !ok {
+		first, ok = t.s.tails[name]
+	}
+	if ok && seq-first < math.MaxInt32 {
+		n, err := t.noteOf(name, first)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil && n.records < tailRecords && t.s.readBlock(t.txn, name, first, n, b) == nil {
+			t.open[name] = b
+			return b, nil
+		}
+	}
+	b.reset(seq)
+	t.open[name] = b
+	return b, nil
 }
 
 // keptNotes is how many notes the writer keeps in memory: where records change
@@ -299,6 +331,9 @@ func (s *Store) keep(notes map[blockKey]*note) {
 		switch {
 		case n == nil || n.live() == 0:
 			delete(s.notes, k)
+			if s.tails[k.stream] == k.first {
+				delete(s.tails, k.stream)
+			}
 		default:
 			n.changed, n.must = false, false
 			s.notes[k] = n

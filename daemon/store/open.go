@@ -22,7 +22,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	s := &Store{o: o, counts: map[string]Counts{}, watchers: map[chan struct{}]struct{}{},
-		newRuns: map[string]int{}, notes: map[blockKey]*note{}, checked: make(chan struct{})}
+		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, checked: make(chan struct{})}
 	s.alive, s.end = context.WithCancel(context.Background())
 	if err := s.takeLock(); err != nil {
 		s.release()
@@ -132,9 +132,6 @@ func (s *Store) takeOver(a anchor, anchored, broken bool) error {
 		err := getJSON(txn, []byte{kMeta}, &m)
 		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 			return fmt.Errorf("read the numbers in use: %w", err)
-		}
-		if s.codec, err = openCodec(txn); err != nil {
-			return err
 		}
 		return scan(txn, []byte{kCount}, true, func(key []byte, item *badger.Item) error {
 			name, _, ok := nameOf(key)

@@ -89,6 +89,13 @@ func (w *view) record(s *Store, txn *badger.Txn, name string, e *entry) (*stream
 	return r, nil
 }
 
+// forget lets a block go that is written anew.
+func (w *view) forget(k blockKey) {
+	if i := slices.Index(w.keys[:], k); i >= 0 {
+		w.keys[i] = blockKey{}
+	}
+}
+
 func (w *view) giveBack(s *Store) {
 	for _, b := range w.blocks {
 		if b != nil {

@@ -151,10 +151,9 @@ func of(state stream.State, n int64) delta {
 
 // Store is one data folder, open.
 type Store struct {
-	o     Options
-	db    *badger.DB
-	codec *codec
-	lock  *os.File
+	o    Options
+	db   *badger.DB
+	lock *os.File
 
 	// id and epoch do not change while the store is open.
 	id    string
@@ -166,6 +165,8 @@ type Store struct {
 	newRuns  map[string]int
 	lastMark int64 // when a position was last noted under its time, ms
 	notes    map[blockKey]*note
+	tails    map[string]uint64 // the last block of a stream
+	packer   packer
 
 	spare sync.Pool // of *block
 

@@ -26,7 +26,7 @@ type Tx struct {
 	notes    map[blockKey]*note
 	deaths   int // records of written blocks that died here
 	view     view
-	dicts    map[string]dictionary
+	tails    map[string]uint64
 	newRuns  map[string]int
 	keys     int
 	size     int // of keys and of what stays in the tree
@@ -60,7 +60,7 @@ func (s *Store) Begin() (*Tx, error) {
 		return nil, err
 	}
 	t := &Tx{s: s, txn: s.db.NewTransaction(true), leave: leave, now: s.o.Now().UnixMilli(), next: s.last,
-		counts: map[string]delta{}, open: map[string]*block{}, notes: map[blockKey]*note{}, dicts: map[string]dictionary{}, newRuns: map[string]int{}}
+		counts: map[string]delta{}, open: map[string]*block{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, newRuns: map[string]int{}}
 	if err := t.repair(); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("repair the store: %w", err)
@@ -142,10 +142,12 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 	}
 	r.Seq, r.Synced = t.next.Seq+1, t.now
 	b := t.open[streamName]
-	e := entry{head: r.Head, block: r.Seq}
-	if b != nil {
-		e.block = b.first
+	if b == nil {
+		if b, err = t.gather(streamName, r.Seq); err != nil {
+			return err
+		}
 	}
+	e := entry{head: r.Head, block: b.first}
 	change := of(r.State, 1)
 	if old != nil {
 		change = change.plus(of(old.head.State, -1))
@@ -160,11 +162,6 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 	if err := t.set(indexKey(streamName, r.ID), index); err != nil {
 		return err
 	}
-	if b == nil {
-		b = t.s.block()
-		b.reset(r.Seq)
-		t.open[streamName] = b
-	}
 	content := contentOf(r)
 	if err := b.add(&r.Head, content); err != nil {
 		return fmt.Errorf("store record %s of %s: %w", r.ID, streamName, err)
@@ -174,21 +171,10 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 	}
 	t.next.Seq++
 	t.counts[streamName] = t.counts[streamName].plus(change)
-	if err := t.s.codec.sampleFor(t, streamName, r.List, r.Properties); err != nil {
-		return err
-	}
 	if b.full() {
 		return t.cut(streamName)
 	}
 	return nil
-}
-
-func (t *Tx) dictionary(name string) (dictionary, bool) {
-	if d, ok := t.dicts[name]; ok {
-		return d, true
-	}
-	d, ok := t.s.codec.current[name]
-	return d, ok
 }
 
 // What Badger counts for an entry besides key and value, generously.
@@ -331,7 +317,7 @@ func (t *Tx) Commit() error {
 // committed moves what is in memory after what is on disk.
 func (s *Store) committed(t *Tx, m meta) {
 	s.last = t.next
-	maps.Copy(s.codec.current, t.dicts)
+	maps.Copy(s.tails, t.tails)
 	maps.Copy(s.newRuns, t.newRuns)
 	s.keep(t.notes)
 	s.mu.Lock()
