@@ -44,7 +44,7 @@ type row struct {
 type block struct {
 	first  uint64
 	base   stream.Head // what numbers of its heads are relative to
-	number uint64      // likewise of ids
+	idBase uint64      // likewise of ids
 	rows   []row
 	texts  []byte
 	shapes []shape
@@ -81,7 +81,7 @@ func (b *block) full() bool { return len(b.rows) >= blockRecords || len(b.data) 
 func (b *block) add(h *stream.Head, content [parts][]byte) error {
 	if len(b.rows) == 0 {
 		b.base.Version, b.base.AsOf, b.base.Synced = h.Version, h.AsOf, h.Synced
-		b.number, _ = numberOf(h.ID)
+		b.idBase, _ = numberOf(h.ID)
 	}
 	at := uint32(len(b.texts))
 	var err error
@@ -102,7 +102,7 @@ func (b *block) add(h *stream.Head, content [parts][]byte) error {
 // appendText writes what a row's head and id are read from.
 func (b *block) appendText(dst []byte, h *stream.Head) ([]byte, error) {
 	if n, ok := numberOf(h.ID); ok {
-		dst = binary.AppendVarint(append(dst, numberTag), int64(n-b.number))
+		dst = binary.AppendVarint(append(dst, numberTag), int64(n-b.idBase))
 	} else {
 		dst = appendText(append(dst, textTag), h.ID)
 	}
@@ -116,7 +116,7 @@ func (b *block) head(r *row, h *stream.Head) error {
 	switch tag := rd.take(1); {
 	case rd.bad:
 	case tag[0] == numberTag:
-		h.ID = strconv.FormatUint(b.number+uint64(rd.varint()), 10)
+		h.ID = strconv.FormatUint(b.idBase+uint64(rd.varint()), 10)
 	case tag[0] == textTag:
 		h.ID = rd.text()
 	default:
@@ -249,12 +249,10 @@ func (b *block) append(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, b.base.Version)
 	dst = binary.AppendVarint(dst, b.base.AsOf)
 	dst = binary.AppendVarint(dst, b.base.Synced)
-	dst = binary.AppendUvarint(dst, b.number)
+	dst = binary.AppendUvarint(dst, b.idBase)
 	n, _ := b.live()
 	dst = binary.AppendUvarint(dst, uint64(n))
-	for i := range b.shapes {
-		b.shapes[i].cells = 0
-	}
+	numbers := b.number()
 	for i := range b.rows {
 		r := &b.rows[i]
 		if r.gone {
@@ -262,21 +260,19 @@ func (b *block) append(dst []byte) []byte {
 		}
 		dst = binary.AppendUvarint(dst, r.seq-b.first)
 		for _, c := range r.cells {
-			dst = append(dst, byte(c.shape+1))
-			if c.shape >= 0 {
-				b.shapes[c.shape].cells++
-			}
+			dst = append(dst, numbers[c.shape+1])
 		}
 		dst = binary.AppendUvarint(dst, uint64(r.text.end-r.text.at))
 		dst = append(dst, b.texts[r.text.at:r.text.end]...)
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(b.shapes)))
+	at := len(dst)
+	dst = append(dst, 0)
 	for i := range b.shapes {
 		s := &b.shapes[i]
-		if s.cells == 0 { // keeps its number, and that is all
-			dst = append(dst, 0)
+		if s.cells == 0 {
 			continue
 		}
+		dst[at]++
 		dst = binary.AppendUvarint(dst, uint64(len(s.pieces)))
 		for _, p := range s.pieces {
 			dst = append(binary.AppendUvarint(dst, uint64(len(p))), p...)
@@ -290,6 +286,29 @@ func (b *block) append(dst []byte) []byte {
 		}
 	}
 	return dst
+}
+
+// number counts the bodies of each shape, and numbers from 1 the shapes that
+// have any; the first of the numbers, 0, is for no body.
+func (b *block) number() (numbers [1 + 2*maxShapeCount]byte) {
+	for i := range b.shapes {
+		b.shapes[i].cells = 0
+	}
+	for i := range b.rows {
+		for _, c := range b.rows[i].cells {
+			if c.shape >= 0 && !b.rows[i].gone {
+				b.shapes[c.shape].cells++
+			}
+		}
+	}
+	n := byte(0)
+	for i := range b.shapes {
+		if b.shapes[i].cells > 0 {
+			n++
+			numbers[i+1] = n
+		}
+	}
+	return numbers
 }
 
 // cellsOf are the cells of one shape, record by record.
@@ -331,7 +350,7 @@ func (b *block) parse(first uint64, in []byte) error {
 	b.read, b.texts, b.data = true, in[:len(in):len(in)], nil
 	r := reader{b: in}
 	b.base.Version, b.base.AsOf, b.base.Synced = r.varint(), r.varint(), r.varint()
-	b.number = r.uvarint()
+	b.idBase = r.uvarint()
 	n := r.uvarint()
 	if n > uint64(len(r.b))/minRow {
 		return errBlock
@@ -372,12 +391,12 @@ func (b *block) readBodies(r *reader) error {
 	}
 	for range n {
 		s := shape{}
-		width := r.uvarint()
-		if width > uint64(len(r.b)) || width == 1 {
+		pieces := r.uvarint()
+		if pieces > uint64(len(r.b)) || pieces < 2 {
 			return errBlock
 		}
-		s.pieces = make([][]byte, 0, width)
-		for range width {
+		s.pieces = make([][]byte, 0, pieces)
+		for range pieces {
 			piece := r.take(r.uvarint())
 			s.around += len(piece)
 			s.pieces = append(s.pieces, piece)
@@ -386,7 +405,7 @@ func (b *block) readBodies(r *reader) error {
 	}
 	for i := range b.rows {
 		for p, c := range b.rows[i].cells {
-			if c.shape >= int32(len(b.shapes)) || c.shape >= 0 && len(b.shapes[c.shape].pieces) == 0 {
+			if c.shape >= int32(len(b.shapes)) {
 				return errBlock
 			}
 			if c.shape >= 0 {
@@ -406,7 +425,7 @@ func (b *block) readColumns(r *reader) error {
 	at := uint64(0)
 	for i := range b.shapes {
 		s := &b.shapes[i]
-		values := s.cells * max(s.width(), 0)
+		values := s.cells * s.width()
 		if values > len(r.b) {
 			return errBlock
 		}
