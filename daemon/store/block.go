@@ -347,7 +347,7 @@ func (b *block) parse(first uint64, in []byte) error {
 	if uint64(len(in)) > math.MaxInt32 {
 		return errBlock
 	}
-	b.read, b.texts, b.data = true, in[:len(in):len(in)], nil
+	b.read, b.texts, b.data = true, slices.Clip(in), nil
 	r := reader{b: in}
 	b.base.Version, b.base.AsOf, b.base.Synced = r.varint(), r.varint(), r.varint()
 	b.idBase = r.uvarint()
@@ -443,7 +443,7 @@ func (b *block) readColumns(r *reader) error {
 	if r.bad || at != uint64(len(r.b)) {
 		return errBlock
 	}
-	b.data = r.b[:len(r.b):len(r.b)]
+	b.data = slices.Clip(r.b)
 	for i := range b.rows {
 		for p := range b.rows[i].cells {
 			if c := &b.rows[i].cells[p]; c.shape >= 0 {

@@ -297,7 +297,7 @@ func (t *Tx) cut(name string) error {
 // A block with less than this is gone on with by the next transaction, which
 // writes it anew: where records come one by one, they would else lie in blocks
 // of one, which compress badly and are read slowly.
-const tailRecords = 32
+const tailRecords = 16
 
 // gather begins a block for a stream, or goes on with its last one.
 func (t *Tx) gather(name string, seq uint64) (*block, error) {

@@ -60,7 +60,11 @@ func begin(t testing.TB, s *Store) *Tx {
 
 func commit(t testing.TB, s *Store, f func(*Tx) error) {
 	t.Helper()
-	tx := begin(t, s)
+	tx, err := s.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Discard()
 	if err := f(tx); err != nil {
 		t.Fatal(err)
 	}
