@@ -60,10 +60,10 @@ type Options struct {
 	CheckWait time.Duration
 }
 
-// Sizes of Badger's parts. A transaction holds 15 % of a memtable: about 20
-// pages of 100 records.
+// Sizes of Badger's parts. A transaction holds 15 % of a memtable: some 25
+// pages of 100 new records, half of that where they replace others.
 const (
-	memTable     = 8 << 20
+	memTable     = 4 << 20
 	valueLogFile = 32 << 20
 	// freeNeed is what opening may allocate at once: a value log file (mapped
 	// at twice its size) and two memtables' logs (likewise).
@@ -95,7 +95,7 @@ func (o Options) withDefaults() Options {
 // badgerOptions are for a small daemon: no caches, since reads are scans, and
 // no conflict detection, since there is one writer.
 func badgerOptions(dir string, log *badgerLog) badger.Options {
-	return badger.DefaultOptions(dir).
+	o := badger.DefaultOptions(dir).
 		WithLogger(log).
 		WithSyncWrites(true).WithDetectConflicts(false).WithMetricsEnabled(false).
 		WithMemTableSize(memTable).WithNumMemtables(2).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(10).
@@ -103,6 +103,10 @@ func badgerOptions(dir string, log *badgerLog) badger.Options {
 		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(options.None).
 		WithValueThreshold(valueThreshold).WithValueLogFileSize(valueLogFile).
 		WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnBlockRead)
+	// What builds a table takes twice its size and is kept for the next: tables
+	// that grow from level to level would grow it too.
+	o.TableSizeMultiplier = 1
+	return o
 }
 
 // Counts are how many records of a stream there are, by their state.
