@@ -37,10 +37,10 @@ func TestPresences(t *testing.T) {
 		ok   bool
 	}{
 		"lives":                        {online("p1", -72*time.Hour), known(true, 0), nil, true},
-		"lives and is said to be gone": {offline("p1", -time.Hour), known(true, -time.Second), ptr(online("p1", -time.Second)), false},
-		"lives as another process":     {online("p0", -time.Hour), known(true, 0), ptr(online("p1", 0)), false},
-		"dead and said to be there":    {online("p1", -time.Hour), known(false, -time.Minute), ptr(offline("p1", -time.Minute)), false},
-		"never heard of":               {online("p9", -72*time.Hour), dispatch.WorkerView{}, ptr(offline("p9", 0)), false},
+		"lives and is said to be gone": {offline("p1", -time.Hour), known(true, -time.Second), new(online("p1", -time.Second)), false},
+		"lives as another process":     {online("p0", -time.Hour), known(true, 0), new(online("p1", 0)), false},
+		"dead and said to be there":    {online("p1", -time.Hour), known(false, -time.Minute), new(offline("p1", -time.Minute)), false},
+		"never heard of":               {online("p9", -72*time.Hour), dispatch.WorkerView{}, new(offline("p9", 0)), false},
 		"gone":                         {offline("p1", -23*time.Hour), dispatch.WorkerView{}, nil, true},
 		"gone for long":                {offline("p1", -25*time.Hour), known(false, -25*time.Hour), nil, false},
 		"without a time":               {protocol.Presence{State: "offline"}, dispatch.WorkerView{}, nil, false},
@@ -65,8 +65,6 @@ func TestPresences(t *testing.T) {
 		}
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestWhatABrokerLacks(t *testing.T) {
 	t.Parallel()

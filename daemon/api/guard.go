@@ -26,12 +26,12 @@ func (s *Server) guard(r *http.Request) *client.Problem {
 	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
 		return nil
 	}
-	return s.unauthorized(r.Header.Get("Authorization"))
+	return s.tokenProblem(r.Header.Get("Authorization"))
 }
 
-// unauthorised is the problem of a request without the token, or with a wrong
+// tokenProblem is the problem of a request without the token, or with a wrong
 // one; nil where it is right.
-func (s *Server) unauthorized(header string) *client.Problem {
+func (s *Server) tokenProblem(header string) *client.Problem {
 	scheme, token, _ := strings.Cut(header, " ")
 	given := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	// Digests have one length, so that the comparison tells nothing of it.
