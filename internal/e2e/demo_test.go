@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,15 +112,21 @@ func TestDemoOnATerminal(t *testing.T) {
 	t.Parallel()
 	script := need(t, "script")
 	tmp := t.TempDir()
-	p := run(t, tmp, script, "-qefc", build(t)+" demo", filepath.Join(tmp, "typescript"))
+	p := run(t, tmp, script, "-qefc", "echo its pid: $$; exec "+build(t)+" demo", filepath.Join(tmp, "typescript"))
 	p.says(t, "its token is ", "hubpipe status --config ", "changes?follow=true", "every stream is synced after", "the last is ")
 	log := p.log.String()
+	_, number, _ := strings.Cut(log, "its pid: ")
+	pid, err := strconv.Atoi(strings.Fields(number)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) }) // it has ended if all is well
 	_, rest, _ := strings.Cut(log, "hubpipe status --config ")
 	out, err := exec.CommandContext(t.Context(), build(t), "status", "--config", strings.Fields(rest)[0]).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "contacts") {
 		t.Errorf("what it says to try does not work: %v\n%s", err, out)
 	}
-	p.kill(syscall.SIGTERM) // the terminal goes away
+	p.kill(syscall.SIGKILL) // the terminal goes away
 	until(t, "the demo's end", func() error {
 		found, err := filepath.Glob(filepath.Dir(strings.Fields(rest)[0]))
 		if err == nil && len(found) > 0 {
