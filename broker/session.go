@@ -315,6 +315,9 @@ func (s *Session) serve(c *connection, info ConnInfo) {
 	}
 }
 
+// takeoverTime is how long a broker may take to close who was taken over.
+const takeoverTime = 300 * time.Millisecond
+
 // subscribe asks until the broker has answered or the connection is lost.
 func (s *Session) subscribe(c *connection) (refused []string, ok bool) {
 	if len(s.o.Subscriptions) == 0 {
@@ -325,24 +328,33 @@ func (s *Session) subscribe(c *connection) (refused []string, ok bool) {
 		sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: f.Topic, QoS: f.QoS,
 			RetainHandling: f.RetainHandling, RetainAsPublished: f.RetainAsPublished})
 	}
-	for {
+	for attempt := 1; ; attempt++ {
 		ack, err := c.client.Subscribe(c.ctx, sub)
-		if ack != nil && len(ack.Reasons) == len(sub.Subscriptions) {
+		refused = nil
+		pause := time.Second
+		switch {
+		case c.ctx.Err() != nil:
+			return nil, false // it is lost or left, and nobody asks again
+		case ack == nil || len(ack.Reasons) != len(sub.Subscriptions):
+			s.log.Warn("the broker does not answer a subscribe; asking again", "error", err)
+		default:
 			for i, reason := range ack.Reasons {
 				if reason >= 0x80 {
 					refused = append(refused, s.o.Subscriptions[i].Topic)
 				}
 			}
-			if len(refused) > 0 {
-				s.log.Error("the broker refused subscriptions", "topics", refused)
+			if len(refused) == 0 {
+				return nil, true
 			}
-			return refused, c.ctx.Err() == nil
+			// A client whose name another one is just taking is refused too, and
+			// closed a moment later: what is refused for good is refused again.
+			if attempt > 1 {
+				s.log.Error("the broker refused subscriptions", "topics", refused)
+				return refused, true
+			}
+			pause = takeoverTime
 		}
-		if c.ctx.Err() != nil {
-			return nil, false // it is lost or left, and nobody asks again
-		}
-		s.log.Warn("the broker does not answer a subscribe; asking again", "error", err)
-		again := time.NewTimer(time.Second)
+		again := time.NewTimer(pause)
 		select {
 		case <-c.ctx.Done():
 			again.Stop()
