@@ -58,7 +58,7 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 	for _, s := range c.Streams {
 		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
 			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
-			Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
+			Volatile: s.Volatile, Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
 			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes}
 		sched, err := scheduleOf(s)
 		if err != nil {

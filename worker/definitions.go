@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // knowledge is what attempts need not ask again: whose account a portal is,
@@ -84,6 +85,11 @@ func (a *attempt) definitions(force bool) (d Definitions, fresh bool, err error)
 		return d, fresh, err
 	}
 	a.list = ListHash(a.names)
+	quiet, err := choose(a.names, append(catalogue.Volatile(), a.fetch.Volatile...), nil)
+	if err != nil {
+		return d, fresh, err
+	}
+	a.source.Quiet(quiet)
 	return d, fresh, nil
 }
 

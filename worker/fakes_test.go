@@ -38,6 +38,7 @@ type hub struct {
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
 	links             map[int]int // with what each is associated
+	quiet             []string
 	shuffled          int
 	listed            int
 	calls             map[string]int
@@ -263,6 +264,12 @@ func (v *view) Associations(ctx context.Context, _ string, with, ids []string) (
 			Associations: fmt.Appendf(nil, `{%q:[{"id":"%d"}]}`, with[0], v.h.links[n])}
 	}
 	return out, nil
+}
+
+func (v *view) Quiet(names []string) {
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	v.h.quiet = names
 }
 
 func (v *view) Now() int64 {

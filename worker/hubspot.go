@@ -163,6 +163,9 @@ func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids
 	return parts, nil
 }
 
+// Quiet is for what changes by the clock.
+func (s *hubspotSource) Quiet(names []string) { s.client.Quiet(names) }
+
 // Newest is the greatest id that search knows.
 func (s *hubspotSource) Newest(ctx context.Context, name string) (uint64, error) {
 	o, err := object(name)

@@ -35,6 +35,8 @@ type Source interface {
 	// Associations reads with which records of other objects records are
 	// associated: a part for each id, of up to a thousand.
 	Associations(ctx context.Context, object string, with, ids []string) ([]protocol.Part, error)
+	// Quiet names the properties whose values never make a change by themselves.
+	Quiet(names []string)
 	// Now is HubSpot's time less 2 s, in ms; 0 before its first reply.
 	Now() int64
 	// Requests counts the requests made in all.

@@ -106,6 +106,7 @@ type Fetch struct {
 	// those that never make a change by themselves.
 	Properties []string `json:"properties,omitempty"`
 	Exclude    []string `json:"exclude,omitempty"`
+	Volatile   []string `json:"volatile,omitempty"`
 	// Associations are the objects with which the records' associations are
 	// kept.
 	Associations []string `json:"associations,omitempty"`

@@ -24,6 +24,9 @@ type Store interface {
 	// records.
 	Position() uint64
 	Live(streamName string) uint64
+	// Schema is the list of definitions that was written last, an error where
+	// there is none.
+	Schema(streamName string) ([]byte, error)
 	// Missing counts per stream the records that the checks of the opening
 	// found lost so far.
 	Missing() map[string]uint64
@@ -66,6 +69,8 @@ type StreamConfig struct {
 	Schedule             Schedule
 	Autostart            bool
 	Properties, Exclude  []string
+	// Volatile are patterns of properties that never make a change by themselves.
+	Volatile []string
 	// Associations are the objects with which associations are kept, read of
 	// every record each AssociateEvery.
 	Associations   []string

@@ -25,6 +25,7 @@ type memStore struct {
 	answers  map[string]*stream.Answered
 	records  map[string]stream.Head
 	bodies   map[string][]byte
+	schemas  map[string][]byte
 	versions map[string]int // how often a record took a place in the feed
 
 	missing map[string]uint64 // what an opening found lost
@@ -43,7 +44,7 @@ func newMemStore() *memStore {
 	return &memStore{epoch: 1, streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
 		ranges: map[string]map[uint32]*stream.Range{}, workers: map[string]*stream.Worker{},
 		portals: map[string]*stream.Portal{}, answers: map[string]*stream.Answered{}, records: map[string]stream.Head{},
-		bodies: map[string][]byte{}, versions: map[string]int{}}
+		bodies: map[string][]byte{}, schemas: map[string][]byte{}, versions: map[string]int{}}
 }
 
 func (m *memStore) ID() string    { return "store" }
@@ -52,6 +53,13 @@ func (m *memStore) Epoch() uint64 { return m.epoch }
 // Position is the place that was handed out last: one that was lost with its
 // commit is a gap.
 func (m *memStore) Position() uint64 { return m.seq }
+
+func (m *memStore) Schema(streamName string) ([]byte, error) {
+	if b, ok := m.schemas[streamName]; ok {
+		return b, nil
+	}
+	return nil, errors.New("no definitions")
+}
 
 func (m *memStore) Live(streamName string) (n uint64) {
 	for key, h := range m.records {
@@ -209,7 +217,10 @@ func (t *memTx) PutPortal(p *stream.Portal) error {
 	return nil
 }
 
-func (t *memTx) PutSchema(string, []byte) error { return nil }
+func (t *memTx) PutSchema(name string, definitions []byte) error {
+	t.ops = append(t.ops, func() { t.m.schemas[name] = definitions })
+	return nil
+}
 
 func (t *memTx) PutAnswer(a *stream.Answered) error {
 	own := *a

@@ -235,8 +235,7 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 		if p.AsOf < s.SchemaAsOf {
 			return nil // kept by a worker from before those that are known
 		}
-		s.UseList(p.List)
-		s.SchemaAsOf = p.AsOf
+		c.define(s, p)
 		if err := c.tx.PutSchema(s.Name, p.Schema); err != nil {
 			return fmt.Errorf("write definitions of %s: %w", s.Name, err)
 		}
@@ -387,7 +386,7 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, l.ID, err)
 		}
-		wanted := differs(stored, l, g.Kind, generation)
+		wanted := differs(stored, l, g.Kind, generation > s.Fresh && stored != nil && stored.List < generation)
 		switch {
 		case wanted:
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange})
@@ -404,8 +403,10 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	return c.brought(s, run, g)
 }
 
-// differs tells whether what HubSpot lists is not what is stored.
-func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, generation uint32) bool {
+// differs tells whether what HubSpot lists is not what is stored. A listing of
+// whole records says so by their digests; else what is stale, read with another
+// list of properties and not compared since, counts as different.
+func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, stale bool) bool {
 	state := stream.Live
 	if kind == stream.ArchivedRange {
 		state = stream.Archived
@@ -420,7 +421,10 @@ func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, gene
 	case state == stream.Archived:
 		return false // nobody edits it
 	}
-	return stored.List < generation || l.Digest != [16]byte{} && l.Digest != stored.Digest
+	if l.Digest != [16]byte{} {
+		return l.Digest != stored.Digest
+	}
+	return stale
 }
 
 // phaseEnded tells whether all ranges at work have ended.

@@ -51,9 +51,10 @@ func (c *change) parts(p *protocol.Page, run *stream.Run, g *stream.Range, s *st
 	return c.brought(s, run, g)
 }
 
-// keepParts gives a record that is read anew the parts that are stored of it.
+// keepParts gives a record that is read anew what is stored of it and was not
+// read: its parts, and the values of properties that have vanished.
 func (c *change) keepParts(s *stream.Stream, stored *stream.Head, r *stream.Record) error {
-	if stored == nil || r.State.Bare() || stored.AssociationsPart.AsOf == 0 && stored.HistoryPart.AsOf == 0 {
+	if stored == nil || r.State.Bare() || stored.AssociationsPart.AsOf == 0 && stored.HistoryPart.AsOf == 0 && len(s.Vanished) == 0 {
 		return nil
 	}
 	old, err := c.tx.Record(s.Name, r.ID)
@@ -62,6 +63,7 @@ func (c *change) keepParts(s *stream.Stream, stored *stream.Head, r *stream.Reco
 	}
 	r.Associations, r.AssociationsPart = old.Associations, old.AssociationsPart
 	r.History, r.HistoryPart = old.History, old.HistoryPart
+	keepVanished(s, old, r)
 	return nil
 }
 

@@ -197,6 +197,9 @@ func (c *change) finish(run *stream.Run) {
 			s.Brake = nil
 		}
 	}
+	if (run.Kind == stream.Backfill || run.Kind == stream.Reconcile && !run.Report.Disorder) && !s.ListAt.After(run.Started) {
+		s.Fresh, _ = s.Generation(s.CurrentList())
+	}
 	if run.Report != nil {
 		run.Report.Requests, run.Report.Seconds = run.Requests, uint64(max(0, run.Ended.Sub(run.Started)).Seconds())
 	}

@@ -68,6 +68,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude, f.Associations = cfg.Properties, cfg.Exclude, cfg.Associations
+		f.Volatile = cfg.Volatile
 	}
 	if p := c.d.portals[run.Portal]; p != nil {
 		f.Account = p.Account

@@ -5,6 +5,7 @@ package stream
 
 import (
 	"encoding/json"
+	"maps"
 	"time"
 )
 
@@ -106,6 +107,14 @@ type Stream struct {
 	AssociatedAt time.Time `json:"associated_at,omitzero"`
 	ReconcileNow bool      `json:"reconcile_now,omitempty"`
 	AcceptNext   bool      `json:"accept_next,omitempty"`
+	// ListAt is when the property list changed last, and Fresh the generation
+	// with which every record has been compared since: below it none is stale.
+	ListAt time.Time `json:"list_at,omitzero"`
+	Fresh  uint32    `json:"fresh,omitempty"`
+	// Vanished are properties that HubSpot's definitions do not have any more,
+	// with HubSpot's time (ms) of the definitions that lacked them first. Records
+	// keep the last values of them.
+	Vanished map[string]int64 `json:"vanished,omitempty"`
 	// Linked are the objects with which the associations that are stored were
 	// read, sorted.
 	Linked []string `json:"linked,omitempty"`
@@ -193,6 +202,7 @@ func (s *Stream) Clone() *Stream {
 	c.Open = append([]OpenID(nil), s.Open...)
 	c.Lists = append([]string(nil), s.Lists...)
 	c.Linked = append([]string(nil), s.Linked...)
+	c.Vanished = maps.Clone(s.Vanished)
 	return &c
 }
 

@@ -55,13 +55,12 @@ func (c *Client) batch(ctx context.Context, obj catalogue.Object, ids, names []s
 		return 0, fmt.Errorf("encode batch read: %w", err)
 	}
 	var asOf int64
-	list := ListHash(names)
 	err = c.do(ctx, call{
 		kind: "batch", method: http.MethodPost, family: "objects/" + obj.Name, preferred: obj.Version,
 		path:  func(version string) string { return obj.Path(version) + "/batch/read" },
 		query: "archived=" + strconv.FormatBool(archived), body: text,
 		decode: func(rep reply) error {
-			rd := reading{cursor: obj.Cursor, list: list, digest: true, asOf: rep.asOf, limit: len(ids)}
+			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, asOf: rep.asOf, limit: len(ids)}
 			p, err := rd.page(rep.body)
 			if err != nil {
 				return fmt.Errorf("decode batch read: %w", err)
@@ -99,13 +98,12 @@ func (c *Client) Get(ctx context.Context, obj catalogue.Object, id string, props
 	if !c.fitsSingly(obj, id, names) {
 		names = []string{obj.Cursor} // it serves to learn which record answers
 	}
-	list := ListHash(names)
 	err := c.do(ctx, call{
 		kind: "get", method: http.MethodGet, family: "objects/" + obj.Name, preferred: obj.Version,
 		path:  func(version string) string { return obj.Path(version) + "/" + id },
 		query: getQuery(names, archived), single: true,
 		decode: func(rep reply) error {
-			rd := reading{cursor: obj.Cursor, list: list, digest: true, asOf: rep.asOf, limit: 1}
+			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, asOf: rep.asOf, limit: 1}
 			got, err := rd.one(rep.body)
 			if err != nil {
 				return fmt.Errorf("decode record: %w", err)

@@ -84,7 +84,8 @@ type Client struct {
 	*shared
 	onWait   func(Wait)
 	onReply  func()
-	mu       sync.Mutex // orders the calls of onWait
+	quiet    map[string]bool // see Quiet
+	mu       sync.Mutex      // orders the calls of onWait
 	waiting  bool
 	requests atomic.Uint64
 }
@@ -214,6 +215,15 @@ func (c *Client) Close() {
 // block; onWait is not called twice at once.
 func (c *Client) Reporting(onWait func(Wait), onReply func()) *Client {
 	return &Client{shared: c.shared, onWait: onWait, onReply: onReply}
+}
+
+// Quiet names properties whose values do not count in digests, since they change
+// by the clock. It holds for this client and is called before it reads records.
+func (c *Client) Quiet(names []string) {
+	c.quiet = make(map[string]bool, len(names))
+	for _, n := range names {
+		c.quiet[n] = true
+	}
 }
 
 // Requests returns the requests that this client has made, those of others of

@@ -47,8 +47,8 @@ type page struct {
 // reading says how records are to be understood. It serves for one reply.
 type reading struct {
 	cursor string
-	list   [8]byte
-	digest bool // search results need none
+	quiet  map[string]bool // properties that do not count in the digest
+	digest bool            // search results need none
 	asOf   int64
 	limit  int // more results than this are refused
 	body   []byte

@@ -2,7 +2,6 @@ package hubspot
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"slices"
 
 	"github.com/zeebo/xxh3"
@@ -19,6 +18,7 @@ type pair struct{ name, colon, value, end int32 }
 type head struct {
 	text   []byte
 	cursor bool
+	quiet  bool // its values do not count
 }
 
 // pair reads a member of properties, the nth, and says whether it is the
@@ -52,7 +52,7 @@ func (r *reading) ordered() []int {
 	}
 	r.order, r.heads = r.order[:0], r.heads[:0]
 	for i, p := range r.pairs {
-		h := head{cursor: is(r.body[p.name:p.colon], r.cursor)}
+		h := head{cursor: is(r.body[p.name:p.colon], r.cursor), quiet: r.quiet[unquote(r.body[p.name:p.colon])]}
 		if p.colon+1 == p.value {
 			h.text = r.body[p.name:p.value]
 		}
@@ -66,7 +66,8 @@ func (r *reading) ordered() []int {
 }
 
 // sum names the content of a record by its pairs, in the order of their names;
-// null and absent are the same.
+// null and absent are the same, and so are two lists of properties of which one
+// has more that are null. Values that change by the clock do not count.
 //
 // Its 128 bits are not those of a cryptographic hash. They are compared in one
 // place: two readings of one id that have one modification time. A newer time
@@ -75,16 +76,14 @@ func (r *reading) ordered() []int {
 // would keep from us their own edit until the next one. By chance it takes
 // 2^64 readings of a record within a millisecond.
 func (r *reading) sum(archived bool) [16]byte {
-	b := append(r.buf[:0], r.list[:]...)
+	b := append(r.buf[:0], 'l')
 	if archived {
-		b = append(b, 'a')
-	} else {
-		b = append(b, 'l')
+		b[0] = 'a'
 	}
 	for _, i := range r.ordered() {
 		p := r.pairs[i]
 		value := r.body[p.value:p.end]
-		if string(value) == "null" {
+		if r.heads[i].quiet || string(value) == "null" {
 			continue
 		}
 		b = append(b, r.body[p.name:p.colon]...)
@@ -94,19 +93,4 @@ func (r *reading) sum(archived bool) [16]byte {
 	}
 	r.buf = b
 	return xxh3.Hash128(b).Bytes()
-}
-
-// ListHash names a list of properties: the same names in another order have
-// the same hash. It is part of every digest, so that a record that was read
-// with fewer properties is not taken for the same.
-func ListHash(names []string) [8]byte {
-	sorted := slices.Clone(names)
-	slices.Sort(sorted)
-	var b []byte
-	for _, n := range slices.Compact(sorted) {
-		b = append(b, n...)
-		b = append(b, '\n')
-	}
-	full := sha256.Sum256(b)
-	return [8]byte(full[:8])
 }

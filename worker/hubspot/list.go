@@ -87,12 +87,11 @@ func (c *Client) List(ctx context.Context, obj catalogue.Object, r ListRequest) 
 
 func (c *Client) listPage(ctx context.Context, obj catalogue.Object, r ListRequest, names []string) (ListPage, error) {
 	var out ListPage
-	list := ListHash(names)
 	err := c.do(ctx, call{
 		kind: "list", method: http.MethodGet, family: "objects/" + obj.Name, preferred: obj.Version,
 		path: obj.Path, query: listQuery(r, names),
 		decode: func(rep reply) error {
-			rd := reading{cursor: obj.Cursor, list: list, digest: true, asOf: rep.asOf, limit: r.Limit}
+			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, asOf: rep.asOf, limit: r.Limit}
 			p, err := rd.page(rep.body)
 			if err != nil {
 				return fmt.Errorf("decode list: %w", err)

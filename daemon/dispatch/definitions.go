@@ -1,0 +1,109 @@
+package dispatch
+
+import (
+	"encoding/json"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// define takes up an object's definitions. With another list of properties every
+// record is held against HubSpot: a new property may have values. One that is
+// gone from the definitions keeps those that it had.
+func (c *change) define(s *stream.Stream, p *protocol.Page) {
+	s.SchemaAsOf = p.AsOf
+	if s.CurrentList() == p.List {
+		return
+	}
+	if s.CurrentList() != "" {
+		s.ListAt = c.now.Round(0)
+		s.ReconcileNow = s.ReconcileNow || s.Backfilled
+		c.vanish(s, p)
+	}
+	s.UseList(p.List)
+}
+
+// vanish notes which properties the definitions have lost since they were read
+// last, and which they have again. What the configuration does not ask for has
+// not vanished: it is not wanted.
+func (c *change) vanish(s *stream.Stream, p *protocol.Page) {
+	was, err := c.d.store.Schema(s.Name)
+	if err != nil {
+		return // there were none
+	}
+	cfg := c.d.config[s.Name]
+	now := definedNames(p.Schema)
+	for name := range definedNames(was) {
+		if !now[name] && cfg != nil && chosen(cfg, name) && s.Vanished[name] == 0 {
+			if s.Vanished == nil {
+				s.Vanished = map[string]int64{}
+			}
+			s.Vanished[name] = p.AsOf
+		}
+	}
+	for name := range s.Vanished {
+		if now[name] || cfg == nil || !chosen(cfg, name) {
+			delete(s.Vanished, name)
+		}
+	}
+}
+
+// definedNames reads the names of a list of definitions; of what is none it has
+// none.
+func definedNames(schema []byte) map[string]bool {
+	var list []struct {
+		Name string `json:"name"`
+	}
+	if json.Unmarshal(schema, &list) != nil {
+		return nil
+	}
+	names := make(map[string]bool, len(list))
+	for _, d := range list {
+		names[d.Name] = true
+	}
+	return names
+}
+
+// chosen tells whether the configuration asks for a property. The patterns have
+// been checked when it was read.
+func chosen(cfg *StreamConfig, name string) bool {
+	matches := func(patterns []string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool {
+			ok, err := path.Match(p, name)
+			return ok && err == nil
+		})
+	}
+	return (len(cfg.Properties) == 0 || matches(cfg.Properties)) && !matches(cfg.Exclude)
+}
+
+// keepVanished gives a record the values of properties that have vanished, as
+// they were last.
+func keepVanished(s *stream.Stream, old, r *stream.Record) {
+	if len(s.Vanished) == 0 || len(old.Properties) == 0 || len(r.Properties) < 2 {
+		return
+	}
+	var had, has map[string]json.RawMessage
+	if json.Unmarshal(old.Properties, &had) != nil || json.Unmarshal(r.Properties, &has) != nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Vanished)) {
+		value, ok := had[name]
+		if _, again := has[name]; again || !ok || string(value) == "null" {
+			continue
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			continue // a name always encodes
+		}
+		kept := slices.Clone(r.Properties[:len(r.Properties)-1])
+		if len(has) > 0 {
+			kept = append(kept, ',')
+		}
+		kept = append(append(append(kept, key...), ':'), value...)
+		r.Properties = append(kept, '}')
+		has[name] = value
+	}
+}

@@ -1,0 +1,87 @@
+package dispatch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// schema sends definitions on the first range of an attempt.
+func (b *bench) schema(attempt, seq uint64, list, definitions string) {
+	b.t.Helper()
+	p := protocol.Page{Attempt: attempt, Seq: seq, Kind: protocol.SchemaPage, Schema: []byte(definitions), AsOf: b.now.UnixMilli()}
+	p.Store, p.Epoch, p.Process, p.List, p.Began = "store", 1, "p1", list, b.now.UnixMilli()
+	outs, _, err := b.d.Pages(b.now, []Incoming{{Worker: "w", Page: &p, Digest: jsonDigest(p)}})
+	if err != nil || outs[0].Answer == nil || outs[0].Answer.Type != protocol.Committed {
+		b.t.Fatalf("definitions: %+v, %v", outs, err)
+	}
+}
+
+// A property that is gone from the definitions keeps its last values, a new one
+// has everything held against HubSpot, and one that the configuration leaves out
+// has not vanished.
+func TestPropertiesComeAndGo(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	b.d.config[modelStream].Exclude = []string{"secret_*"}
+	b.now = b.now.Add(30 * time.Second)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+	b.schema(attempt, 0, "one", `[{"name":"a"},{"name":"b"},{"name":"secret_x"}]`)
+	v := b.now.UnixMilli()
+	bring := func(attempt uint64, seq uint64, version int64, properties string) {
+		t.Helper()
+		a := b.page(protocol.Page{Attempt: attempt, Seq: seq, Kind: protocol.ListingPage, To: "x", Last: true, Listing: []protocol.Listed{{ID: "1", Version: version}}})
+		if len(a.Want) != 1 {
+			t.Fatalf("nothing is wanted: %+v", a)
+		}
+		b.page(protocol.Page{Attempt: attempt, Seq: seq + 1, Kind: protocol.RecordsPage,
+			Records: []protocol.Record{{ID: "1", State: "live", Version: version, AsOf: version, Properties: []byte(properties)}}})
+	}
+	bring(attempt, 1, v, `{"a":"1","b":"2","c":null}`)
+	b.now = b.now.Add(30 * time.Second)
+	attempt = fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+	b.schema(attempt, 0, "two", `[{"name":"a"},{"name":"n"}]`)
+	s := b.store.streams[modelStream]
+	if len(s.Vanished) != 1 || s.Vanished["b"] == 0 || !s.ReconcileNow {
+		t.Fatalf("vanished: %v, reconcile now: %v", s.Vanished, s.ReconcileNow)
+	}
+	bring(attempt, 1, v+1, `{"a":"1","n":"new"}`)
+	if got := string(b.store.bodies[recordKey(modelStream, "1")]); got != `{"a":"1","n":"new","b":"2"}` {
+		t.Errorf("the record is %s", got)
+	}
+	b.now = b.now.Add(30 * time.Second)
+	outs := fetches(b.beat(protocol.Heartbeat{}))
+	if outs["reconcile"] == 0 {
+		t.Fatalf("nothing is held against HubSpot: %v", outs)
+	}
+	b.schema(outs["reconcile"], 0, "three", `[{"name":"a"},{"name":"b"},{"name":"n"}]`)
+	if s := b.store.streams[modelStream]; len(s.Vanished) != 0 {
+		t.Errorf("what is back has vanished: %v", s.Vanished)
+	}
+}
+
+// What was compared with a list of properties in whole is not stale for having
+// been read with another.
+func TestStaleLists(t *testing.T) {
+	t.Parallel()
+	stored := &stream.Head{State: stream.Live, Version: 5, Digest: [16]byte{1}}
+	whole, other := protocol.Listed{ID: "1", Version: 5, Digest: [16]byte{1}}, protocol.Listed{ID: "1", Version: 5, Digest: [16]byte{2}}
+	plain := protocol.Listed{ID: "1", Version: 5}
+	for name, c := range map[string]struct {
+		l           protocol.Listed
+		stale, want bool
+	}{
+		"whole, the same":       {whole, true, false},
+		"whole, another":        {other, false, true},
+		"a version, not stale":  {plain, false, false},
+		"a version, stale":      {plain, true, true},
+		"another version":       {protocol.Listed{ID: "1", Version: 6}, false, true},
+		"an older version, too": {protocol.Listed{ID: "1", Version: 4}, false, true},
+	} {
+		if got := differs(stored, c.l, stream.SweepRange, c.stale); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
