@@ -38,7 +38,10 @@ func (s *Store) takeLock() error {
 
 func (s *Store) release() {
 	if s.lock != nil {
-		_ = s.lock.Close() // the lock goes with the descriptor
+		// Closing is not enough while a process that is just being forked has a
+		// copy of the descriptor.
+		_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN)
+		_ = s.lock.Close()
 	}
 }
 
