@@ -3,9 +3,11 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -29,6 +31,7 @@ type guardConn struct {
 	version byte
 
 	hurry atomic.Bool // the broker is stopping
+	gone  atomic.Bool // the peer has closed its side
 	once  sync.Once
 	mu    sync.Mutex // guards what follows
 	who   Identity
@@ -83,16 +86,28 @@ func (c *guardConn) fail(err error) error {
 	return err
 }
 
+// lastWords is how long what a peer sent before it went may take to be read.
+const lastWords = time.Second
+
 // Write gives up on a peer that does not read: while one write waits, every
-// publisher to that peer's topics does.
+// publisher to that peer's topics does. Where the peer has gone, what it sent
+// before is read to its end first: the broker would take a failed write for the
+// end, and publish the last will of a client that has said goodbye.
 func (c *guardConn) Write(p []byte) (int, error) {
+	if c.gone.Load() {
+		return len(p), nil
+	}
 	if !c.hurry.Load() {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
 			return 0, err
 		}
 	}
 	n, err := c.Conn.Write(p)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		c.gone.Store(true)
+		return len(p), c.Conn.SetReadDeadline(time.Now().Add(lastWords))
+	case err != nil:
 		// The broker would go on with the next packet, in the middle of this one.
 		_ = c.Conn.Close()
 	}
@@ -100,7 +115,12 @@ func (c *guardConn) Write(p []byte) (int, error) {
 }
 
 // SetDeadline is the broker's keep-alive; it is about reading alone.
-func (c *guardConn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
+func (c *guardConn) SetDeadline(t time.Time) error {
+	if c.gone.Load() {
+		return nil // it ends soon
+	}
+	return c.Conn.SetReadDeadline(t)
+}
 
 // Close closes the connection and gives up its place.
 func (c *guardConn) Close() error {

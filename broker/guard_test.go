@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -371,3 +373,33 @@ func TestHooksReturnBareCodes(t *testing.T) {
 		t.Error("a client that did not come through the guard was let in")
 	}
 }
+
+// A client that says goodbye and goes while the broker writes to it has gone in
+// peace: its last will stays unsaid, whatever became of that write.
+func TestGoodbyeBeforeAWriteFails(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	c := &guardConn{Conn: broken{ours}, limit: 1 << 10, writeTimeout: time.Second, version: 4, closed: func(*guardConn) {}}
+	c.in = bufio.NewReader(c.Conn)
+	go func() {
+		_, _ = theirs.Write([]byte{0xe0, 0}) // DISCONNECT
+		_ = theirs.Close()
+	}()
+	for range 2 {
+		if n, err := c.Write([]byte{0xd0, 0}); n != 2 || err != nil {
+			t.Fatalf("a write to a peer that has gone: %d, %v", n, err)
+		}
+	}
+	b := make([]byte, 8)
+	if n, err := c.Read(b); err != nil || n != 2 || b[0] != 0xe0 {
+		t.Fatalf("its goodbye is not read: %x, %v", b[:n], err)
+	}
+	if _, err := c.Read(b); err == nil {
+		t.Fatal("the connection does not end")
+	}
+}
+
+// broken fails to write as a socket does whose peer has gone.
+type broken struct{ net.Conn }
+
+func (broken) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: syscall.EPIPE} }
