@@ -44,6 +44,14 @@ func parseInterval(text string) (dispatch.Schedule, string, error) {
 // associate and to part changes no time that search could show.
 const associateEvery = 24 * time.Hour
 
+// startDate is a time in ms, 0 for none.
+func startDate(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
 // streamConfigs turns the configuration into what the dispatcher needs. A
 // portal that cannot be used blocks its streams.
 func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
@@ -58,7 +66,7 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 	for _, s := range c.Streams {
 		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
 			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
-			Volatile: s.Volatile, Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
+			StartDate: startDate(s.StartDate), Volatile: s.Volatile, Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
 			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes}
 		sched, err := scheduleOf(s)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -25,10 +26,19 @@ type Options struct {
 	// DataHome is the folder in which the default data_dir is; by default the
 	// user's data folder.
 	DataHome string
+	// Now is the time by which a start_date lies ahead; zero for the clock's.
+	Now time.Time
 	// Objects are the objects that a stream may name; empty for any.
 	Objects []string
 	// Destinations are the types that a destination may have; empty for any.
 	Destinations []string
+}
+
+func (o Options) now() time.Time {
+	if o.Now.IsZero() {
+		return time.Now()
+	}
+	return o.Now
 }
 
 // source is one file of the configuration.

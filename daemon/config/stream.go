@@ -205,6 +205,9 @@ func (s *section) stream(one *Stream, where *chosen) {
 		s.bad("properties", `properties is empty; write ["*"] for all of them`)
 	}
 	parsed(s, "start_date", "2024-01-31", parseDate, &one.StartDate)
+	if s.has("start_date") && one.StartDate.After(s.o.now()) {
+		s.report(Warning, s.src, s.lineOf("start_date"), s.title+": start_date lies ahead: nothing is copied that was modified before it", "")
+	}
 	s.duration("tail", &one.Tail, 0)
 	s.settle(&one.Settle)
 	s.duration("archived_interval", &one.ArchivedInterval, MinInterval)

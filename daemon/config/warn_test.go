@@ -19,6 +19,8 @@ func TestWarnings(t *testing.T) {
 		"empty":                {"", "no streams"},
 		"a token in the file":  {streams + `portal "a" { token = "` + long + `" }`, `token = env("NAME")`},
 		"a password":           {streams + "portal \"a\" { token = env(\"T\") }\nbroker {\n  url = \"mqtt://127.0.0.1\"\n  username = \"u\"\n  password = \"" + long + "\"\n}", "password stands in the file"},
+		"a start ahead":        {streams + "portal \"a\" { token = env(\"T\") }\ndefaults { start_date = \"2999-01-01\" }", "start_date lies ahead"},
+		"a start behind":       {streams + "portal \"a\" { token = env(\"T\") }\ndefaults { start_date = \"2024-01-31\" }", ""},
 		"a word of a test":     {streams + `portal "a" { token = "demo" }`, ""},
 		"a token from outside": {streams + `portal "a" { token = "${env("T")}` + long + `" }`, ""},
 	} {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -83,5 +84,44 @@ func TestStaleLists(t *testing.T) {
 		if got := differs(stored, c.l, stream.SweepRange, c.stale); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// Records that were last modified before the stream's start are left out, unless
+// they are in the store, or a person asks for one.
+func TestStartDate(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	b.d.config[modelStream].StartDate = 100
+	for i, id := range []string{"1", "2"} {
+		b.store.seq++
+		b.store.records[recordKey(modelStream, id)] = stream.Head{ID: id, Seq: b.store.seq, State: stream.Live, Version: int64(50 + 100*i), AsOf: 5}
+	}
+	b.now = b.now.Add(30 * time.Second)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+	a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.ListingPage, To: "x", Last: true, Listing: []protocol.Listed{
+		{ID: "1", Version: 60}, {ID: "2", Version: 160}, {ID: "3", Version: 99}, {ID: "4", Version: 100}}})
+	var want []string
+	for _, w := range a.Want {
+		want = append(want, w.ID)
+	}
+	if !slices.Equal(want, []string{"1", "2", "4"}) {
+		t.Errorf("wanted: %v", want)
+	}
+	id, outs, err := b.d.Sync(b.now, modelStream, "3")
+	attempt = fetches(b.must(outs, err))["record"]
+	b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, Records: []protocol.Record{{ID: "3", State: "live", Version: 99, AsOf: 99}}})
+	if b.store.runs[id].State != stream.Done || b.store.records[recordKey(modelStream, "3")].Version != 99 {
+		t.Errorf("the record that was asked for: %+v", b.store.runs[id])
+	}
+	id, outs, err = b.d.Resync(b.now, modelStream)
+	attempt = fetches(b.must(outs, err))["backfill"]
+	b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, Last: true, Records: []protocol.Record{
+		{ID: "5", State: "live", Version: 99, AsOf: 99}, {ID: "6", State: "live", Version: 100, AsOf: 100}}})
+	if _, ok := b.store.records[recordKey(modelStream, "5")]; ok {
+		t.Error("a record from before the start is stored")
+	}
+	if _, ok := b.store.records[recordKey(modelStream, "6")]; !ok {
+		t.Errorf("one from the start on is not: %+v", b.store.runs[id])
 	}
 }

@@ -69,6 +69,9 @@ type StreamConfig struct {
 	Schedule             Schedule
 	Autostart            bool
 	Properties, Exclude  []string
+	// StartDate leaves out records that were last modified before it and were
+	// never stored, in ms; 0 for none.
+	StartDate int64
 	// Volatile are patterns of properties that never make a change by themselves.
 	Volatile []string
 	// Associations are the objects with which associations are kept, read of

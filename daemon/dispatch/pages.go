@@ -281,6 +281,10 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, r.ID, err)
 		}
+		if stored == nil && c.tooOld(s.Name, r.Version) && !byHand(run, g) {
+			got[r.ID] = true
+			continue
+		}
 		verdict := stream.Judge(stored, &r.Head, p.Records[i].Confirmed)
 		if verdict.Stores() {
 			if err := c.follow(run, s, stored, r); err != nil {
@@ -335,6 +339,12 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	return c.brought(s, run, g)
 }
 
+// tooOld tells whether a record was last modified before the stream's start.
+func (c *change) tooOld(name string, version int64) bool {
+	cfg := c.d.config[name]
+	return cfg != nil && version < cfg.StartDate
+}
+
 // brought moves a range on when it wants nothing any more.
 func (c *change) brought(s *stream.Stream, run *stream.Run, g *stream.Range) error {
 	if len(g.Want) > 0 {
@@ -385,6 +395,9 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		stored, err := c.tx.Head(s.Name, l.ID)
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, l.ID, err)
+		}
+		if stored == nil && c.tooOld(s.Name, l.Version) {
+			continue
 		}
 		wanted := differs(stored, l, g.Kind, generation > s.Fresh && stored != nil && stored.List < generation)
 		switch {

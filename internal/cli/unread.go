@@ -39,7 +39,6 @@ func unread(cfg *config.Config) []string {
 	}
 	for _, s := range cfg.Streams {
 		say(len(s.History) > 0, "history of stream %s", s.Name)
-		say(!s.StartDate.IsZero(), "start_date of stream %s", s.Name)
 	}
 	return out
 }

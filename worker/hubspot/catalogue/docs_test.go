@@ -1,0 +1,83 @@
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// updateVariable makes TestStreamsDocument write the document instead.
+const updateVariable = "HUBPIPE_UPDATE_DOCS"
+
+// TestStreamsDocument holds docs/STREAMS.md to the table.
+func TestStreamsDocument(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join("..", "..", "..", "docs", "STREAMS.md")
+	want := streamsDocument()
+	if os.Getenv(updateVariable) != "" {
+		if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("docs/STREAMS.md is not what the catalogue says: %s=1 go test ./worker/hubspot/catalogue", updateVariable)
+	}
+}
+
+func streamsDocument() string {
+	var b strings.Builder
+	b.WriteString(`# Streams
+
+What can be copied, from the catalogue (worker/hubspot/catalogue); a test holds this page to it. ` + "`object`" + ` of a stream takes a name of the first column, or a type id. Custom objects are named as ` + "`p_name`" + `, by their fully qualified name, or by type id (` + "`2-123`" + `).
+
+| object | type | what orders its changes | how its end shows | every | scopes |
+|---|---|---|---|---|---|
+`)
+	var later []string
+	for _, o := range All() {
+		if !o.Ready {
+			later = append(later, o.Name)
+			continue
+		}
+		cursor := o.Cursor
+		if cursor == "" {
+			cursor = "–"
+		}
+		end := "it is missing"
+		if o.Deletions == Archived {
+			end = "the list of archived records"
+		}
+		scopes := strings.Join(o.Scopes, ", ")
+		if len(o.Instead) > 0 {
+			scopes += " (or " + strings.Join(o.Instead, ", ") + ")"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", o.Name, dash(o.TypeID), cursor, end, every(o.Interval), dash(scopes))
+	}
+	if len(later) > 0 {
+		b.WriteString("\nKnown to the catalogue, and not read yet: " + strings.Join(later, ", ") + ".\n")
+	}
+	return b.String()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
+
+func every(d time.Duration) string {
+	s := d.String()
+	s = strings.TrimSuffix(s, "0s")
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
