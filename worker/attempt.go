@@ -21,6 +21,7 @@ const (
 	backfillRun  = "backfill"
 	reconcileRun = "reconcile"
 
+	idsRange      = "ids"
 	listRange     = "list"
 	sweepRange    = "sweep"
 	archivedRange = "archived"

@@ -73,7 +73,8 @@ func (k *knowledge) forget(portal string) {
 func (a *attempt) definitions(force bool) (d Definitions, fresh bool, err error) {
 	portal, object := a.fetch.Portal, a.fetch.Object
 	d, ok := a.w.know.definitions(portal, object, a.w.o.SchemaEvery)
-	if !ok || force {
+	// The ledger may have heard of newer ones from another worker.
+	if !ok || force || a.fetch.SchemaAsOf > d.AsOf {
 		d, err = ask(a.ctx, a, func(ctx context.Context) (Definitions, error) { return a.source.Definitions(ctx, object) })
 		if err != nil {
 			return d, false, fmt.Errorf("read the properties of %s: %w", object, err)

@@ -36,16 +36,19 @@ type ranger struct {
 
 // run is the range's goroutine.
 func (r *ranger) run() {
-	select {
-	case r.a.slots <- struct{}{}:
-		defer func() { <-r.a.slots }()
-	case <-r.a.ctx.Done():
-		return
-	case <-r.a.w.gate.stopped():
-		return
+	// Records that are asked for by name do not wait behind walkers of a list.
+	if r.g.Kind != idsRange {
+		select {
+		case r.a.slots <- struct{}{}:
+			defer func() { <-r.a.slots }()
+		case <-r.a.ctx.Done():
+			return
+		case <-r.a.w.gate.stopped():
+			return
+		}
+		r.a.works(1)
+		defer r.a.works(-1)
 	}
-	r.a.works(1)
-	defer r.a.works(-1)
 	err := r.fetch()
 	if err == nil && !r.ended {
 		err = fmt.Errorf("range %d of kind %q did not end", r.g.ID, r.g.Kind)
