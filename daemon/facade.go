@@ -124,6 +124,23 @@ func (d *Daemon) Reconcile(ctx context.Context, name string, accept bool) (run s
 	return run, err
 }
 
+// Erase takes away all that is held of a record but its id.
+func (d *Daemon) Erase(ctx context.Context, name, record string) error {
+	return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
+		return x.Erase(now, name, record)
+	})
+}
+
+// Erasures lists what was erased.
+func (d *Daemon) Erasures(context.Context) ([]client.Erasure, error) {
+	list, err := d.store.Erasures()
+	out := make([]client.Erasure, 0, len(list))
+	for _, e := range list {
+		out = append(out, client.Erasure{Stream: e.Stream, Record: e.Record, At: e.At.UTC()})
+	}
+	return out, err
+}
+
 // Run returns a run, whether it goes on or has ended.
 func (d *Daemon) Run(ctx context.Context, id string) (client.Run, error) {
 	var open *stream.Run

@@ -53,6 +53,12 @@ func TestCommands(t *testing.T) {
 			t.Fatalf("reconcile: %v", err)
 		}
 	}
+	if err := b.c.Erase(ctx, "deals", "7"); err != nil {
+		t.Fatalf("erase: %v", err)
+	}
+	if es, err := b.c.Erasures(ctx); err != nil || len(es) != 1 || es[0].Record != "7" || es[0].Stream != "deals" {
+		t.Fatalf("erasures: %+v, %v", es, err)
+	}
 	runs, err := b.c.Runs(ctx, client.RunQuery{})
 	if err != nil || len(runs) != 4 || runs[0].ID != "r004" {
 		t.Fatalf("runs: %+v, %v", runs, err)
@@ -74,7 +80,7 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"incremental contacts 123", "backfill deals ", "reconcile deals false", "reconcile deals true", "lines deals warn 7", "reload", "shutdown"}
+	want := []string{"incremental contacts 123", "backfill deals ", "reconcile deals false", "reconcile deals true", "erase deals 7", "lines deals warn 7", "reload", "shutdown"}
 	until(t, "shutdown is called", func() bool { return slices.Contains(b.d.called(), "shutdown") })
 	if got := b.d.called()[8:]; !cmp.Equal(got, want) {
 		t.Fatal(cmp.Diff(want, got))

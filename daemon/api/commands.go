@@ -139,6 +139,34 @@ func (s *Server) reconcile(w http.ResponseWriter, r *http.Request, q params) err
 	})
 }
 
+func (s *Server) erase(w http.ResponseWriter, r *http.Request, _ params) error {
+	var body client.EraseBody
+	if err := readBody(w, r, eraseBody, &body); err != nil {
+		return err
+	}
+	name, record := r.PathValue("stream"), strings.TrimSpace(body.Record)
+	switch {
+	case record == "":
+		return badBody(`{"record":"123"}`, "it names no record")
+	case name == allStreams:
+		return badBody("name the stream that has the record", "a record belongs to one stream")
+	}
+	if err := s.o.Control.Erase(r.Context(), name, record); err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, map[string]string{"status": "erased", "stream": name, "record": record})
+	return nil
+}
+
+func (s *Server) erasures(w http.ResponseWriter, r *http.Request, _ params) error {
+	list, err := s.o.Control.Erasures(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"erasures": orEmpty(list)})
+	return nil
+}
+
 // begin makes a run of one stream or of all, and waits for its end where that
 // is asked: 200 with the run when it has ended, else 202 with its id.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, q params, do func(context.Context, string) (client.Run, error)) error {

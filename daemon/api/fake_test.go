@@ -36,6 +36,7 @@ type daemon struct {
 	err      error // what every command fails with
 	status   map[string]*client.Status
 	runs     []client.Run
+	erased   []client.Erasure
 	records  map[string][]stream.Record // in order of seq
 	seq      uint64
 	watchers map[chan struct{}]bool
@@ -179,6 +180,23 @@ func (d *daemon) Sync(_ context.Context, name, record string) (client.Run, error
 
 func (d *daemon) Resync(_ context.Context, name string) (client.Run, error) {
 	return d.begin(name, "backfill", "")
+}
+
+func (d *daemon) Erase(_ context.Context, name, record string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.find(name); err != nil {
+		return err
+	}
+	d.call("erase %s %s", name, record)
+	d.erased = append(d.erased, client.Erasure{Stream: name, Record: record, At: time.Unix(1e9, 0).UTC()})
+	return nil
+}
+
+func (d *daemon) Erasures(context.Context) ([]client.Erasure, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.erased, nil
 }
 
 func (d *daemon) Reconcile(_ context.Context, name string, accept bool) (client.Run, error) {

@@ -32,6 +32,9 @@ type Control interface {
 	// Reconcile holds everything against HubSpot; accept lets absence end
 	// however many records.
 	Reconcile(ctx context.Context, name string, accept bool) (client.Run, error)
+	// Erase takes away all that is held of a record but its id.
+	Erase(ctx context.Context, name, record string) error
+	Erasures(ctx context.Context) ([]client.Erasure, error)
 	// Run returns ErrNotFound for an id that there is not.
 	Run(ctx context.Context, id string) (client.Run, error)
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)

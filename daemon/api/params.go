@@ -230,6 +230,7 @@ func (q params) place() (seq uint64, known bool, err error) {
 
 // Bodies of the commands, for hints.
 const (
+	eraseBody     = `send {"record":"123"}`
 	startBody     = `send {"interval":"5m"}, or nothing for the configured interval`
 	syncBody      = `send {"record":"123"}, or nothing for the whole stream`
 	reconcileBody = `send {"accept_deletes":true}, or nothing`

@@ -34,6 +34,8 @@ func (s *Server) Routes() []Route {
 		{"POST", stream + "/sync", "one run now", []string{"wait"}, s.sync},
 		{"POST", stream + "/resync", "everything again, emptying nothing", []string{"wait"}, s.resync},
 		{"POST", stream + "/reconcile", "everything held against HubSpot", []string{"wait"}, s.reconcile},
+		{"POST", stream + "/erase", "take away all that is held of a record", nil, s.erase},
+		{"GET", "/v1/erasures", "what was erased", nil, s.erasures},
 		{"GET", "/v1/streams", "all streams", nil, s.streams},
 		{"GET", stream, "one stream", nil, s.stream},
 		{"GET", stream + "/records", "records by id, or with since in the order of the feed, in pages",

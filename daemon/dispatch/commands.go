@@ -104,9 +104,8 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 		return "", nil, cfg.Problem
 	}
 	if record != "" {
-		if wrong := stream.CheckID(record); wrong != "" {
-			return "", nil, &stream.Problem{Type: "bad-record", Title: "that is not a record", Status: 400, Detail: wrong,
-				Hint: "an id is what HubSpot shows in the record's address, such as 123"}
+		if err := checkRecordID(record); err != nil {
+			return "", nil, err
 		}
 	}
 	c := d.begin(now)
@@ -121,6 +120,15 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 	}
 	outs, err := c.commit()
 	return run.ID, outs, err
+}
+
+// checkRecordID returns a problem where a record's id is none.
+func checkRecordID(id string) error {
+	if wrong := stream.CheckID(id); wrong != "" {
+		return &stream.Problem{Type: "bad-record", Title: "that is not a record", Status: 400, Detail: wrong,
+			Hint: "an id is what HubSpot shows in the record's address, such as 123"}
+	}
+	return nil
 }
 
 func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {

@@ -48,6 +48,8 @@ type Tx interface {
 	PutWorker(*stream.Worker) error
 	PutPortal(*stream.Portal) error
 	PutSchema(streamName string, definitions []byte) error
+	PutErasure(*stream.Erasure) error
+	Erased(streamName, id string) (bool, error)
 	PutAnswer(*stream.Answered) error
 	DropAnswer(id string) error
 	NextAttempt() (uint64, error)

@@ -26,6 +26,7 @@ type memStore struct {
 	records  map[string]stream.Head
 	bodies   map[string][]byte
 	schemas  map[string][]byte
+	erased   map[string]bool
 	versions map[string]int // how often a record took a place in the feed
 
 	missing map[string]uint64 // what an opening found lost
@@ -44,7 +45,7 @@ func newMemStore() *memStore {
 	return &memStore{epoch: 1, streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
 		ranges: map[string]map[uint32]*stream.Range{}, workers: map[string]*stream.Worker{},
 		portals: map[string]*stream.Portal{}, answers: map[string]*stream.Answered{}, records: map[string]stream.Head{},
-		bodies: map[string][]byte{}, schemas: map[string][]byte{}, versions: map[string]int{}}
+		bodies: map[string][]byte{}, schemas: map[string][]byte{}, erased: map[string]bool{}, versions: map[string]int{}}
 }
 
 func (m *memStore) ID() string    { return "store" }
@@ -220,6 +221,15 @@ func (t *memTx) PutPortal(p *stream.Portal) error {
 func (t *memTx) PutSchema(name string, definitions []byte) error {
 	t.ops = append(t.ops, func() { t.m.schemas[name] = definitions })
 	return nil
+}
+
+func (t *memTx) PutErasure(e *stream.Erasure) error {
+	t.ops = append(t.ops, func() { t.m.erased[recordKey(e.Stream, e.Record)] = true })
+	return nil
+}
+
+func (t *memTx) Erased(streamName, id string) (bool, error) {
+	return t.m.erased[recordKey(streamName, id)], nil
 }
 
 func (t *memTx) PutAnswer(a *stream.Answered) error {

@@ -44,7 +44,11 @@ func (c *change) merge(run *stream.Run, s *stream.Stream, into *stream.Head, fro
 			// Never read: a late reading of it must not bring it to life.
 			r = &stream.Record{Head: stream.Head{ID: id}}
 		}
-		if r.State == stream.Merged && r.MergedInto == into.ID {
+		erased, err := c.isErased(s, &r.Head)
+		if err != nil {
+			return err
+		}
+		if erased || r.State == stream.Merged && r.MergedInto == into.ID {
 			continue
 		}
 		from = append(from, losers(r.Properties)...)

@@ -281,7 +281,11 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, r.ID, err)
 		}
-		if stored == nil && c.tooOld(s.Name, r.Version) && !byHand(run, g) {
+		erased, err := c.isErased(s, stored)
+		if err != nil {
+			return err
+		}
+		if erased || stored == nil && c.tooOld(s.Name, r.Version) && !byHand(run, g) {
 			got[r.ID] = true
 			continue
 		}
@@ -396,7 +400,11 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, l.ID, err)
 		}
-		if stored == nil && c.tooOld(s.Name, l.Version) {
+		erased, err := c.isErased(s, stored)
+		if err != nil {
+			return err
+		}
+		if erased || stored == nil && c.tooOld(s.Name, l.Version) {
 			continue
 		}
 		wanted := differs(stored, l, g.Kind, generation > s.Fresh && stored != nil && stored.List < generation)

@@ -20,6 +20,7 @@ const (
 	kWorker = 'w'
 	kPortal = 'o'
 	kAnswer = 'n' // command id
+	kErased = 'e' // stream, id: an erasure
 	kTime   = 't' // ms: the last position before
 	kMeta   = 'm'
 )

@@ -125,6 +125,28 @@ func (t *Tx) PutAnswer(a *stream.Answered) error { return t.put(textKey(kAnswer,
 // DropAnswer lets the answer to a command go.
 func (t *Tx) DropAnswer(id string) error { return t.delete(textKey(kAnswer, id)) }
 
+// PutErasure notes that a record was erased.
+func (t *Tx) PutErasure(e *stream.Erasure) error {
+	return t.put(appendID(streamKey(kErased, e.Stream), e.Record), e)
+}
+
+// Erased tells whether a record was.
+func (t *Tx) Erased(streamName, id string) (bool, error) {
+	return t.has(appendID(streamKey(kErased, streamName), id))
+}
+
+// Erasures lists what was erased, by stream and id.
+func (s *Store) Erasures() ([]*stream.Erasure, error) {
+	out := []*stream.Erasure{}
+	err := s.view(func(txn *badger.Txn) error {
+		return load(txn, kErased, func(e *stream.Erasure) { out = append(out, e) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the erasures: %w", err)
+	}
+	return out, nil
+}
+
 // PutSchema writes the property definitions of a stream, as they are.
 func (t *Tx) PutSchema(streamName string, definitions []byte) error {
 	return t.set(streamKey(kSchema, streamName), definitions)

@@ -387,6 +387,14 @@ type Answered struct {
 	Answer json.RawMessage `json:"answer"`
 }
 
+// Erasure is a record that a person had erased: all that was held of it but its
+// id has gone, and what HubSpot may still have of it is not taken in again.
+type Erasure struct {
+	Stream string    `json:"stream"`
+	Record string    `json:"record"`
+	At     time.Time `json:"at"`
+}
+
 // Portal is what the ledger durably knows of a portal.
 type Portal struct {
 	Name     string `json:"name"`

@@ -117,6 +117,22 @@ func (c *Client) Reconcile(ctx context.Context, name string, accept bool) (strin
 	return run.ID, err
 }
 
+// Erase takes away all that is held of a record but its id, and returns when it
+// has gone.
+func (c *Client) Erase(ctx context.Context, name, record string) error {
+	_, err := c.call(ctx, http.MethodPost, streamPath(name, "/erase"), nil, EraseBody{record}, nil)
+	return err
+}
+
+// Erasures lists what was erased, by stream and id.
+func (c *Client) Erasures(ctx context.Context) ([]Erasure, error) {
+	var out struct {
+		Erasures []Erasure `json:"erasures"`
+	}
+	_, err := c.call(ctx, http.MethodGet, "/v1/erasures", nil, nil, &out)
+	return out.Erasures, err
+}
+
 func (c *Client) begin(ctx context.Context, path string, body any, wait time.Duration) (Run, error) {
 	q := url.Values{}
 	if wait > 0 {

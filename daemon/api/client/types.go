@@ -236,6 +236,19 @@ type ReconcileBody struct {
 	AcceptDeletes bool `json:"accept_deletes,omitempty"`
 }
 
+// EraseBody is the body of erase.
+type EraseBody struct {
+	Record string `json:"record"`
+}
+
+// Erasure is a record of which nothing is held any more but its id. What HubSpot
+// may still have of it is not taken in again.
+type Erasure struct {
+	Stream string    `json:"stream"`
+	Record string    `json:"record"`
+	At     time.Time `json:"at"`
+}
+
 // RunQuery selects runs, newest first; what is empty does not select. Before
 // is the id of the last one seen; Limit is 100 by default, to 1,000.
 type RunQuery struct {
