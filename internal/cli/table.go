@@ -198,8 +198,30 @@ func (c *command) showRuns(rs []client.Run) error {
 		if err := table(w, rows); err != nil {
 			return err
 		}
+		if err := reports(w, rs); err != nil {
+			return err
+		}
 		return p.write(w)
 	})
+}
+
+// reports prints what the runs found that held the store against HubSpot, a line
+// each.
+func reports(w io.Writer, rs []client.Run) error {
+	for _, r := range rs {
+		var f map[string]any
+		if r.Ended == nil || r.Kind != "reconcile" || json.Unmarshal(r.Report, &f) != nil || f == nil {
+			continue
+		}
+		parts := make([]string, 0, len(f))
+		for _, name := range []string{"checked", "missing", "stale", "candidates", "gone", "merged", "restored", "archived", "repaired"} {
+			parts = append(parts, fmt.Sprintf("%v %s", f[name], name))
+		}
+		if _, err := fmt.Fprintf(w, "%s of %s: %s\n", r.ID, r.Stream, strings.Join(parts, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *command) workers() *cobra.Command {

@@ -89,3 +89,19 @@ func TestTheTokenIsAnothers(t *testing.T) {
 		})
 	}
 }
+
+func TestReportsOfAReconcile(t *testing.T) {
+	t.Parallel()
+	ended := time.Unix(1e9, 0)
+	var b strings.Builder
+	err := reports(&b, []client.Run{
+		{ID: "r1", Stream: "contacts", Kind: "incremental", Ended: &ended},
+		{ID: "r2", Stream: "contacts", Kind: "reconcile"}, // it goes on
+		{ID: "r3", Stream: "deals", Kind: "reconcile", Ended: &ended,
+			Report: []byte(`{"checked":12,"missing":1,"stale":2,"candidates":3,"gone":4,"merged":5,"restored":6,"archived":7,"repaired":8,"requests":9,"seconds":1}`)},
+	})
+	want := "r3 of deals: 12 checked, 1 missing, 2 stale, 3 candidates, 4 gone, 5 merged, 6 restored, 7 archived, 8 repaired\n"
+	if err != nil || b.String() != want {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+}

@@ -196,13 +196,16 @@ func (c *command) run(use, short string, f func(context.Context, *client.Client,
 		if err != nil {
 			return err
 		}
-		var runs []client.Run
-		failed := false
-		for _, n := range ns {
-			id, err := f(cmd.Context(), d, n)
-			if err != nil {
+		// All begin before the first is waited for.
+		ids := make([]string, len(ns))
+		for i, n := range ns {
+			if ids[i], err = f(cmd.Context(), d, n); err != nil {
 				return err
 			}
+		}
+		var runs []client.Run
+		failed := false
+		for _, id := range ids {
 			r, err := d.Run(cmd.Context(), id)
 			for wait && err == nil && r.Ended == nil {
 				if err = pause(cmd.Context(), 100*time.Millisecond); err == nil {
