@@ -39,6 +39,7 @@ type hub struct {
 	exclusive, opaque bool
 	links             map[int]int // with what each is associated
 	quiet             []string
+	asks              bool // what it has not is gone for good
 	shuffled          int
 	listed            int
 	calls             map[string]int
@@ -241,6 +242,9 @@ func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, na
 		if err := emit(out); err != nil {
 			return Unread{}, err
 		}
+	}
+	if v.h.asks {
+		return Unread{Gone: open}, nil
 	}
 	return Unread{Open: open}, nil
 }

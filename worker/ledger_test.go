@@ -42,6 +42,7 @@ type ledger struct {
 	process  string
 	records  map[string]protocol.Record
 	open     map[string]string
+	gone     []string
 	kinds    map[protocol.PageKind]int
 	problem  *protocol.Problem
 	leaving  int
@@ -396,6 +397,10 @@ func (l *ledger) bring(p *protocol.Page, g *lrange) {
 		}
 		got[r.ID] = true
 		delete(l.open, r.ID)
+	}
+	for _, id := range p.Gone {
+		got[id] = true
+		l.gone = append(l.gone, id)
 	}
 	for _, o := range p.Open {
 		got[o.ID] = true

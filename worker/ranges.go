@@ -204,6 +204,13 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 			open = append(open, o)
 		}
 	}
+	for len(gone) > protocol.MaxGone && !r.ended {
+		p := protocol.Page{Kind: protocol.RecordsPage, Gone: gone[:protocol.MaxGone], AsOf: r.a.source.Now()}
+		if _, err := r.send(p, false); err != nil {
+			return nil, err
+		}
+		gone = gone[protocol.MaxGone:]
+	}
 	for len(cuts) > 0 && !r.ended {
 		final := len(cuts) == 1
 		p := protocol.Page{Kind: protocol.RecordsPage, Records: cuts[0]}

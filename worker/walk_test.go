@@ -159,3 +159,20 @@ func TestBound(t *testing.T) {
 		}
 	}
 }
+
+// What is gone comes back in pages within bounds, however many are asked for.
+func TestManyAreGone(t *testing.T) {
+	t.Parallel()
+	l, h := newLedger(t), newHub(3)
+	h.asks = true
+	var want []protocol.Listed
+	for i := range 3*protocol.MaxGone + 7 {
+		want = append(want, protocol.Listed{ID: strconv.Itoa(i + 1)})
+	}
+	l.run(protocol.Fetch{Kind: "reconcile"}, protocol.Range{Kind: "ids", Want: want, Last: true, Ask: true})
+	l.start(h)
+	l.done()
+	if got := len(l.gone); got != len(want)-3 {
+		t.Errorf("%d of %d are gone", got, len(want)-3)
+	}
+}

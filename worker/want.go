@@ -62,7 +62,7 @@ func (r *ranger) bringLinks(ids []string) error {
 	}, func(b batch) error {
 		for len(b.parts) > 0 && !r.ended {
 			n, size := 0, 0
-			for n < len(b.parts) && (n == 0 || size+len(b.parts[n].Associations)+80 <= protocol.MaxPageBytes) {
+			for n < min(len(b.parts), protocol.MaxParts) && (n == 0 || size+len(b.parts[n].Associations)+80 <= protocol.MaxPageBytes) {
 				size += len(b.parts[n].Associations) + 80 // with id, time and digest
 				n++
 			}

@@ -257,7 +257,7 @@ func (p *Page) decodeBody(rest []byte) error {
 	default:
 		return fmt.Errorf("kind %q: %w", p.Kind, ErrUndecodable)
 	}
-	if len(p.Records) > MaxPageRecords || len(p.Listing) > MaxListed || len(p.Parts) > MaxListed {
+	if len(p.Records) > MaxPageRecords || len(p.Listing) > MaxListed || len(p.Parts) > MaxParts || len(p.Gone) > MaxGone {
 		return fmt.Errorf("%d lines: %w", lines, ErrTooLarge)
 	}
 	return nil

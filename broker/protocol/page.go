@@ -30,6 +30,11 @@ const (
 const (
 	MaxPageBytes   = 256 << 10
 	MaxPageRecords = 100
+	// MaxParts and MaxGone bound what changes records that are stored already:
+	// each of them touches a place of its own on the daemon's disk, and all have
+	// to go in one commit.
+	MaxParts = 250
+	MaxGone  = 200
 	// MaxListed bounds a listing, and with it what the ledger keeps as want.
 	MaxListed = 2000
 	// MaxRawPage is the most that a page may unfold to; above it a page is

@@ -237,6 +237,10 @@ func TestAcceptedDeletes(t *testing.T) {
 				}
 				gone += len(p.Gone)
 				w.cursor[g.ID] = cmpOr(w.cursor[g.ID], g.Cursor)
+				for len(p.Gone) > protocol.MaxGone {
+					w.send(g.ID, protocol.Page{Kind: protocol.RecordsPage, AsOf: 9, Gone: p.Gone[:protocol.MaxGone]})
+					p.Gone = p.Gone[protocol.MaxGone:]
+				}
 				a = w.send(g.ID, p)
 			}
 		}

@@ -29,7 +29,7 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 		return nil, 0, err
 	}
 	for _, in := range batch {
-		if taken > 0 && in.Page != nil && !c.tx.HasRoom(len(in.Page.Records), in.Bytes) {
+		if taken > 0 && in.Page != nil && !c.tx.HasRoom(len(in.Page.Records)+len(in.Page.Parts)+len(in.Page.Gone), in.Bytes) {
 			break
 		}
 		taken++
