@@ -39,7 +39,7 @@ func (c *command) load() (*config.Config, error) {
 	if err != nil {
 		return nil, configError(err)
 	}
-	for _, line := range append(blockOAuth(cfg), unread(cfg)...) {
+	for _, line := range unread(cfg) {
 		fmt.Fprintln(c.env.Stderr, "note:", line)
 	}
 	if c.level == "" {
@@ -75,7 +75,6 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 		Reload: func() (*config.Config, error) {
 			cfg, _, err := config.Load(c.options())
 			if err == nil {
-				blockOAuth(cfg)
 				select {
 				case reloaded <- cfg:
 				default: // the one before is still being taken over

@@ -6,19 +6,6 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/config"
 )
 
-// blockOAuth blocks the portals that would need a way in that is not spoken
-// yet, and says which.
-func blockOAuth(cfg *config.Config) []string {
-	var out []string
-	for i := range cfg.Portals {
-		if p := &cfg.Portals[i]; p.OAuth != nil && p.Problem == "" {
-			p.Problem = "oauth is not spoken yet; give the portal a token of a private app or service key"
-			out = append(out, "portal "+p.Name+" is blocked: "+p.Problem)
-		}
-	}
-	return out
-}
-
 // unread names the settings that are understood and that nothing reads yet, so
 // that nobody waits for what will not come.
 func unread(cfg *config.Config) []string {

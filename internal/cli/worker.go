@@ -159,6 +159,17 @@ type workerProcess struct {
 	once    sync.Once
 }
 
+// portalOptions are how a portal is spoken to. The refresh token that OAuth gives
+// back is kept in the data folder.
+func portalOptions(x config.Portal, dataDir string) hubspot.Options {
+	o := hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Token: x.Token.Reveal}
+	if x.OAuth != nil {
+		o.OAuth = &hubspot.OAuth{ClientID: x.OAuth.ClientID, ClientSecret: x.OAuth.ClientSecret.Reveal,
+			RefreshToken: x.OAuth.RefreshToken.Reveal, File: filepath.Join(dataDir, "credentials", x.Name+".json")}
+	}
+	return o
+}
+
 // startWorker connects a worker where the configuration says: to the broker
 // that it names, else to the embedded one, by its socket where that is here.
 // An unpaced one asks as fast as it is answered.
@@ -166,11 +177,12 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	p := &workerProcess{}
 	portals := map[string]worker.Portal{}
 	for _, x := range cfg.Portals {
-		if x.Problem != "" || x.OAuth != nil {
+		if x.Problem != "" {
 			continue
 		}
-		client := hubspot.New(hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Token: x.Token.Reveal,
-			Logger: log.Named("hubspot"), Unpaced: unpaced})
+		o := portalOptions(x, cfg.DataDir)
+		o.Logger, o.Unpaced = log.Named("hubspot").With("portal", x.Name), unpaced
+		client := hubspot.New(o)
 		portals[x.Name] = worker.HubSpot(client)
 		p.clients = append(p.clients, client)
 	}

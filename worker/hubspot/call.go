@@ -63,12 +63,22 @@ func (c *Client) do(ctx context.Context, q call) error {
 	}
 	var failures, refusals, garbled int
 	var blocked *Blocked
+	var renewed bool
 	for {
+		// Before a place in the rhythm is taken, and after what may have been a
+		// long wait for it.
+		if _, err := c.bearer(ctx); err != nil {
+			return err
+		}
 		if err := pace.wait(ctx); err != nil {
 			return err
 		}
+		token, err := c.bearer(ctx)
+		if err != nil {
+			return err
+		}
 		version := c.versionOf(q.family, q.preferred)
-		status, header, rep, err := c.once(ctx, q, version)
+		status, header, rep, err := c.once(ctx, q, version, token)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -93,6 +103,11 @@ func (c *Client) do(ctx context.Context, q call) error {
 		case err != nil:
 			failures++
 			v = verdict{wait: c.backOff(failures), kind: WaitFailing, reason: err.Error()}
+		case status == http.StatusUnauthorized && c.renewer != nil && !renewed:
+			// It may have been ended before its time.
+			renewed = true
+			c.renewer.refused(token)
+			continue
 		default:
 			if status == http.StatusUnauthorized {
 				refusals++
@@ -131,8 +146,7 @@ func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int)
 }
 
 // once makes one request and reads its reply.
-func (c *Client) once(ctx context.Context, q call, version string) (int, http.Header, reply, error) {
-	token := c.token()
+func (c *Client) once(ctx context.Context, q call, version, token string) (int, http.Header, reply, error) {
 	if token == "" {
 		return 0, nil, reply{}, &Blocked{
 			Type:   "token",

@@ -20,13 +20,15 @@ import (
 // DefaultBaseURL is where HubSpot's API lives.
 const DefaultBaseURL = "https://api.hubapi.com"
 
-// Options configure a Client. Only Token is needed.
+// Options configure a Client. Only Token or OAuth is needed.
 type Options struct {
 	// BaseURL is the scheme and host of the API; default DefaultBaseURL.
 	BaseURL string
 	// Token returns the token to send. It is called for every request, so
 	// that a token may be exchanged at run time.
 	Token func() string
+	// OAuth, where it is set, is exchanged for tokens, and Token is not called.
+	OAuth *OAuth
 	// Version is the API version; default catalogue.DefaultVersion. Pinned
 	// forbids to fall back to an older one where a portal lacks it.
 	Version string
@@ -95,6 +97,7 @@ type shared struct {
 	base        *url.URL // nil where address is none
 	address     string
 	token       func() string
+	renewer     *renewer // nil without OAuth
 	http        *http.Client
 	own         *http.Transport
 	rand        func() float64
@@ -136,6 +139,9 @@ func New(o Options) *Client {
 		reread: o.Reread, concurrency: o.Concurrency, version: o.Version,
 		fellBack: map[string]string{}, wide: map[string]int{},
 		byKind: map[string]uint64{}, sizes: map[string]int{},
+	}
+	if o.OAuth != nil {
+		s.renewer = newRenewer(*o.OAuth)
 	}
 	s.defaults(o)
 	transport := o.Transport
@@ -232,7 +238,8 @@ func (c *Client) Requests() uint64 { return c.requests.Load() }
 
 // Usage is what is known of a portal's limits and what was used of them.
 type Usage struct {
-	// ByKind counts requests: account, properties, list, search, batch, get.
+	// ByKind counts requests: account, properties, list, search, batch, get,
+	// token.
 	ByKind map[string]uint64
 	// BurstRate is the requests a second that are made at most now.
 	BurstRate float64
