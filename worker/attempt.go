@@ -219,7 +219,7 @@ func (w *Worker) finish(a *attempt) {
 			p := problemOf(a.err)
 			a.log.Warn("the attempt failed", "problem", p.Type, "error", a.err)
 			w.core.Failed(a.n, p)
-			if p.Blocked {
+			if p.Blocked && p.Type != "scope" { // a scope says nothing about the account
 				w.know.forget(a.fetch.Portal)
 			}
 		}

@@ -28,7 +28,7 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 	}
 	c := d.begin(now)
 	s := c.stream(name)
-	if s.Active && interval == s.Interval && s.Error == nil {
+	if s.Active && interval == s.Interval && s.Error == nil && d.blocks(now)[s.Portal].problem == nil {
 		return nil, nil
 	}
 	wasActive := s.Active
@@ -36,6 +36,7 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 		s.Active, s.Interval, s.SetBy = true, interval, setBy
 	}
 	s.RetryAt = time.Time{} // what failed is tried at once
+	c.retryPortal(s.Portal)
 	if !wasActive {
 		// The first run comes at once; a walk that goes on counts as none.
 		s.Error = nil
@@ -111,6 +112,7 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 	c := d.begin(now)
 	s := c.stream(name)
 	s.RetryAt = time.Time{}
+	c.retryPortal(s.Portal)
 	run, err := c.syncRun(s, record)
 	if err != nil {
 		return "", nil, c.abandon(err)

@@ -155,9 +155,12 @@ type Dispatcher struct {
 	workers  map[string]*worker
 	holders  map[string]holder // by portal
 	unread   map[string]bool   // workers whose pages wait to be read
-	lastTick time.Time
-	stopping bool
-	missing  map[string]uint64 // of the store's, what the streams know of
+	// blockedAs is the newest attempt that there was when a portal was found
+	// blocked: what it knew of the account proves nothing.
+	blockedAs map[string]uint64
+	lastTick  time.Time
+	stopping  bool
+	missing   map[string]uint64 // of the store's, what the streams know of
 }
 
 // endedRun remembers what the last pages of a run were, so that a repeat is
@@ -208,7 +211,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, unread: map[string]bool{}, missing: map[string]uint64{}, lastTick: now,
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, missing: map[string]uint64{}, lastTick: now,
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

@@ -142,6 +142,9 @@ func (c *change) reports(w *worker, hb *protocol.Heartbeat) {
 		if a.Account != nil && known != nil && known.Account != 0 && known.Account != a.Account.ID {
 			continue // the worker finds the same and fails the attempt
 		}
+		if a.Account != nil {
+			c.mended(run.Portal, a.Attempt)
+		}
 		if run.Began == 0 && a.Began != 0 || a.Account != nil && (known == nil || known.Account == 0) {
 			run = c.run(run.ID)
 			c.begins(run, a.Began, a.Account)

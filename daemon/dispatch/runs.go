@@ -276,6 +276,9 @@ func (c *change) fail(run *stream.Run, p *stream.Problem) {
 		wait = min(maxRetry, c.d.opts.FailedRetry<<min(s.Fails-1, 10))
 	}
 	s.RetryAt = c.now.Add(wait).Round(0)
+	if ofPortal(p) {
+		c.blocksPortal(s)
+	}
 }
 
 // keepPlace remembers a backfill that did not end, or lets its ranges go.

@@ -76,9 +76,16 @@ func (c *change) expire() {
 // startDue makes the runs that the schedules want. A stream has one
 // incremental run and one walk at a time; ticks that were missed make one run.
 func (c *change) startDue() error {
+	blocks := c.d.blocks(c.now)
 	for _, name := range c.d.streamNames() {
 		s := c.d.streams[name]
-		if s == nil || !s.Active || c.d.config[name].Problem != nil || c.d.retryAt(s, c.now).After(c.now) {
+		if s == nil || !s.Active || c.d.config[name].Problem != nil || c.d.retryAt(s, c.now).After(c.now) || blocks[s.Portal].held(name) {
+			continue
+		}
+		if s.Error != nil && s.Error.Blocked {
+			if err := c.tryAgain(c.stream(name)); err != nil {
+				return err
+			}
 			continue
 		}
 		if !s.Backfilled && c.d.runOf(name, true) == nil {

@@ -42,6 +42,10 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	if cfg.Problem != nil {
 		v.Error = cfg.Problem
 	}
+	blocked := d.blocks(now)[s.Portal]
+	if v.Error == nil {
+		v.Error = blocked.problem
+	}
 	for _, run := range []*stream.Run{v.Incremental, v.Walk} {
 		if run == nil {
 			continue
@@ -62,6 +66,8 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	v.State = stateOf(v)
 	switch {
 	case !s.Active || v.Incremental != nil || cfg.Problem != nil:
+	case blocked.problem != nil && v.Walk == nil:
+		v.Next = blocked.until
 	case s.Cursor != 0:
 		v.Next = d.dueAt(s, now)
 	case v.Walk == nil:

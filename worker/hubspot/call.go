@@ -84,6 +84,7 @@ func (c *Client) do(ctx context.Context, q call) error {
 		}
 		if err == nil && (status == http.StatusOK || status == http.StatusMultiStatus) {
 			if err = q.decode(rep); err == nil {
+				c.refused.Store(false)
 				c.report(Wait{})
 				c.onReply()
 				return nil
@@ -226,7 +227,9 @@ func (c *Client) judge(q call, version string, status int, h http.Header, body [
 	case status == http.StatusTooManyRequests:
 		return c.throttled(q, e, after, named, failures)
 	case status == http.StatusUnauthorized:
-		if refusals >= 3 {
+		// What was refused for a minute is not asked for a minute again.
+		if refusals >= 3 || c.refused.Load() {
+			c.refused.Store(true)
 			return verdict{err: &Blocked{
 				Type:   "token",
 				Detail: "HubSpot does not accept the token: " + orElse(e.words(), "status 401"),

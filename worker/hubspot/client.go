@@ -108,6 +108,7 @@ type shared struct {
 	concurrency int
 
 	burst, search *pacer
+	refused       atomic.Bool // the token, three times over a minute
 	clock         serverClock
 	unpackers     sync.Pool
 	bodies        bodies

@@ -365,3 +365,22 @@ func TestClockFollowsHubSpot(t *testing.T) {
 		}
 	})
 }
+
+// A token that was refused for a minute costs one request until it is accepted
+// again, and then a minute's patience again.
+func TestRefusedTokenIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		no, good := step{status: 401}, ok(pageOf("", "1"))
+		c, s := scripted(t, nil, no, no, no, no, no, good, no, no, good)
+		for i, want := range []int{3, 4, 5, 6, 9} {
+			_, err := list(t.Context(), t, c)
+			if _, blocked := errors.AsType[*Blocked](err); blocked != (i < 3) {
+				t.Errorf("call %d: %v", i, err)
+			}
+			if n := len(s.requests()); n != want {
+				t.Errorf("%d requests after call %d, want %d", n, i, want)
+			}
+		}
+	})
+}
