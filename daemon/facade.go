@@ -184,18 +184,6 @@ func (d *Daemon) Workers(ctx context.Context) (out []client.Worker, err error) {
 	return out, err
 }
 
-// Portals lists the accounts that data was read from.
-func (d *Daemon) Portals(ctx context.Context) (out []client.Portal, err error) {
-	out = []client.Portal{}
-	err = d.ask(ctx, func(x *dispatch.Dispatcher, _ time.Time) error {
-		for _, p := range x.Portals() {
-			out = append(out, client.Portal{Name: p.Name, Account: p.Account, TimeZone: p.TimeZone, Currency: p.Currency})
-		}
-		return nil
-	})
-	return out, err
-}
-
 // Live says that the dispatcher works; what it waits for, room on the disk
 // too, is Ready's: a restart would not bring it.
 func (d *Daemon) Live() error {

@@ -34,8 +34,12 @@ type attempt struct {
 	w      *Worker
 	n      uint64
 	fetch  *protocol.Fetch
-	source Source
+	source Source // for what no range of another kind of work asks
 	log    hclog.Logger
+
+	// sources are all of its views of HubSpot, by kind of work; under w.mu.
+	sources map[string]*counted
+	quiet   []string // what none of them takes for a change
 
 	ctx    context.Context //nolint:containedctx // the attempt's own life
 	cancel context.CancelCauseFunc
@@ -152,7 +156,7 @@ func (a *attempt) answer(e Answered) {
 func (a *attempt) run() {
 	a.log.Debug("an attempt begins", "kind", a.fetch.Kind, "ranges", len(a.fetch.Ranges))
 	// Waits are reported from within the calls.
-	a.source = a.w.o.Portals[a.fetch.Portal](a.wait, a.replied)
+	a.source = a.as(a.fetch.Kind)
 	err := a.prepare()
 	if err == nil {
 		a.begin()
@@ -208,6 +212,7 @@ func (a *attempt) fail(err error) {
 // finish takes an attempt off the list, as failed where it has.
 func (w *Worker) finish(a *attempt) {
 	w.mu.Lock()
+	a.spent()
 	if w.running[a.n] == a {
 		delete(w.running, a.n)
 		switch {
@@ -244,12 +249,7 @@ func (a *attempt) wait(x *protocol.Wait) {
 }
 
 // replied is told of each reply: an attempt that gets some gets on.
-func (a *attempt) replied() {
-	a.core(func(c *Core) {
-		c.Progress(a.n)
-		c.Requests(a.n, a.source.Requests())
-	})
-}
+func (a *attempt) replied() { a.got() }
 
 // ask calls HubSpot through the gate. A call that ended because the daemon was
 // silent is made again when it is heard.
@@ -264,10 +264,7 @@ func ask[T any](ctx context.Context, a *attempt, f func(ctx context.Context) (T,
 		cause := context.Cause(inside)
 		leave()
 		if err == nil {
-			a.core(func(c *Core) {
-				c.Progress(a.n)
-				c.Requests(a.n, a.source.Requests())
-			})
+			a.got()
 			return v, nil
 		}
 		if !errors.Is(cause, errSilent) || ctx.Err() != nil {

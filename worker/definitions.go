@@ -90,7 +90,7 @@ func (a *attempt) definitions(force bool) (d Definitions, fresh bool, err error)
 	if err != nil {
 		return d, fresh, err
 	}
-	a.source.Quiet(quiet)
+	a.hush(quiet)
 	return d, fresh, nil
 }
 

@@ -24,6 +24,19 @@ func HubSpot(client *hubspot.Client) Portal {
 	}
 }
 
+// Limits says what a client knows of its portal's limits, for Options.Limits.
+func Limits(client *hubspot.Client) func() protocol.PortalUsage {
+	return func() protocol.PortalUsage {
+		u := client.Usage()
+		out := protocol.PortalUsage{Day: u.Day, Ceiling: u.Ceiling, WindowSeconds: u.Window.Seconds(), Rate: u.BurstRate,
+			SearchRate: u.SearchRate, Daily: u.Daily, Remaining: u.DailyRemaining, Throttled: waitOf(u.Held)}
+		if !u.DayEnds.IsZero() {
+			out.DayEnds = u.DayEnds.UTC().Format(time.RFC3339)
+		}
+		return out
+	}
+}
+
 func waitOf(w hubspot.Wait) *protocol.Wait {
 	if w.Kind == "" {
 		return nil

@@ -49,7 +49,7 @@ func (r *ranger) bringLinks(ids []string) error {
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		for some := range slices.Chunk(ids, linksAtOnce) {
 			parts, err := ask(ctx, a, func(ctx context.Context) ([]protocol.Part, error) {
-				return a.source.Associations(ctx, a.fetch.Object, a.fetch.Associations, some)
+				return a.as(associationsWork).Associations(ctx, a.fetch.Object, a.fetch.Associations, some)
 			})
 			if err != nil {
 				return fmt.Errorf("read associations of %d %s: %w", len(some), a.fetch.Object, err)
@@ -132,7 +132,7 @@ func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
 					rest = append(rest, l)
 				}
 			}
-			return a.source.ReadAll(ctx, a.fetch.Object, rest, a.names, r.g.Kind == archivedRange, func(records []protocol.Record) error {
+			return r.source().ReadAll(ctx, a.fetch.Object, rest, a.names, r.g.Kind == archivedRange, func(records []protocol.Record) error {
 				if err := emit(ctx, batch{records: records}); err != nil {
 					return err
 				}

@@ -141,7 +141,7 @@ func (r *ranger) prove() (split *Split, err error) {
 		var err error
 		split, err = ask(ctx, a, func(inside context.Context) (*Split, error) {
 			held = nil // where the call was broken off it begins anew
-			return a.source.ProveWindow(inside, a.fetch.Object, w, func(hits []protocol.Listed) error {
+			return r.source().ProveWindow(inside, a.fetch.Object, w, func(hits []protocol.Listed) error {
 				if held = append(held, hits...); len(held) < sent {
 					return nil
 				}

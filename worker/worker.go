@@ -45,6 +45,9 @@ type Options struct {
 	// a random one.
 	Process string
 	Portals map[string]Portal
+	// Limits say what is known of a portal's limits and of its day; Requests of
+	// what they return is not read. A portal without one counts in no day.
+	Limits map[string]func() protocol.PortalUsage
 	// Concurrency is how many attempts run at once, 8 by default.
 	Concurrency int
 	Topics      protocol.Topics
@@ -76,6 +79,7 @@ type Worker struct {
 	beats chan struct{} // the state has changed
 	done  chan struct{}
 	know  *knowledge
+	use   *usage // under mu
 
 	// ctx ends the worker's own goroutines, work the attempts'.
 	ctx, work          context.Context //nolint:containedctx // the process's own life
@@ -127,7 +131,7 @@ func New(o Options) (*Worker, error) {
 		HeartbeatEvery: o.HeartbeatEvery, RepeatMin: o.RepeatMin, RepeatMax: o.RepeatMax, Jitter: mathrand.Float64})
 	return &Worker{o: o, log: o.Logger, gate: newGate(), inbox: make(chan message, inboxQueue),
 		pages: make(chan struct{}, 1), beats: make(chan struct{}, 1), done: make(chan struct{}),
-		know: newKnowledge(), core: core, running: map[uint64]*attempt{}}, nil
+		know: newKnowledge(), use: newUsage(o.Limits), core: core, running: map[uint64]*attempt{}}, nil
 }
 
 // Process names this process; no other has the same.

@@ -23,6 +23,33 @@ type Heartbeat struct {
 	Attempts []AttemptReport  `json:"attempts,omitempty"`
 	Declined []uint64         `json:"declined,omitempty"`
 	Failed   []AttemptFailure `json:"failed,omitempty"`
+	// Usage is what the process has asked of its portals today.
+	Usage []PortalUsage `json:"usage,omitempty"`
+}
+
+// PortalUsage is what a process has asked of a portal in the portal's own day,
+// and what it knows of the limits. Numbers that are not known are 0.
+type PortalUsage struct {
+	Portal string `json:"portal"`
+	// Day is the date where the portal is, DayEnds its midnight, RFC 3339, by
+	// HubSpot's clock.
+	Day     string `json:"day"`
+	DayEnds string `json:"day_ends,omitempty"`
+	// Ceiling is how many requests HubSpot lets through in WindowSeconds, Rate
+	// how many a second are made at most now, SearchRate the same of searches.
+	Ceiling       int64   `json:"ceiling,omitempty"`
+	WindowSeconds float64 `json:"window_seconds,omitempty"`
+	Rate          float64 `json:"rate,omitempty"`
+	SearchRate    float64 `json:"search_rate,omitempty"`
+	// Daily is the account's limit of a day, Remaining what is left of it for
+	// everybody.
+	Daily     int64 `json:"daily,omitempty"`
+	Remaining int64 `json:"remaining,omitempty"`
+	// Throttled says why nothing is asked now, and until when.
+	Throttled *Wait `json:"throttled,omitempty"`
+	// Requests are counted by stream and kind of work since the day or the
+	// process began; they only grow.
+	Requests map[string]map[string]uint64 `json:"requests,omitempty"`
 }
 
 // AttemptReport is how one attempt stands at its worker.

@@ -160,7 +160,9 @@ type Dispatcher struct {
 	blockedAs map[string]uint64
 	lastTick  time.Time
 	stopping  bool
-	missing   map[string]uint64 // of the store's, what the streams know of
+	missing   map[string]uint64         // of the store's, what the streams know of
+	used      map[string]*portalUse     // by portal, ahead of the ledger
+	zones     map[string]*time.Location // by name
 }
 
 // endedRun remembers what the last pages of a run were, so that a repeat is
@@ -211,7 +213,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, missing: map[string]uint64{}, lastTick: now,
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, zones: map[string]*time.Location{}, missing: map[string]uint64{}, lastTick: now,
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s
@@ -224,6 +226,9 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 	}
 	for _, p := range l.Portals {
 		d.portals[p.Name] = p
+		if p.Usage != nil {
+			d.used[p.Name] = &portalUse{Usage: *p.Usage}
+		}
 	}
 	for _, w := range l.Workers {
 		d.durable[w.ID] = w

@@ -54,6 +54,7 @@ func (d *Dispatcher) Heartbeat(now time.Time, hb *protocol.Heartbeat) ([]Out, er
 		return c.commit()
 	}
 	w := c.take(hb, known)
+	c.uses(hb)
 	if hb.Leaving {
 		c.leave(w)
 		return c.commit()

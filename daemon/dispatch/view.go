@@ -174,16 +174,6 @@ func (d *Dispatcher) Workers() []WorkerView {
 	return out
 }
 
-// Portals lists the portals that data was read from, by name.
-func (d *Dispatcher) Portals() []stream.Portal {
-	out := []stream.Portal{}
-	for _, p := range d.portals {
-		out = append(out, *p)
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
-	return out
-}
-
 // Names lists the configured streams, sorted.
 func (d *Dispatcher) Names() []string { return d.streamNames() }
 

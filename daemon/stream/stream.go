@@ -401,6 +401,8 @@ type Portal struct {
 	Account  int64  `json:"account"` // HubSpot's portal id; 0 until first contact
 	TimeZone string `json:"time_zone,omitempty"`
 	Currency string `json:"currency,omitempty"`
+	// Usage is replaced, never changed in place; nil before the first report.
+	Usage *Usage `json:"usage,omitempty"`
 }
 
 // Property is one property definition of HubSpot.

@@ -175,7 +175,7 @@ func portalOptions(x config.Portal, dataDir string) hubspot.Options {
 // An unpaced one asks as fast as it is answered.
 func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, unpaced bool) (*workerProcess, error) {
 	p := &workerProcess{}
-	portals := map[string]worker.Portal{}
+	portals, limits := map[string]worker.Portal{}, map[string]func() protocol.PortalUsage{}
 	for _, x := range cfg.Portals {
 		if x.Problem != "" {
 			continue
@@ -183,7 +183,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 		o := portalOptions(x, cfg.DataDir)
 		o.Logger, o.Unpaced = log.Named("hubspot").With("portal", x.Name), unpaced
 		client := hubspot.New(o)
-		portals[x.Name] = worker.HubSpot(client)
+		portals[x.Name], limits[x.Name] = worker.HubSpot(client), worker.Limits(client)
 		p.clients = append(p.clients, client)
 	}
 	topics := protocol.Topics{Prefix: cfg.Broker.Prefix}
@@ -202,7 +202,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 		o.URL, o.Username, o.Password = "mqtt://"+cfg.Broker.Listen, topics.WorkerClient(name), token
 	}
 	var err error
-	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Concurrency: cfg.Worker.Concurrency,
+	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Limits: limits, Concurrency: cfg.Worker.Concurrency,
 		Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
 	if err != nil {
 		return nil, err

@@ -131,6 +131,11 @@ func (c *Client) do(ctx context.Context, q call) error {
 // hold waits as a verdict says.
 func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int) error {
 	until := time.Now().Add(v.wait)
+	if v.day || v.all && v.wait >= time.Second {
+		c.shared.mu.Lock()
+		c.held = Wait{Kind: v.kind, Reason: v.reason, Until: until}
+		c.shared.mu.Unlock()
+	}
 	switch {
 	case v.day:
 		c.burst.pause(until)
@@ -278,6 +283,7 @@ func (c *Client) throttled(q call, e envelope, after time.Duration, named bool, 
 	case e.daily():
 		v.day, v.reason = true, "HubSpot's daily limit"
 		v.wait = c.untilMidnight()
+		c.burst.spent()
 	case q.kind == "search" || e.secondly():
 		v.reason = "HubSpot's limit of searches a second"
 		// Others of the account search too: each refusal makes room for them.
@@ -300,9 +306,7 @@ func (c *Client) untilMidnight() time.Duration {
 	if zone == nil || !ok {
 		return unknownDay
 	}
-	local := now.In(zone)
-	midnight := time.Date(local.Year(), local.Month(), local.Day()+1, 0, 0, 0, 0, zone)
-	return midnight.Sub(now) + dateDoubt + seconds(30*c.rand())
+	return midnight(now.In(zone)).Sub(now) + dateDoubt + seconds(30*c.rand())
 }
 
 // backOff returns the wait before try n+1: doubling, bounded, and spread so

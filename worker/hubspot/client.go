@@ -120,6 +120,8 @@ type shared struct {
 	wide       map[string]int    // object: an address too long for HubSpot
 	maxAddress int
 	zone       *time.Location
+	askedZone  bool // zone is what the account has, or it has none that is one
+	held       Wait
 	byKind     map[string]uint64
 	sizes      map[string]int // kind of request: size of its last reply
 }
@@ -242,20 +244,57 @@ type Usage struct {
 	// ByKind counts requests: account, properties, list, search, batch, get,
 	// token.
 	ByKind map[string]uint64
-	// BurstRate is the requests a second that are made at most now.
-	BurstRate float64
-	// Daily and DailyRemaining are as HubSpot said last; 0 before it did.
+	// BurstRate and SearchRate are the requests and the searches a second that
+	// are made at most now.
+	BurstRate, SearchRate float64
+	// Ceiling is how many requests HubSpot lets through in Window; 0 before it
+	// said so.
+	Ceiling int64
+	Window  time.Duration
+	// Daily and DailyRemaining are as HubSpot said last; 0 before it did. When
+	// another day has begun since, all of it remains.
 	Daily, DailyRemaining int64
+	// Day is the date where the account is and DayEnds its midnight, by
+	// HubSpot's clock; "" and zero before the account was asked for.
+	Day     string
+	DayEnds time.Time
+	// Held is why no request is made at all now; zero where some are.
+	Held Wait
 }
 
 // Usage returns a copy of what is known now.
 func (c *Client) Usage() Usage {
 	u := Usage{ByKind: map[string]uint64{}}
-	u.BurstRate, u.Daily, u.DailyRemaining = c.burst.known()
 	c.shared.mu.Lock()
-	defer c.shared.mu.Unlock()
 	maps.Copy(u.ByKind, c.byKind)
+	zone, asked := c.zone, c.askedZone
+	if c.held.Until.After(time.Now()) {
+		u.Held = c.held
+	}
+	c.shared.mu.Unlock()
+	if zone == nil {
+		zone = time.UTC
+	}
+	u.SearchRate, _, _ = c.search.known()
+	u.BurstRate, u.Daily, u.DailyRemaining = c.burst.known()
+	var learned time.Time
+	u.Ceiling, u.Window, learned = c.burst.named()
+	now, ok := c.clock.now()
+	if !ok || !asked {
+		return u
+	}
+	local := now.In(zone)
+	u.Day = local.Format(time.DateOnly)
+	u.DayEnds = midnight(local)
+	if begins := time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, zone); now.Add(-time.Since(learned)).Before(begins) {
+		u.DailyRemaining = u.Daily
+	}
 	return u
+}
+
+// midnight is the end of a moment's day where it was taken.
+func midnight(local time.Time) time.Time {
+	return time.Date(local.Year(), local.Month(), local.Day()+1, 0, 0, 0, 0, local.Location())
 }
 
 // HubSpotNow returns HubSpot's time in ms since 1970, less the 2 s by which

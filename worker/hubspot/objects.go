@@ -49,10 +49,12 @@ func (c *Client) Account(ctx context.Context) (Account, error) {
 	}
 	// A name that is no zone leaves the midnight unknown, which costs waiting
 	// in steps.
-	if zone, err := time.LoadLocation(a.TimeZone); err == nil && a.TimeZone != "" {
-		c.shared.mu.Lock()
+	zone, err := time.LoadLocation(a.TimeZone)
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	c.askedZone = true
+	if err == nil && a.TimeZone != "" {
 		c.zone = zone
-		c.shared.mu.Unlock()
 	}
 	return a, nil
 }

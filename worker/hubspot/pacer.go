@@ -31,8 +31,10 @@ type pacer struct {
 	until    time.Time     // nothing before this moment
 	sent     []time.Time   // requests of the last window
 	window   time.Duration // of the ceiling, as HubSpot named it
+	ceiling  int64         // requests in a window, as HubSpot named it
 	daily    int64
 	dailyRem int64
+	learned  time.Time // when dailyRem was said
 }
 
 // newPacer returns a pacer of rate requests a second, burst of which may be
@@ -130,6 +132,24 @@ func (p *pacer) known() (rate float64, daily, remaining int64) {
 	return p.rate, p.daily, p.dailyRem
 }
 
+// named returns the ceiling of a window, 0 before HubSpot named it, and when it
+// named the rest of the day.
+func (p *pacer) named() (ceiling int64, window time.Duration, rest time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ceiling == 0 {
+		return 0, 0, p.learned
+	}
+	return p.ceiling, p.window, p.learned
+}
+
+// spent notes that nothing of the day is left.
+func (p *pacer) spent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dailyRem, p.learned = 0, time.Now()
+}
+
 // learn takes the ceiling from a reply's headers. What others of the account
 // use of it is left to them.
 func (p *pacer) learn(h http.Header) {
@@ -141,13 +161,13 @@ func (p *pacer) learn(h http.Header) {
 		p.daily = daily
 	}
 	if rest := number(h, "X-Hubspot-Ratelimit-Daily-Remaining"); rest >= 0 {
-		p.dailyRem = rest
+		p.dailyRem, p.learned = rest, time.Now()
 	}
 	if ceiling <= 0 || interval < 100 || interval > 3600_000 {
 		return
 	}
 	now := time.Now()
-	p.window = time.Duration(interval) * time.Millisecond
+	p.window, p.ceiling = time.Duration(interval)*time.Millisecond, ceiling
 	var others float64
 	if remaining >= 0 {
 		others = float64(ceiling-remaining) - float64(len(p.recent(now)))

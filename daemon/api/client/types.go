@@ -121,6 +121,41 @@ type Portal struct {
 	TimeZone string   `json:"time_zone"`
 	Currency string   `json:"currency"`
 	Error    *Problem `json:"error"`
+	// Limits are HubSpot's, as far as it has named them.
+	Limits Limits `json:"limits"`
+	// Day is today's date where the portal is; at DayEnds the daily limit
+	// begins anew.
+	Day     string    `json:"day"`
+	DayEnds time.Time `json:"day_ends"`
+	// UsedToday is what hubpipe has asked today, in all, by kind of work
+	// (incremental, settle, backfill, reconcile, archived, associations, history,
+	// record) and by stream and kind.
+	UsedToday    uint64                       `json:"used_today"`
+	UsedByKind   map[string]uint64            `json:"used_by_kind"`
+	UsedByStream map[string]map[string]uint64 `json:"used_by_stream"`
+	// Remaining is what is left today for everybody who uses the account, null
+	// where HubSpot names no daily limit.
+	Remaining *int64 `json:"remaining"`
+	// Throttled says why nothing is asked now and until when, null where
+	// something may be.
+	Throttled *Throttled `json:"throttled"`
+}
+
+// Limits are what HubSpot grants a portal; 0 is not known.
+type Limits struct {
+	// Burst is how many requests are let through in BurstWindow; Rate and
+	// SearchRate are how many a second hubpipe makes at most, now.
+	Burst       int64   `json:"burst"`
+	BurstWindow string  `json:"burst_window"`
+	Rate        float64 `json:"rate"`
+	SearchRate  float64 `json:"search_rate"`
+	Daily       int64   `json:"daily"`
+}
+
+// Throttled is why a portal is not asked, until a time that may be null.
+type Throttled struct {
+	Reason string     `json:"reason"`
+	Until  *time.Time `json:"until"`
 }
 
 // Record is one HubSpot object as hubpipe holds it. Times are as HubSpot sent

@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// An app instead of a token reads all there is; what was asked is counted as
+// HubSpot counts it, and no secret shows.
+func TestOAuthAndUsage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "700", "--deals", "100", "--oauth", "app:canary-app-secret:canary-refresh", "--life-rate", "0")
+	path := filepath.Join(s.dir, "hubpipe.hcl")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := "oauth {\n client_id = \"app\"\n client_secret = file(\"secret\")\n refresh_token = file(\"refresh\")\n }"
+	for name, what := range map[string]string{
+		"secret": "canary-app-secret", "refresh": "canary-refresh",
+		"hubpipe.hcl": strings.Replace(string(text), `token    = env("TEST_TOKEN")`, app, 1),
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(what), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	daemon, worker := s.daemon("--log-level", "trace"), s.worker("--log-level", "trace")
+	s.becomesEqual("contacts")
+	s.becomesEqual("deals")
+	for _, name := range []string{"contacts", "deals"} {
+		if out, err := s.hubpipe("stop", name); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	until(t, "what was asked is counted", func() error {
+		out, err := s.hubpipe("usage", "main", "--output", "json")
+		if err != nil {
+			return err
+		}
+		var got struct{ Portals []client.Portal }
+		if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Portals) != 1 {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		p, st := got.Portals[0], s.stats()
+		// A stop may end a request before it is on its way.
+		if over := int64(p.UsedToday) - (st.Total - st.Requests["token"]); over < 0 || over > 2 {
+			return fmt.Errorf("%d more counted than made: %s", over, out)
+		}
+		if p.Account == 0 || p.TimeZone == "" || p.Limits.Daily != 625000 || p.Limits.Burst != 190 || p.Limits.BurstWindow != "10s" || p.Remaining == nil ||
+			p.UsedByStream["contacts"]["backfill"] == 0 || p.UsedByStream["deals"]["incremental"] == 0 || p.UsedByKind["settle"] == 0 && p.UsedByKind["incremental"] == 0 {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	if out, err := s.hubpipe("usage"); err != nil || !strings.Contains(out, "625000") || !strings.Contains(out, "backfill") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := s.hubpipe("usage", "other"); err == nil {
+		t.Error("a portal that is not there")
+	}
+	for _, log := range []string{daemon.log.String(), worker.log.String()} {
+		if strings.Contains(log, "canary") || strings.Contains(log, "access-1-") {
+			t.Error("a log holds a secret")
+		}
+	}
+}
