@@ -56,7 +56,9 @@ func startDate(t time.Time) int64 {
 // portal that cannot be used blocks its streams.
 func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 	problems := map[string]*stream.Problem{}
+	reserve := map[string]float64{}
 	for _, p := range c.Portals {
+		reserve[p.Name] = p.DailyReserve
 		if p.Problem != "" {
 			problems[p.Name] = &stream.Problem{Type: "portal-blocked", Title: "the portal cannot be used", Status: 409,
 				Detail: p.Problem, Hint: "mend it in the configuration, then reload or restart", Blocked: true}
@@ -67,7 +69,7 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
 			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
 			StartDate: startDate(s.StartDate), Volatile: s.Volatile, Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
-			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes}
+			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes, DailyReserve: reserve[s.Portal]}
 		sched, err := scheduleOf(s)
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", s.Name, err)

@@ -327,6 +327,7 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 		out.Interval = s.Interval
 	}
 	out.EffectiveInterval = out.Interval
+	stretch(&out, v.Stretched)
 	if s.Cursor > 0 {
 		lag := max(0, now.UnixMilli()-s.Cursor) / 1000
 		out.LagSeconds = &lag

@@ -117,6 +117,9 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 	if err != nil {
 		return "", nil, c.abandon(err)
 	}
+	if record == "" {
+		c.run(run.ID).Asked = true
+	}
 	if err := c.assign(); err != nil {
 		return "", nil, c.abandon(err)
 	}
@@ -184,6 +187,7 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 	if err != nil {
 		return "", nil, c.abandon(err)
 	}
+	c.run(run.ID).Asked = true
 	if err := c.assign(); err != nil {
 		return "", nil, c.abandon(err)
 	}
@@ -213,6 +217,7 @@ func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string,
 	if err != nil {
 		return "", nil, c.abandon(err)
 	}
+	c.run(run.ID).Asked = true
 	if err := c.assign(); err != nil {
 		return "", nil, c.abandon(err)
 	}
@@ -325,6 +330,7 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 			s.RetryAt = time.Time{}
 		}
 	}
+	clear(d.purses)
 	outs, err := c.commit()
 	if err != nil {
 		d.config = old

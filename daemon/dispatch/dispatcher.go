@@ -87,6 +87,9 @@ type StreamConfig struct {
 	// none.
 	ArchivedEvery, ReconcileEvery time.Duration
 	MaxDeletes                    float64
+	// DailyReserve is the share of the portal's daily limit that is left to
+	// others.
+	DailyReserve float64
 	// Problem blocks the stream: its portal cannot be used as configured.
 	Problem *stream.Problem
 }
@@ -158,6 +161,7 @@ type Dispatcher struct {
 	// blockedAs is the newest attempt that there was when a portal was found
 	// blocked: what it knew of the account proves nothing.
 	blockedAs map[string]uint64
+	purses    map[string]*purse
 	lastTick  time.Time
 	stopping  bool
 	missing   map[string]uint64         // of the store's, what the streams know of
@@ -213,7 +217,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, zones: map[string]*time.Location{}, missing: map[string]uint64{}, lastTick: now,
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, missing: map[string]uint64{}, lastTick: now,
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

@@ -31,6 +31,7 @@ func (d *Dispatcher) Tick(now time.Time) ([]Out, error) {
 	c := d.begin(now)
 	c.expire()
 	if !d.stopping {
+		c.rest()
 		if err := c.startDue(); err != nil {
 			if c.tx != nil {
 				c.tx.Discard()
@@ -88,7 +89,7 @@ func (c *change) startDue() error {
 			}
 			continue
 		}
-		if !s.Backfilled && c.d.runOf(name, true) == nil {
+		if !s.Backfilled && c.d.runOf(name, true) == nil && !c.d.unpaid(s, stream.Backfill, c.now) {
 			if _, err := c.backfill(c.stream(name), false); err != nil {
 				return err
 			}
@@ -117,18 +118,19 @@ func (c *change) startDue() error {
 // where none is. A reconcile has an archived sweep in it.
 func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 	cfg := d.config[s.Name]
-	due := func(last time.Time, every time.Duration) bool {
+	due := func(last time.Time, wanted time.Duration, kind stream.Kind) bool {
+		every, _ := d.stretched(s.Portal, workOf(kind), wanted, now)
 		// A last time that lies ahead is from before the clock was set back.
-		return every > 0 && !last.IsZero() && (now.Sub(last) >= every || last.Sub(now) > every)
+		return every > 0 && !last.IsZero() && (now.Sub(last) >= every || last.Sub(now) > every) && !d.unpaid(s, kind, now)
 	}
 	switch {
 	case !s.Backfilled || d.runOf(s.Name, true) != nil:
 		return ""
-	case s.ReconcileNow, due(s.ReconciledAt, cfg.ReconcileEvery), s.Missing > 0 && due(s.ReconciledAt, missingRetry):
+	case s.ReconcileNow, due(s.ReconciledAt, cfg.ReconcileEvery, stream.Reconcile), s.Missing > 0 && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
-	case due(s.ArchivedAt, cfg.ArchivedEvery):
+	case due(s.ArchivedAt, cfg.ArchivedEvery, stream.ArchivedSweep):
 		return stream.ArchivedSweep
-	case len(cfg.Associations) > 0 && (!slices.Equal(s.Linked, cfg.Associations) || due(s.AssociatedAt, cfg.AssociateEvery)):
+	case len(cfg.Associations) > 0 && (!slices.Equal(s.Linked, cfg.Associations) || due(s.AssociatedAt, cfg.AssociateEvery, stream.Associations)):
 		return stream.Associations
 	}
 	return ""
@@ -141,7 +143,7 @@ func (d *Dispatcher) dueAt(s *stream.Stream, now time.Time) time.Time {
 	if s.Fails > 0 {
 		return d.retryAt(s, now)
 	}
-	return d.schedule(s).Next(s.LastStarted, now.Round(0))
+	return d.pacedAt(s, d.schedule(s).Next(s.LastStarted, now.Round(0)), now)
 }
 
 // retryAt is when a stream may be tried again. A time that no wait reaches is
@@ -211,7 +213,7 @@ func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]st
 	case run.Attempt != 0:
 		load[run.Worker]++
 		given[run.Portal] = run.Worker
-	case !c.d.notBefore(run, c.now).After(c.now):
+	case !c.d.notBefore(run, c.now).After(c.now) && c.d.spent(run, c.now) == "":
 		return append(waiting, run)
 	}
 	return waiting

@@ -101,6 +101,11 @@ type PortalView struct {
 	DayEnds time.Time
 	// Used is what Use counts, by stream and kind of work.
 	Used stream.Requests
+	// Reserve is the share of the day that is left to others, Shares what the
+	// kinds of work may use, in the order in which they come; none where HubSpot
+	// names no daily limit.
+	Reserve float64
+	Shares  []ShareView
 	// Throttled says why nothing is asked now, nil where something may be.
 	Throttled *protocol.Wait
 }
@@ -129,6 +134,7 @@ func (d *Dispatcher) Portals(now time.Time) []PortalView {
 		}
 		v.Use, v.DayEnds = d.today(name, now)
 		v.Used = v.Use.Total()
+		v.Reserve, v.Shares = d.purse(name, now).plan.Reserve, d.shares(name, now)
 		if u := d.used[name]; u != nil && u.throttled != nil && stillHolds(u.throttled, now) {
 			v.Throttled = u.throttled
 		}

@@ -33,9 +33,9 @@ func used(d *Dispatcher, now time.Time) stream.Requests {
 // restart of the daemon loses none; another day begins at the portal's midnight.
 func TestUsageOfADay(t *testing.T) {
 	t.Parallel()
-	d, st := desk(t)
+	_, st := desk(t)
 	st.portals["main"] = &stream.Portal{Name: "main", Account: 7, TimeZone: "America/New_York"}
-	d = New(epochStart, st, st.load(), meetingConfig(), Options{})
+	d := New(epochStart, st, st.load(), meetingConfig(), Options{})
 	// Three in the morning, where it is still the day before.
 	now := time.Date(2026, 11, 26, 3, 0, 0, 0, time.UTC)
 	const day, next = "2026-11-25", "2026-11-26"

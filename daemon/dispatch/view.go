@@ -19,6 +19,8 @@ type View struct {
 	Next        time.Time // zero when nothing is due
 	Error       *stream.Problem
 	Wait        *protocol.Wait
+	// Stretched are the intervals that are longer than wanted.
+	Stretched []Stretched
 }
 
 // The states of a stream, in the order in which they are shown.
@@ -54,6 +56,10 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 			v.Wait = w.reports[run.Attempt].wait
 		}
 	}
+	if v.Wait == nil {
+		v.Wait = d.budgetWait(v, now)
+	}
+	v.Stretched = d.stretches(s, now)
 	if v.Error == nil {
 		v.Error = s.Brake
 	}
@@ -95,6 +101,9 @@ const unservedAfter = 5 * time.Second
 func (d *Dispatcher) unserved(now time.Time, v View) *stream.Problem {
 	waiting := false
 	for _, run := range []*stream.Run{v.Incremental, v.Walk} {
+		if run != nil && d.spent(run, now) != "" {
+			continue
+		}
 		waiting = waiting || run != nil && run.Attempt == 0 && now.Sub(run.Started) > unservedAfter
 	}
 	for _, w := range d.workers {

@@ -250,6 +250,10 @@ type Run struct {
 	Braked bool    `json:"braked,omitempty"`
 	Report *Report `json:"report,omitempty"`
 
+	// Asked says that a person asked for the run: it does not wait for its
+	// share of the portal's day.
+	Asked bool `json:"asked,omitempty"`
+
 	Records  uint64 `json:"records"`
 	Pages    uint64 `json:"pages"`
 	Requests uint64 `json:"requests"` // of all attempts

@@ -32,7 +32,11 @@ func (c *command) usage() *cobra.Command {
 func usageTable(w io.Writer, ps []client.Portal) error {
 	rows := [][]string{{"PORTAL", "ACCOUNT", "DAY", "USED", "REMAINING", "DAILY LIMIT", "DAY ENDS", "PROBLEM"}}
 	work := [][]string{{"PORTAL", "STREAM", "WORK", "REQUESTS"}}
+	shares := [][]string{{"PORTAL", "SHARE OF THE DAY", "USED", "MAY USE", "WANTED A DAY", "PROBLEM"}}
 	for _, p := range ps {
+		for _, s := range p.Shares {
+			shares = append(shares, []string{p.Name, s.Kind, fmt.Sprint(s.Used), fmt.Sprint(s.Limit), fmt.Sprint(s.Wanted), s.Spent})
+		}
 		remaining, daily, problem := "-", "-", ""
 		if p.Remaining != nil {
 			remaining, daily = fmt.Sprint(*p.Remaining), fmt.Sprint(p.Limits.Daily)
@@ -53,7 +57,7 @@ func usageTable(w io.Writer, ps []client.Portal) error {
 			}
 		}
 	}
-	return tables(w, rows, work)
+	return tables(w, rows, shares, work)
 }
 
 // tables writes tables below each other.

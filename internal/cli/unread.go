@@ -22,7 +22,6 @@ func unread(cfg *config.Config) []string {
 	for _, p := range cfg.Portals {
 		say(p.Journal != nil, "the journal of portal %s", p.Name)
 		say(p.Webhook != nil, "the webhook of portal %s", p.Name)
-		say(p.DailyReserve != config.DefaultDailyReserve, "daily_reserve of portal %s", p.Name)
 	}
 	for _, s := range cfg.Streams {
 		say(len(s.History) > 0, "history of stream %s", s.Name)

@@ -245,7 +245,7 @@ type Usage struct {
 	// token.
 	ByKind map[string]uint64
 	// BurstRate and SearchRate are the requests and the searches a second that
-	// are made at most now.
+	// are made at most now; SearchRate is 0 where nothing is paced.
 	BurstRate, SearchRate float64
 	// Ceiling is how many requests HubSpot lets through in Window; 0 before it
 	// said so.
@@ -275,7 +275,9 @@ func (c *Client) Usage() Usage {
 	if zone == nil {
 		zone = time.UTC
 	}
-	u.SearchRate, _, _ = c.search.known()
+	if !c.search.unpaced {
+		u.SearchRate, _, _ = c.search.known()
+	}
 	u.BurstRate, u.Daily, u.DailyRemaining = c.burst.known()
 	var learned time.Time
 	u.Ceiling, u.Window, learned = c.burst.named()

@@ -51,8 +51,12 @@ type Status struct {
 	// EffectiveInterval what the budget leaves of it.
 	Interval          string `json:"interval"`
 	EffectiveInterval string `json:"effective_interval"`
-	Cron              string `json:"cron,omitempty"`
-	SetBy             string `json:"set_by"`
+	// EffectiveReason says why it is longer than Interval, "" where it is not;
+	// Budget says the same of other work: "reconcile every 37h: daily limit".
+	EffectiveReason string   `json:"effective_reason,omitempty"`
+	Budget          []string `json:"budget,omitempty"`
+	Cron            string   `json:"cron,omitempty"`
+	SetBy           string   `json:"set_by"`
 	// Records counts the live ones, Tombstones all others.
 	Records    uint64 `json:"records"`
 	Tombstones uint64 `json:"tombstones"`
@@ -136,6 +140,11 @@ type Portal struct {
 	// Remaining is what is left today for everybody who uses the account, null
 	// where HubSpot names no daily limit.
 	Remaining *int64 `json:"remaining"`
+	// Reserve is the share of the daily limit that is left to others, Shares
+	// what each kind of work may use, in the order in which they come; empty where
+	// HubSpot names no daily limit.
+	Reserve float64 `json:"reserve"`
+	Shares  []Share `json:"shares"`
 	// Throttled says why nothing is asked now and until when, null where
 	// something may be.
 	Throttled *Throttled `json:"throttled"`
@@ -150,6 +159,19 @@ type Limits struct {
 	Rate        float64 `json:"rate"`
 	SearchRate  float64 `json:"search_rate"`
 	Daily       int64   `json:"daily"`
+}
+
+// Share is what one kind of work may use of a portal's day.
+type Share struct {
+	Kind string `json:"kind"`
+	// Limit and Used are requests of today; Wanted is what the configured
+	// intervals would cost in a day.
+	Limit  int64 `json:"limit"`
+	Used   int64 `json:"used"`
+	Wanted int64 `json:"wanted"`
+	// Spent says why this kind of work waits until the day ends, "" where it
+	// does not.
+	Spent string `json:"spent,omitempty"`
 }
 
 // Throttled is why a portal is not asked, until a time that may be null.

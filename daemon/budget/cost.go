@@ -1,0 +1,129 @@
+// Package budget says what work costs in requests and what of a portal's day it
+// may use. It is pure: sizes, limits and times come in, numbers go out.
+package budget
+
+import "time"
+
+// What one request brings at most.
+const (
+	listed     = 100  // records of a list or of a batch read
+	searched   = 200  // hits of a search
+	withPast   = 50   // records with the history of their properties
+	associated = 1000 // records whose associations are read together
+)
+
+// Passes is how often a window is read: when it is new, and twice when it has
+// settled.
+const Passes = 3
+
+// Bin is how many archived records are assumed for so many live ones, where
+// nobody has counted: HubSpot keeps them for 90 days.
+func Bin(live int64) int64 { return live / 20 }
+
+// Stream is what the cost of a stream depends on.
+type Stream struct {
+	Name string
+	// Records are the live ones, Archived those in HubSpot's recycle bin.
+	Records, Archived int64
+	// Wide says that the names of the properties do not fit into an address:
+	// records are listed by id and read by batch.
+	Wide bool
+	// Pairs is with how many other objects associations are read; History says
+	// that the past of some properties is.
+	Pairs   int
+	History bool
+	// Changes is how many records change in a day.
+	Changes int64
+	// How often each kind of work is wanted; 0 is never.
+	Interval, ArchivedEvery, ReconcileEvery, AssociationsEvery time.Duration
+}
+
+// requests is how many it takes to read n, one at least.
+func requests(n, each int64) int64 { return max(1, (n+each-1)/each) }
+
+// FirstLoad is what the first reading of everything costs, the archived records
+// included.
+func FirstLoad(s Stream) int64 {
+	n := requests(s.Records, listed) + ArchivedSweep(s) + AssociationSweep(s)
+	if s.Wide {
+		n += requests(s.Records, listed)
+	}
+	if s.History {
+		n += requests(s.Records, withPast)
+	}
+	return n
+}
+
+// ReconcileWalk is what holding everything against HubSpot costs, the archived
+// records included.
+func ReconcileWalk(s Stream) int64 { return requests(s.Records, listed) + ArchivedSweep(s) }
+
+// ArchivedSweep is what reading the list of archived records costs.
+func ArchivedSweep(s Stream) int64 { return requests(s.Archived, listed) }
+
+// AssociationSweep is what reading all associations costs, 0 without pairs.
+func AssociationSweep(s Stream) int64 { return int64(s.Pairs) * requests(s.Records, associated) }
+
+// Filling is what a new property costs: by walking everything, and by searching
+// for the records that have it. Searches are the second alone.
+func Filling(s Stream, filled int64) (whole, search int64) {
+	return requests(s.Records, listed), requests(filled, searched)
+}
+
+// BulkEdit is what so many changes at once cost: by search and batch read, of
+// which a third are searches, and by walking a list of all records.
+func BulkEdit(s Stream, changed int64) (search, walk int64) {
+	return requests(changed, searched) + requests(changed, listed), requests(s.Records, listed)
+}
+
+// Run is what an incremental run over so many changes costs, with what its
+// windows cost when they settle, and how many of these are searches. A run in
+// which nothing changed is one search.
+func Run(s Stream, changes int64) (all, searches int64) {
+	if changes == 0 {
+		return 1, 1
+	}
+	searches = 1 + Passes*((changes+searched-1)/searched)
+	all = searches + requests(changes, listed)
+	all += int64(s.Pairs) * Passes * requests(changes, associated)
+	return all, searches
+}
+
+// day is what a day has.
+const day = 24 * time.Hour
+
+// times is how often something comes in a day, 0 for never.
+func times(every time.Duration) float64 {
+	if every <= 0 {
+		return 0
+	}
+	return float64(day) / float64(every)
+}
+
+// PerDay is what a kind of work of a stream costs in a day at the intervals that
+// are wanted; 0 for work that comes once.
+func PerDay(w Work, s Stream) float64 {
+	switch w {
+	case Incremental:
+		runs := times(s.Interval)
+		if runs == 0 {
+			return 0
+		}
+		idle := runs // one search each
+		if s.Changes == 0 {
+			return idle
+		}
+		// The runs in which something changed bring that besides; there are no
+		// more of them than changes.
+		busy := min(runs, float64(s.Changes))
+		all, _ := Run(s, max(1, int64(float64(s.Changes)/busy)))
+		return idle + busy*float64(all-1)
+	case Reconcile:
+		return times(s.ReconcileEvery) * float64(ReconcileWalk(s))
+	case Associations:
+		return times(s.AssociationsEvery) * float64(AssociationSweep(s))
+	case Archived:
+		return times(s.ArchivedEvery) * float64(ArchivedSweep(s))
+	}
+	return 0
+}
