@@ -145,6 +145,7 @@ func (c *change) reports(w *worker, hb *protocol.Heartbeat) {
 		}
 		if a.Account != nil {
 			c.mended(run.Portal, a.Attempt)
+			c.moved(run.Portal, a.Account)
 		}
 		if run.Began == 0 && a.Began != 0 || a.Account != nil && (known == nil || known.Account == 0) {
 			run = c.run(run.ID)

@@ -165,6 +165,17 @@ func (d *Dispatcher) today(portal string, now time.Time) (stream.Usage, time.Tim
 	return use, ends
 }
 
+// moved notes that an account has another time zone or currency than before: its
+// day begins and ends there.
+func (c *change) moved(portal string, a *protocol.Account) {
+	p := c.d.portals[portal]
+	if p == nil || p.Account != a.ID || a.TimeZone == "" || p.TimeZone == a.TimeZone && p.Currency == a.Currency {
+		return
+	}
+	own := c.portal(portal)
+	own.TimeZone, own.Currency = a.TimeZone, a.Currency
+}
+
 // zone is where a portal's day begins and ends.
 func (d *Dispatcher) zone(portal string) *time.Location {
 	name := ""

@@ -74,6 +74,15 @@ func TestUsageOfADay(t *testing.T) {
 	uses(t, d, now, "p2", next, counts{"contacts": {"incremental": 2}})
 	uses(t, d, now, "p1", day, counts{"contacts": {"incremental": 9}})
 	want("the day after", stream.Requests{"contacts": {"incremental": 2}})
+	if c := d.begin(now); true {
+		c.moved("main", &protocol.Account{ID: 7, TimeZone: "Europe/Berlin", Currency: "EUR"})
+		if _, err := c.commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := d.Portals(now)[0]; p.TimeZone != "Europe/Berlin" || !p.DayEnds.Equal(time.Date(2026, 11, 26, 23, 0, 0, 0, time.UTC)) {
+		t.Errorf("after the account has moved: %+v", p)
+	}
 	uses(t, d, now, "p2", "9999-01-01", counts{"contacts": {"incremental": 100}})
 	want("a day that is none", stream.Requests{"contacts": {"incremental": 2}})
 }

@@ -31,8 +31,12 @@ func (c *command) token() *cobra.Command {
 }
 
 func (c *command) check() *cobra.Command {
-	return &cobra.Command{Use: "check", Short: "Check the configuration",
-		RunE: func(*cobra.Command, []string) error {
+	var estimate bool
+	cmd := &cobra.Command{Use: "check", Short: "Check the configuration, and say what it costs",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.output != "table" && c.output != "json" {
+				return usageError("--output is table or json, not %q", c.output)
+			}
 			cfg, err := c.load()
 			if err != nil {
 				return err
@@ -44,13 +48,23 @@ func (c *command) check() *cobra.Command {
 			if where == "" {
 				where = "no file"
 			}
-			_, err = fmt.Fprintf(c.env.Stdout, "%s: %s of %s; data in %s\n", where, count(len(cfg.Streams), "stream"),
+			out := c.env.Stdout
+			if estimate && c.output == "json" {
+				out = c.env.Stderr // what is printed besides is data
+			}
+			_, err = fmt.Fprintf(out, "%s: %s of %s; data in %s\n", where, count(len(cfg.Streams), "stream"),
 				count(len(cfg.Portals), "portal"), cfg.DataDir)
+			if estimate {
+				err = errors.Join(err, c.estimate(cmd.Context(), cfg))
+			}
 			if len(cfg.Blocked()) > 0 {
 				return configError(errReported)
 			}
 			return err
 		}}
+	cmd.Flags().BoolVar(&estimate, "estimate", false, "ask HubSpot for the sizes and print what reading them costs")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	return cmd
 }
 
 func count(n int, what string) string {

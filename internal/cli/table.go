@@ -171,10 +171,20 @@ func statusTable(w io.Writer, ss []client.Status, now time.Time) error {
 		if interval == "" {
 			interval = s.Cron
 		}
+		if s.EffectiveReason != "" {
+			interval = s.EffectiveInterval + " (" + s.EffectiveReason + ")"
+		}
 		rows = append(rows, []string{s.Name, s.State, fmt.Sprint(s.Records), interval, lag, next, p.add(s.Error, s.Name)})
 	}
 	if err := table(w, rows); err != nil {
 		return err
+	}
+	for _, s := range ss {
+		for _, line := range s.Budget {
+			if _, err := fmt.Fprintf(w, "%s: %s\n", s.Name, clean(line)); err != nil {
+				return fmt.Errorf("write a table: %w", err)
+			}
+		}
 	}
 	return p.write(w)
 }

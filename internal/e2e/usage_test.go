@@ -70,3 +70,65 @@ func TestOAuthAndUsage(t *testing.T) {
 		}
 	}
 }
+
+// What a portal would cost is said before anything of it is read, and what
+// cannot be asked is said in its place.
+func TestEstimate(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "3000", "--deals", "250", "--properties", "500")
+	path := filepath.Join(s.dir, "hubpipe.hcl")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(token string) {
+		t.Helper()
+		for name, what := range map[string]string{"token": token, "hubpipe.hcl": strings.Replace(string(text), `env("TEST_TOKEN")`, `file("token")`, 1)} {
+			if err := os.WriteFile(filepath.Join(s.dir, name), []byte(what), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	with(hubspotToken)
+	out, err := s.hubpipe("check", "--estimate", "--output", "json")
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	type portal struct {
+		Account, Daily int64
+		Rate           float64
+		Error          string
+		Work           []struct {
+			Work     string
+			Requests int64
+			PerDay   int64 `json:"per_day"`
+		}
+		Streams []struct {
+			Stream    string
+			Records   int64
+			Wide      bool
+			FirstLoad int64 `json:"first_load"`
+		}
+	}
+	got := decode[struct{ Portals []portal }](t, out).Portals
+	if len(got) != 1 || got[0].Account == 0 || got[0].Daily != 625000 || got[0].Rate < 18 || len(got[0].Work) < 7 || len(got[0].Streams) != 2 {
+		t.Fatalf("%s", out)
+	}
+	// The names do not fit into an address: two requests for a hundred records.
+	if c := got[0].Streams[0]; c.Stream != "contacts" || c.Records != 3000 || !c.Wide || c.FirstLoad != 62 {
+		t.Errorf("%+v", c)
+	}
+	if st := s.stats(); st.Requests["list"]+st.Requests["batch_read"] != 0 || st.Total > 10 {
+		t.Errorf("an estimate reads: %v", st.Requests)
+	}
+	if table, err := s.hubpipe("check", "--estimate"); err != nil || !strings.Contains(table, "an ordinary day") || !strings.Contains(table, "first load") {
+		t.Errorf("%v\n%s", err, table)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "data")); err == nil {
+		t.Error("an estimate leaves something behind")
+	}
+	with("another")
+	if out, err := s.hubpipe("check", "--estimate"); err == nil || !strings.Contains(out, "does not accept the token") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

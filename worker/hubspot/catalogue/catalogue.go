@@ -221,6 +221,11 @@ func AccountPath(version string) string {
 	return "/account-info/" + version + "/details"
 }
 
+// DailyUsagePath returns the address that says what of the daily limit is used.
+func DailyUsagePath(version string) string {
+	return "/account-info/" + version + "/api-usage/daily/private-apps"
+}
+
 // TokenPath returns the address that gives OAuth tokens.
 func TokenPath(version string) string {
 	if undated(version) {

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/budget"
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/schedule"
+	"github.com/hubpipe/hubpipe/worker"
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+)
+
+// estimateTime bounds what is asked of one portal for an estimate: HubSpot may
+// have a bad day, and a person waits.
+const estimateTime = 5 * time.Minute
+
+// associationsEvery is how often all associations are read.
+const associationsEvery = 24 * time.Hour
+
+// portalCost is what a portal's streams cost.
+type portalCost struct {
+	Portal   string       `json:"portal"`
+	Account  int64        `json:"account"`
+	TimeZone string       `json:"time_zone"`
+	Daily    int64        `json:"daily"` // 0: HubSpot names none
+	Used     int64        `json:"used_today"`
+	Rate     float64      `json:"rate"` // requests a second
+	Work     []workCost   `json:"work"`
+	Streams  []streamCost `json:"streams"`
+	Error    string       `json:"error,omitempty"`
+}
+
+// workCost is one row of the table.
+type workCost struct {
+	Work string `json:"work"`
+	// Requests and Seconds are of one time, at full speed; PerDay are the
+	// requests of a day at the configured interval, 0 for what comes once.
+	Requests int64   `json:"requests"`
+	Seconds  float64 `json:"seconds"`
+	PerDay   int64   `json:"per_day"`
+	// OfDay is the share of the daily limit that PerDay, or else Requests, is.
+	OfDay float64 `json:"of_day"`
+	// Stretched is what the budget makes of the interval, "" for nothing.
+	Stretched string `json:"stretched,omitempty"`
+}
+
+// streamCost is what HubSpot said of a stream.
+type streamCost struct {
+	Stream     string `json:"stream"`
+	Records    int64  `json:"records"`
+	Changed    int64  `json:"changed_in_a_day"`
+	Properties int    `json:"properties"`
+	Wide       bool   `json:"wide"`
+	FirstLoad  int64  `json:"first_load"`
+	Error      string `json:"error,omitempty"`
+}
+
+// estimate asks each portal for its sizes and prints what they cost. What cannot
+// be asked is said in its place.
+func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
+	log, err := c.logger("warn")
+	if err != nil {
+		return err
+	}
+	all, failed := []portalCost{}, false
+	for _, x := range cfg.Portals {
+		if x.Problem != "" {
+			continue // it has been said
+		}
+		o := portalOptions(x, cfg.DataDir)
+		o.Logger = log.Named("hubspot")
+		client := hubspot.New(o)
+		client.Impatient()
+		bound, cancel := context.WithTimeout(ctx, estimateTime)
+		e := estimatePortal(bound, client, x, cfg.Streams)
+		cancel()
+		client.Close()
+		failed = failed || e.Error != ""
+		for _, s := range e.Streams {
+			failed = failed || s.Error != ""
+		}
+		all = append(all, e)
+	}
+	if err := c.show(map[string]any{"portals": all}, func(w io.Writer) error { return estimateTable(w, all) }); err != nil {
+		return err
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal, streams []config.Stream) portalCost {
+	e := portalCost{Portal: x.Name, Work: []workCost{}, Streams: []streamCost{}}
+	account, err := client.Account(ctx)
+	if err != nil {
+		e.Error = inWords(err)
+		return e
+	}
+	e.Account, e.TimeZone = account.PortalID, account.TimeZone
+	e.Daily, e.Used, _ = client.DailyUsage(ctx) // an app from outside has no daily limit
+	plan := budget.Plan{Reserve: x.DailyReserve}
+	for _, s := range streams {
+		if s.Portal != x.Name {
+			continue
+		}
+		row := streamCost{Stream: s.Name}
+		size, err := worker.Measure(ctx, client, s.Object, s.Properties, s.Exclude)
+		if err != nil {
+			row.Error = inWords(err)
+			e.Streams = append(e.Streams, row)
+			continue
+		}
+		b := budget.Stream{Name: s.Name, Records: size.Records, Archived: budget.Bin(size.Records), Wide: size.Wide, Pairs: len(s.Associations),
+			History: len(s.History) > 0, Changes: size.Changed, Interval: intervalOf(s), ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval}
+		if b.Pairs > 0 {
+			b.AssociationsEvery = associationsEvery
+		}
+		plan.Streams = append(plan.Streams, b)
+		row.Records, row.Changed, row.Properties, row.Wide, row.FirstLoad = size.Records, size.Changed, size.Properties, size.Wide, budget.FirstLoad(b)
+		e.Streams = append(e.Streams, row)
+	}
+	u := client.Usage()
+	plan.Daily, plan.SearchRate, e.Rate = e.Daily, u.SearchRate, u.BurstRate
+	e.Work = workOf(plan, u.BurstRate)
+	return e
+}
+
+// inWords adds to an error what to do about it.
+func inWords(err error) string {
+	hint := ""
+	if blocked, ok := errors.AsType[*hubspot.Blocked](err); ok {
+		hint = blocked.Hint
+	} else if p, ok := errors.AsType[*worker.ProblemError](err); ok {
+		hint = p.Hint
+	}
+	if hint == "" {
+		return err.Error()
+	}
+	return err.Error() + " (" + hint + ")"
+}
+
+// intervalOf is the time between two runs of a stream.
+func intervalOf(s config.Stream) time.Duration {
+	if s.Cron == "" {
+		return s.Interval
+	}
+	sched, err := schedule.Cron(s.Cron, s.Timezone)
+	if err != nil {
+		return 0 // the configuration was checked
+	}
+	now := time.Now()
+	next := sched.Next(now, now)
+	return sched.Next(next, next).Sub(next)
+}
+
+// workOf is the table of a portal.
+func workOf(p budget.Plan, rate float64) []workCost {
+	var load, idle, reconcile, associations, archived int64
+	still := p
+	still.Streams = nil
+	for _, s := range p.Streams {
+		load += budget.FirstLoad(s)
+		reconcile += budget.ReconcileWalk(s)
+		associations += budget.AssociationSweep(s)
+		archived += budget.ArchivedSweep(s)
+		idle++
+		s.Changes = 0
+		still.Streams = append(still.Streams, s)
+	}
+	row := func(name string, requests int64, perDay, speed float64) workCost {
+		w := workCost{Work: name, Requests: requests, PerDay: int64(perDay)}
+		if speed > 0 {
+			w.Seconds = float64(requests) / speed
+		}
+		if p.Daily > 0 {
+			w.OfDay = perDay / float64(p.Daily)
+			if perDay == 0 {
+				w.OfDay = float64(requests) / float64(p.Daily)
+			}
+		}
+		return w
+	}
+	stretched := func(w workCost, kind budget.Work) workCost {
+		if by, why := p.Stretch(kind); why != "" {
+			w.Stretched = fmt.Sprintf("%.1f times the interval: %s", by, why)
+		}
+		return w
+	}
+	runs := p.PerDay(budget.Incremental)
+	day := runs + p.PerDay(budget.Reconcile) + p.PerDay(budget.Associations) + p.PerDay(budget.Archived)
+	return []workCost{
+		row("first load", load, 0, rate),
+		stretched(row("idle run of every stream", idle, still.PerDay(budget.Incremental), p.SearchRate), budget.Incremental),
+		row("runs, as much as changed in the last day", int64(runs), runs, rate),
+		stretched(row("reconcile", reconcile, p.PerDay(budget.Reconcile), rate), budget.Reconcile),
+		stretched(row("association sweep", associations, p.PerDay(budget.Associations), rate), budget.Associations),
+		stretched(row("archived sweep", archived, p.PerDay(budget.Archived), rate), budget.Archived),
+		row("an ordinary day", int64(day), day, rate),
+	}
+}
+
+func estimateTable(w io.Writer, all []portalCost) error {
+	for _, e := range all {
+		if e.Error != "" {
+			fmt.Fprintf(w, "\nportal %s: %s\n", e.Portal, clean(e.Error))
+			continue
+		}
+		limit := "no daily limit"
+		if e.Daily > 0 {
+			limit = fmt.Sprintf("%d requests a day, %d used today", e.Daily, e.Used)
+		}
+		fmt.Fprintf(w, "\nportal %s: account %d, %s; %s, %.1f a second\n", e.Portal, e.Account, clean(e.TimeZone), limit, e.Rate)
+		work := [][]string{{"WORK", "REQUESTS", "AT FULL SPEED", "A DAY", "OF A DAY", "BUDGET"}}
+		for _, r := range e.Work {
+			share, perDay := "-", "once"
+			if e.Daily > 0 {
+				share = fmt.Sprintf("%.2f %%", 100*r.OfDay)
+			}
+			if r.PerDay > 0 || r.Requests == 0 {
+				perDay = fmt.Sprint(r.PerDay)
+			}
+			speed := config.FormatDuration(time.Duration(r.Seconds * float64(time.Second)).Round(time.Second))
+			work = append(work, []string{r.Work, fmt.Sprint(r.Requests), speed, perDay, share, r.Stretched})
+		}
+		streams := [][]string{{"STREAM", "RECORDS", "CHANGED IN A DAY", "PROPERTIES", "FIRST LOAD", "PROBLEM"}}
+		for _, s := range e.Streams {
+			streams = append(streams, []string{s.Stream, fmt.Sprint(s.Records), fmt.Sprint(s.Changed), fmt.Sprint(s.Properties), fmt.Sprint(s.FirstLoad), s.Error})
+		}
+		if err := tables(w, work, streams); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/budget"
+	"github.com/hubpipe/hubpipe/daemon/config"
+)
+
+func TestWorkOfAPortal(t *testing.T) {
+	t.Parallel()
+	p := budget.Plan{Daily: 250_000, Reserve: 0.2, SearchRate: 4}
+	for name, n := range map[string]int64{"contacts": 1_000_000, "companies": 200_000, "deals": 500_000, "notes": 2_000_000} {
+		p.Streams = append(p.Streams, budget.Stream{Name: name, Records: n, Archived: budget.Bin(n), Interval: 5 * time.Minute,
+			ReconcileEvery: 24 * time.Hour, ArchivedEvery: 6 * time.Hour, Changes: n / 100})
+	}
+	got := map[string]workCost{}
+	for _, r := range workOf(p, 19) {
+		got[r.Work] = r
+	}
+	if r := got["first load"]; r.Requests != 38_850 || r.Seconds < 2000 || r.Seconds > 2100 || r.PerDay != 0 || r.OfDay < 0.15 || r.OfDay > 0.16 {
+		t.Errorf("%+v", r)
+	}
+	if r := got["reconcile"]; r.Stretched != "1.6 times the interval: daily limit" || r.PerDay != 38_850 {
+		t.Errorf("%+v", r)
+	}
+	if r := got["idle run of every stream"]; r.Requests != 4 || r.Seconds != 1 || r.PerDay != 4*288 || r.Stretched != "" {
+		t.Errorf("%+v", r)
+	}
+	if r := got["association sweep"]; r.Requests != 0 || r.PerDay != 0 {
+		t.Errorf("%+v", r)
+	}
+	day, parts := got["an ordinary day"], int64(0)
+	for _, name := range []string{"runs, as much as changed in the last day", "reconcile", "association sweep", "archived sweep"} {
+		parts += got[name].PerDay
+	}
+	if day.PerDay != parts {
+		t.Errorf("a day of %d has parts of %d", day.PerDay, parts)
+	}
+}
+
+func TestIntervalOf(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		s    config.Stream
+		want time.Duration
+	}{
+		{config.Stream{Interval: time.Minute}, time.Minute},
+		{config.Stream{Cron: "*/15 * * * *", Timezone: "UTC"}, 15 * time.Minute},
+	} {
+		if got := intervalOf(tt.s); got != tt.want {
+			t.Errorf("%+v: %v", tt.s, got)
+		}
+	}
+}
