@@ -146,14 +146,19 @@ type Fetch struct {
 	Began      int64  `json:"began,omitempty"`
 	// Whole says that the list is not to be shared by several walkers: it has
 	// been tried, and ids did not come in their order.
-	Whole  bool    `json:"whole,omitempty"`
+	Whole bool `json:"whole,omitempty"`
+	// Parents are the objects, or pairs of objects ("contacts/companies"), that
+	// the stream is read for, where that is for the configuration to say.
+	Parents []string `json:"parents,omitempty"`
+	// Notes are what the last run that ended left for this one; see Page.
+	Notes  string  `json:"notes,omitempty"`
 	Ranges []Range `json:"ranges"`
 }
 
 // Range is a range as the ledger has it.
 type Range struct {
 	ID     uint32   `json:"id"`
-	Kind   string   `json:"kind"` // list, sweep, archived, window, ids, known
+	Kind   string   `json:"kind"` // list, sweep, archived, window, ids, known, whole, events, log
 	Lo     int64    `json:"lo,omitempty"`
 	Hi     int64    `json:"hi,omitempty"` // 0: until Began
 	IDLo   uint64   `json:"id_lo,omitempty"`

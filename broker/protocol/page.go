@@ -37,6 +37,10 @@ const (
 	MaxGone  = 200
 	// MaxListed bounds a listing, and with it what the ledger keeps as want.
 	MaxListed = 2000
+	// MaxExcept bounds what a listing is not about, MaxNotes in bytes what a run
+	// leaves to the next.
+	MaxExcept = 1000
+	MaxNotes  = 256 << 10
 	// MaxRawPage is the most that a page may unfold to; above it a page is
 	// refused unread. A single record may be larger than MaxPageBytes.
 	MaxRawPage = 16 << 20
@@ -74,6 +78,13 @@ type Page struct {
 	// them is set.
 	SplitAt int64  `json:"split_at,omitempty"`
 	SplitID uint64 `json:"split_id,omitempty"`
+	// Except, of a listing of whole rows: beginnings of ids of which it says
+	// nothing, in their order. The listing is complete for all others from From
+	// to To.
+	Except []string `json:"except,omitempty"`
+	// Notes, of the last listing of a range, is what the stream's next run is to
+	// know, in the worker's words.
+	Notes string `json:"notes,omitempty"`
 	// Reason says why, for a sweep page and a join page.
 	Reason string `json:"reason,omitempty"`
 

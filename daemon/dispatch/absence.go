@@ -49,7 +49,7 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 	}
 	listed, reached := make(map[string]bool, len(p.Listing)), g.Reached
 	for _, l := range p.Listing {
-		if reached != "" && stream.CompareIDs(l.ID, reached) <= 0 {
+		if reached != "" && protocol.CompareIDs(l.ID, reached) <= 0 {
 			g.Disorder, run.Report.Disorder = true, true
 			return nil
 		}
@@ -68,21 +68,33 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 	if g.Kind == stream.ArchivedRange {
 		state = stream.Archived
 	}
-	limit, taken := c.brake(run, s), 0
-	var candidates, chained []string
-	err := c.tx.Heads(s.Name, after, upTo, func(h *stream.Head) error {
+	var chained []string
+	err := c.missing(run, s, after, upTo, func(h *stream.Head) bool {
 		if h.State == stream.Merged && state == stream.Live {
 			chained = append(chained, h.ID)
 		}
-		if h.State != state || h.Seq > run.Feed || listed[h.ID] {
+		return h.State == state && !listed[h.ID]
+	})
+	if err != nil {
+		return err
+	}
+	return c.unchain(run, s, chained)
+}
+
+// missing makes candidates of what the store has between two ids and is says is
+// absent, unless something was heard of it since the run began.
+func (c *change) missing(run *stream.Run, s *stream.Stream, after, upTo string, is func(*stream.Head) bool) error {
+	limit := c.brake(run, s)
+	var candidates []string
+	err := c.tx.Heads(s.Name, after, upTo, func(h *stream.Head) error {
+		if !is(h) || h.Seq > run.Feed {
 			return nil
 		}
 		if run.Report.Candidates++; !run.Accept && run.Report.Candidates > limit {
 			run.Braked = true
 			return errEnough
 		}
-		candidates = append(candidates, h.ID)
-		if taken++; taken == protocol.MaxListed {
+		if candidates = append(candidates, h.ID); len(candidates) == protocol.MaxListed {
 			return errEnough // the rest is asked for as it comes, by the store's own ids
 		}
 		return nil
@@ -90,12 +102,12 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 	if err != nil && !errors.Is(err, errEnough) {
 		return fmt.Errorf("look for what %s lacks: %w", s.Name, err)
 	}
-	if err := c.unchain(run, s, chained); err != nil || run.Braked {
-		return err
+	if run.Braked {
+		return nil
 	}
 	c.candidates(run, candidates)
-	if taken == protocol.MaxListed {
-		c.addLast(run, &stream.Range{Kind: stream.KnownRange, Ask: true, Cursor: candidates[taken-1], UpTo: upTo})
+	if n := len(candidates); n == protocol.MaxListed {
+		c.addLast(run, &stream.Range{Kind: stream.KnownRange, Ask: true, Cursor: candidates[n-1], UpTo: upTo})
 	}
 	return nil
 }

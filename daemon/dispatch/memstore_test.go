@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -163,8 +164,8 @@ func (t *memTx) Heads(streamName, after, upTo string, fn func(*stream.Head) erro
 			}
 		}
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(ids), stream.CompareIDs) {
-		if after != "" && stream.CompareIDs(id, after) <= 0 || upTo != "" && stream.CompareIDs(id, upTo) > 0 {
+	for _, id := range slices.SortedFunc(maps.Keys(ids), protocol.CompareIDs) {
+		if after != "" && protocol.CompareIDs(id, after) <= 0 || upTo != "" && protocol.CompareIDs(id, upTo) > 0 {
 			continue
 		}
 		h, err := t.Head(streamName, id)

@@ -1,9 +1,7 @@
 package stream
 
 import (
-	"cmp"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -114,31 +112,6 @@ func Judge(stored *Head, r *Head, confirmed bool) Verdict {
 		return Replace
 	}
 	return Same
-}
-
-// CompareIDs orders ids as the store does: numbers by their value, before all
-// others, which are text.
-func CompareIDs(a, b string) int {
-	na, aNumber := number(a)
-	nb, bNumber := number(b)
-	switch {
-	case aNumber && bNumber:
-		return cmp.Compare(na, nb)
-	case aNumber:
-		return -1
-	case bNumber:
-		return 1
-	}
-	return strings.Compare(a, b)
-}
-
-// number reads an id that is a number in its one usual form.
-func number(id string) (uint64, bool) {
-	if id == "" || len(id) > 20 || id[0] == '0' && id != "0" {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(id, 10, 64)
-	return n, err == nil && id[0] != '+'
 }
 
 // maxID bounds a record's id.
