@@ -13,7 +13,7 @@ import (
 
 // call is one thing to ask of HubSpot.
 type call struct {
-	kind      string // for counting: account, properties, list, search, batch, get
+	kind      string // for counting: account, properties, list, search, batch, get, rows
 	method    string
 	family    string // endpoints that have a version together
 	preferred string // the family's own version

@@ -242,7 +242,7 @@ func (c *Client) Requests() uint64 { return c.requests.Load() }
 // Usage is what is known of a portal's limits and what was used of them.
 type Usage struct {
 	// ByKind counts requests: account, properties, list, search, batch, get,
-	// token.
+	// rows, token.
 	ByKind map[string]uint64
 	// BurstRate and SearchRate are the requests and the searches a second that
 	// are made at most now; SearchRate is 0 where nothing is paced.
@@ -338,14 +338,15 @@ func (s *shared) versionOf(family, preferred string) string {
 }
 
 // fallBack changes the version of a family of endpoints, once, and says
-// whether there is a reason to ask again.
+// whether there is a reason to ask again. What is of no family chooses its
+// version itself.
 func (s *shared) fallBack(family, from string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.fellBack[family]; ok {
 		return v != from // another request was first
 	}
-	if s.fallback == "" || s.fallback == from {
+	if family == "" || s.fallback == "" || s.fallback == from {
 		return false
 	}
 	s.fellBack[family] = s.fallback

@@ -130,6 +130,9 @@ type Endpoint struct {
 	// events), and Clock how it is written; empty where nothing says so.
 	Time  string
 	Clock Clock
+	// Volatile are the fields that never make a change by themselves: they
+	// differ in every reply.
+	Volatile []string
 	// From and To are the parameters that bound Time at the server, written by
 	// Clock; empty where the server cannot.
 	From, To string
