@@ -40,7 +40,7 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 	if !wasActive {
 		// The first run comes at once; a walk that goes on counts as none.
 		s.Error = nil
-		if s.Cursor != 0 && d.runOf(name, false) == nil && cfg.Problem == nil {
+		if d.follows(s) && d.runOf(name, false) == nil && cfg.Problem == nil {
 			if _, err := c.incremental(s); err != nil {
 				return nil, c.abandon(err)
 			}
@@ -288,10 +288,7 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 		return nil, ErrStopped
 	}
 	old := d.config
-	d.config = map[string]*StreamConfig{}
-	for i := range config {
-		d.config[config[i].Name] = &config[i]
-	}
+	d.configure(config)
 	c := d.begin(now)
 	for name := range old {
 		if d.config[name] != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // Store is what the dispatcher needs of the store: the durable ledger, written
@@ -90,8 +91,13 @@ type StreamConfig struct {
 	// DailyReserve is the share of the portal's daily limit that is left to
 	// others.
 	DailyReserve float64
+	// Parents are the objects, or pairs of objects, that the stream is read
+	// for, where it is read for objects.
+	Parents []string
 	// Problem blocks the stream: its portal cannot be used as configured.
 	Problem *stream.Problem
+
+	row catalogue.Object // what the object is; set by the dispatcher
 }
 
 // Options are the dispatcher's bounds. The zero value of each means its
@@ -259,9 +265,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		w.reports[r.Attempt] = &report{moved: now}
 		d.holders[r.Portal] = holder{worker: r.Worker, process: r.Process}
 	}
-	for i := range config {
-		d.config[config[i].Name] = &config[i]
-	}
+	d.configure(config)
 	return d
 }
 

@@ -181,7 +181,7 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 			return fmt.Sprintf("record %s has state %q", r.ID, r.State)
 		}
 	}
-	moving := g.Kind == stream.SpanRange || g.Kind == stream.SweepRange || g.Kind == stream.ArchivedRange
+	moving := g.Kind == stream.SpanRange || g.Kind == stream.SweepRange || g.Kind == stream.ArchivedRange || ofRows(g.Kind)
 	switch p.Kind {
 	case protocol.RecordsPage:
 		if g.Kind != stream.ListRange && len(g.Want) == 0 {
@@ -196,6 +196,9 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 	case protocol.ListingPage:
 		if !moving {
 			return fmt.Sprintf("a listing for a range of kind %s", g.Kind)
+		}
+		if len(p.Except) > protocol.MaxExcept || len(p.Notes) > protocol.MaxNotes {
+			return "a listing with too many exceptions or too long notes"
 		}
 	case protocol.SchemaPage:
 		if p.List == "" || p.To != p.From || p.Last {
@@ -391,7 +394,7 @@ func byHand(run *stream.Run, g *stream.Range) bool {
 func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(s.CurrentList())
 	linked := len(c.d.linkedWith(s.Name)) > 0
-	g.To, g.Last = p.To, p.Last
+	g.To, g.Last, g.Notes = p.To, p.Last, p.Notes
 	// A worker that was not told what is wanted lists anew; what was brought
 	// meanwhile is in the store.
 	g.Want = nil
@@ -404,7 +407,7 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		if err != nil {
 			return err
 		}
-		if erased || stored == nil && c.tooOld(s.Name, l.Version) {
+		if erased || stored == nil && g.Kind != stream.WholeRange && c.tooOld(s.Name, l.Version) {
 			continue
 		}
 		wanted := differs(stored, l, g.Kind, generation > s.Fresh && stored != nil && stored.List < generation)
@@ -418,7 +421,11 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		}
 		hold(run.Report, stored, wanted)
 	}
-	if err := c.absent(p, run, g, s); err != nil {
+	lack := c.absent
+	if g.Kind == stream.WholeRange {
+		lack = c.absentRows
+	}
+	if err := lack(p, run, g, s); err != nil {
 		return err
 	}
 	return c.brought(s, run, g)
@@ -435,6 +442,9 @@ func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, stal
 	switch {
 	case stored == nil:
 		return true
+	case ofRows(kind):
+		// The digest knows whether the row is archived.
+		return stored.State.Bare() || stored.Version != l.Version || stored.Digest != l.Digest
 	case stored.State == stream.Merged && state == stream.Archived:
 		return false // what was merged away may be listed as archived, too
 	case stored.State != state || stored.Version != l.Version:

@@ -71,6 +71,9 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 			ranges = append(ranges, &stream.Range{Kind: stream.KnownRange, Phase: archivedPhase, Parts: true})
 			s.AssociatedAt, s.Linked = c.now.Round(0), slices.Clone(links)
 		}
+		if !c.d.ofCRM(s) {
+			ranges = c.rowRanges(s)
+		}
 	}
 	run, err := c.newRun(s, stream.Backfill, ranges...)
 	if err != nil {
@@ -99,6 +102,9 @@ func (c *change) walk(s *stream.Stream, kind stream.Kind, accept bool) (*stream.
 		s.ReconciledAt, s.ReconcileNow, s.AcceptNext = c.now.Round(0), false, false
 	}
 	s.ArchivedAt = c.now.Round(0)
+	if !c.d.ofCRM(s) {
+		ranges = c.rowRanges(s)
+	}
 	run, err := c.newRun(s, kind, ranges...)
 	if err != nil {
 		return nil, err
@@ -110,6 +116,9 @@ func (c *change) walk(s *stream.Stream, kind stream.Kind, accept bool) (*stream.
 // incremental makes a run over the newest window, those that are due to
 // settle, and the open ids.
 func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
+	if !c.d.ofCRM(s) {
+		return c.rowRun(s)
+	}
 	cfg := c.d.config[s.Name]
 	ranges := []*stream.Range{{Kind: stream.SpanRange, Newest: true, Lo: max(1, s.Cursor-cfg.Tail.Milliseconds())}}
 	settle := dueWindows(s, cfg.Settle, c.now)
@@ -200,6 +209,7 @@ func (c *change) finish(run *stream.Run) {
 	if (run.Kind == stream.Backfill || run.Kind == stream.Reconcile && !run.Report.Disorder) && !s.ListAt.After(run.Started) {
 		s.Fresh, _ = s.Generation(s.CurrentList())
 	}
+	c.rowsRead(s, run)
 	if run.Report != nil {
 		run.Report.Requests, run.Report.Seconds = run.Requests, uint64(max(0, run.Ended.Sub(run.Started)).Seconds())
 	}
@@ -257,7 +267,7 @@ func appendWindow(ws []stream.Window, w stream.Window, first time.Duration) []st
 }
 
 func (d *Dispatcher) settleOf(name string) []time.Duration {
-	if cfg := d.config[name]; cfg != nil {
+	if cfg := d.config[name]; cfg != nil && cfg.settles() {
 		return cfg.Settle
 	}
 	return nil

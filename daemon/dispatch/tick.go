@@ -126,8 +126,14 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 	switch {
 	case !s.Backfilled || d.runOf(s.Name, true) != nil:
 		return ""
-	case s.ReconcileNow, due(s.ReconciledAt, cfg.ReconcileEvery, stream.Reconcile), s.Missing > 0 && due(s.ReconciledAt, missingRetry, stream.Reconcile):
+	case s.ReconcileNow, s.Missing > 0 && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
+	case cfg.readWhole():
+		return "" // as is each of its runs
+	case due(s.ReconciledAt, cfg.ReconcileEvery, stream.Reconcile):
+		return stream.Reconcile
+	case !cfg.ofCRM():
+		return ""
 	case due(s.ArchivedAt, cfg.ArchivedEvery, stream.ArchivedSweep):
 		return stream.ArchivedSweep
 	case len(cfg.Associations) > 0 && (!slices.Equal(s.Linked, cfg.Associations) || due(s.AssociatedAt, cfg.AssociateEvery, stream.Associations)):

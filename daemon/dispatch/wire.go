@@ -37,7 +37,7 @@ func wireRanges(in []*stream.Range, phase uint16, budget int) []protocol.Range {
 			continue
 		}
 		want := g.Want
-		if g.Kind != stream.IdsRange && g.Kind != stream.KnownRange && len(want) > budget {
+		if g.Kind != stream.IdsRange && g.Kind != stream.KnownRange && (len(want) > budget || ofRows(g.Kind)) {
 			want = nil
 		}
 		budget -= len(want)
@@ -68,7 +68,10 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude, f.Associations = cfg.Properties, cfg.Exclude, cfg.Associations
-		f.Volatile = cfg.Volatile
+		f.Volatile, f.Parents = cfg.Volatile, cfg.Parents
+	}
+	if run.Phase < askPhase {
+		f.Notes = s.Notes
 	}
 	if p := c.d.portals[run.Portal]; p != nil {
 		f.Account = p.Account

@@ -125,6 +125,10 @@ type Stream struct {
 	// nothing else up.
 	Brake *Problem `json:"brake,omitempty"`
 
+	// Notes are what the last run that ended has left to the next, in the
+	// worker's words.
+	Notes string `json:"notes,omitempty"`
+
 	Regressed uint64 `json:"regressed,omitempty"` // older versions that HubSpot confirmed
 	Dropped   uint64 `json:"dropped,omitempty"`   // readings older than what was stored
 }
@@ -298,7 +302,10 @@ type RangeKind string
 // (ids with versions, by list) and of an Archived (the same of the archived)
 // too; of a Span (a search window) it is "" until the window has ended; Ids
 // have none. Known are the ids that the store has, from Cursor to UpTo, a
-// chunk at a time.
+// chunk at a time. The streams outside the CRM's contract have Whole (every row,
+// in the order of ids; its cursor is the id that it has come to), Events (a
+// span of time; its cursor is the time that it has come to) and Log (newest
+// first, of each form; its cursor is the worker's).
 const (
 	ListRange     RangeKind = "list"
 	SweepRange    RangeKind = "sweep"
@@ -306,6 +313,9 @@ const (
 	SpanRange     RangeKind = "window"
 	IdsRange      RangeKind = "ids"
 	KnownRange    RangeKind = "known"
+	WholeRange    RangeKind = "whole"
+	EventsRange   RangeKind = "events"
+	LogRange      RangeKind = "log"
 )
 
 // Listed is an id with the version that HubSpot named for it (0: whatever it
@@ -343,6 +353,8 @@ type Range struct {
 	// Refilled says that the last page brought the rest of what a Known range
 	// wanted, and that Want is the next of it.
 	Refilled bool `json:"refilled,omitempty"`
+	// Notes are what the run leaves to the next when it ends; see Stream.
+	Notes string `json:"notes,omitempty"`
 
 	// Guest is the run of a record that somebody asked for while another walk
 	// went on: it is this range, and ends with it.

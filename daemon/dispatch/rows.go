@@ -1,0 +1,222 @@
+package dispatch
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// The streams outside the CRM's contract are read whole, by spans of time, or
+// from their newest row back. Each of their listings has digests, and is
+// followed by what is wanted of it. What a whole reading lacks is a candidate;
+// the worker reads what it belonged to once more, and what is missing twice has
+// gone.
+
+// eventsBegin is where events are read from: HubSpot is not older, and refuses
+// times near 0.
+func eventsBegin() time.Time { return time.Date(2006, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// fewRows is how many a stream may lose when nothing at all is listed of it.
+const fewRows = 10
+
+// configure takes over what the configuration says of the streams.
+func (d *Dispatcher) configure(config []StreamConfig) {
+	d.config = make(map[string]*StreamConfig, len(config))
+	for i := range config {
+		// What is unknown is an object of the CRM: the worker says what is wrong.
+		config[i].row, _ = catalogue.Lookup(config[i].Object)
+		if !config[i].ofCRM() {
+			config[i].Associations = nil // set for all streams, and nothing to these
+		}
+		d.config[config[i].Name] = &config[i]
+	}
+}
+
+// ofCRM tells whether a stream shares the contract of the CRM's objects.
+func (cfg *StreamConfig) ofCRM() bool { return cfg.row.Strategy == catalogue.StrategyObjects }
+
+// readWhole tells whether each run of a stream reads all that there is.
+func (cfg *StreamConfig) readWhole() bool {
+	switch cfg.row.Strategy {
+	case catalogue.StrategyWhole:
+		return true
+	case catalogue.StrategyPerParent:
+		return cfg.row.Endpoint.Parent.Changed == nil
+	}
+	return false
+}
+
+// settles tells whether what a stream has read is read again later.
+func (cfg *StreamConfig) settles() bool {
+	return cfg.ofCRM() || cfg.row.Strategy == catalogue.StrategyWindowed
+}
+
+func (d *Dispatcher) ofCRM(s *stream.Stream) bool {
+	cfg := d.config[s.Name]
+	return cfg == nil || cfg.ofCRM()
+}
+
+// follows tells whether a stream has incremental runs by now. Those of the CRM
+// begin beside the first backfill; others would read the same twice.
+func (d *Dispatcher) follows(s *stream.Stream) bool {
+	return s.Cursor != 0 && (s.Backfilled || d.ofCRM(s))
+}
+
+// ofRows tells whether a range reads a stream outside the CRM's contract.
+func ofRows(kind stream.RangeKind) bool {
+	return kind == stream.WholeRange || kind == stream.EventsRange || kind == stream.LogRange
+}
+
+// rowRanges are the ranges of a run that reads all of such a stream.
+func (c *change) rowRanges(s *stream.Stream) []*stream.Range {
+	s.LastStarted = c.now.Round(0)
+	cfg := c.d.config[s.Name]
+	switch cfg.row.Strategy {
+	case catalogue.StrategyWindowed:
+		return []*stream.Range{{Kind: stream.EventsRange, Newest: true, Lo: max(eventsBegin().UnixMilli(), cfg.StartDate)}}
+	case catalogue.StrategyLog:
+		return []*stream.Range{{Kind: stream.LogRange}}
+	}
+	return []*stream.Range{{Kind: stream.WholeRange}}
+}
+
+// rowRun makes the incremental run of such a stream.
+func (c *change) rowRun(s *stream.Stream) (*stream.Run, error) {
+	cfg := c.d.config[s.Name]
+	ranges := c.rowRanges(s)
+	var settle []stream.Window
+	if cfg.row.Strategy == catalogue.StrategyWindowed {
+		ranges[0].Lo = max(ranges[0].Lo, s.Cursor-cfg.Tail.Milliseconds())
+		settle = dueWindows(s, cfg.Settle, c.now)
+		for _, w := range settle {
+			if n := len(ranges); n > 1 && ranges[n-1].Hi == w.Lo {
+				ranges[n-1].Hi = w.Hi
+				continue
+			}
+			ranges = append(ranges, &stream.Range{Kind: stream.EventsRange, Lo: max(1, w.Lo), Hi: w.Hi})
+		}
+	}
+	// Rows are looked for in every run; only what a person has to act on stays.
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return !o.TooLarge })
+	run, err := c.newRun(s, stream.Incremental, ranges...)
+	if err != nil {
+		return nil, err
+	}
+	run.Settle, run.From = settle, s.Cursor
+	if ranges[0].Kind == stream.WholeRange {
+		run.Report = &stream.Report{}
+	}
+	return run, nil
+}
+
+// rowsRead notes what a run that has ended says of such a stream.
+func (c *change) rowsRead(s *stream.Stream, run *stream.Run) {
+	if c.d.ofCRM(s) || run.Kind == stream.OneRecord {
+		return
+	}
+	switch {
+	case run.Braked:
+		s.Brake = c.brakedBy(run, s)
+		return
+	case run.Report == nil || !run.Report.Disorder:
+		s.Brake = nil
+	}
+	for _, g := range c.allRanges(run.ID) {
+		if g.Notes != "" {
+			s.Notes = g.Notes
+		}
+	}
+}
+
+// stretch is a part of the order of ids: above after, up to and with upTo ("" for the last).
+type stretch struct{ after, upTo string }
+
+// absentRows makes candidates of the rows that the store has where a listing is
+// complete, and the listing has not.
+func (c *change) absentRows(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
+	if g.Disorder || run.Report == nil {
+		return nil
+	}
+	listed, reached := make(map[string]bool, len(p.Listing)), p.From
+	for _, l := range p.Listing {
+		if reached != "" && protocol.CompareIDs(l.ID, reached) <= 0 {
+			g.Disorder, run.Report.Disorder = true, true
+			return nil
+		}
+		listed[l.ID], reached = true, l.ID
+	}
+	if !p.Last && (p.To == "" || reached != "" && protocol.CompareIDs(reached, p.To) > 0) {
+		g.Disorder, run.Report.Disorder = true, true
+		return nil
+	}
+	// An attempt before this one may have been told already.
+	whole := stretch{after: p.From, upTo: p.To}
+	if g.Reached != "" && protocol.CompareIDs(g.Reached, whole.after) > 0 {
+		whole.after = g.Reached
+	}
+	if p.Last {
+		whole.upTo = protocol.AfterAll
+	}
+	g.Reached = whole.upTo
+	for _, part := range c.judged(s, whole, p.Except) {
+		if run.Braked {
+			break
+		}
+		err := c.missing(run, s, part.after, part.upTo, func(h *stream.Head) bool { return !h.State.Bare() && !listed[h.ID] })
+		if err != nil {
+			return err
+		}
+	}
+	r := run.Report
+	if p.Last && r.Checked == 0 && r.Candidates > fewRows && !run.Accept && c.d.config[s.Name].row.Strategy == catalogue.StrategyWhole {
+		run.Braked = true // nothing at all is more likely a mistake
+	}
+	return nil
+}
+
+// judged are the stretches of ids for which a listing says what is absent: what
+// it leaves out is not among them, nor what belongs to objects that are not read.
+func (c *change) judged(s *stream.Stream, whole stretch, except []string) []stretch {
+	parts := []stretch{whole}
+	if parents := c.d.config[s.Name].Parents; len(parents) > 0 {
+		parts = nil
+		for _, name := range slices.Sorted(slices.Values(parents)) {
+			parts = append(parts, within(whole, beginning(name+"/"))...)
+		}
+	}
+	for _, prefix := range except {
+		if prefix == "" {
+			return nil
+		}
+		var left []stretch
+		not := beginning(prefix)
+		for _, p := range parts {
+			left = append(append(left, within(p, stretch{"", not.after})...), within(p, stretch{not.upTo, protocol.AfterAll})...)
+		}
+		parts = left
+	}
+	return parts
+}
+
+// beginning is the stretch of the ids that begin with a prefix.
+func beginning(prefix string) stretch {
+	return stretch{after: strings.TrimSuffix(prefix, "/") + "/", upTo: prefix + protocol.AfterAll}
+}
+
+// within is what two stretches share: one stretch, or none.
+func within(a, b stretch) []stretch {
+	if protocol.CompareIDs(b.after, a.after) > 0 && b.after != "" || a.after == "" {
+		a.after = b.after
+	}
+	if protocol.CompareIDs(b.upTo, a.upTo) < 0 {
+		a.upTo = b.upTo
+	}
+	if a.after != "" && protocol.CompareIDs(a.after, a.upTo) >= 0 {
+		return nil
+	}
+	return []stretch{a}
+}
