@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // errOver says that an attempt has ended without a fault of its own.
@@ -18,14 +19,18 @@ var errOver = errors.New("the attempt is over")
 
 // Kinds of run and range that are treated apart; others come with the fetch.
 const (
-	backfillRun  = "backfill"
-	reconcileRun = "reconcile"
+	incrementalRun = "incremental"
+	backfillRun    = "backfill"
+	reconcileRun   = "reconcile"
 
 	idsRange      = "ids"
 	listRange     = "list"
 	sweepRange    = "sweep"
 	archivedRange = "archived"
 	windowRange   = "window"
+	wholeRange    = "whole"
+	eventsRange   = "events"
+	logRange      = "log"
 )
 
 // attempt is one run in this process's hands. Its goroutine prepares what the
@@ -34,7 +39,8 @@ type attempt struct {
 	w      *Worker
 	n      uint64
 	fetch  *protocol.Fetch
-	source Source // for what no range of another kind of work asks
+	row    catalogue.Object // what the stream reads; zero where it is not known
+	source Source           // for what no range of another kind of work asks
 	log    hclog.Logger
 
 	// sources are all of its views of HubSpot, by kind of work; under w.mu.
@@ -55,6 +61,9 @@ type attempt struct {
 	list  string   // their hash
 	found map[uint32][]protocol.Listed
 	top   uint64 // the greatest id, 0 where the list is not to be shared
+
+	looking sync.Mutex // held by the range that looks rows up; guards looked
+	looked  *reading
 
 	sharing sync.Mutex // held by the walker that looks for a place to share
 
@@ -112,6 +121,7 @@ func (a *attempt) alone() {
 func newAttempt(w *Worker, s Start) *attempt {
 	a := &attempt{w: w, n: s.Attempt, fetch: s.Fetch, ranges: map[uint32]*ranger{}, slots: make(chan struct{}, rangesAtOnce), searching: make(chan struct{}, 1),
 		log: w.log.With("stream", s.Fetch.Stream, "run", s.Fetch.Run, "attempt", s.Attempt)}
+	a.row, _ = catalogue.Lookup(s.Fetch.Object) // what is unknown the source refuses
 	a.ctx, a.cancel = context.WithCancelCause(w.work)
 	a.add(s.Fetch.Ranges)
 	return a
@@ -281,6 +291,9 @@ func ask[T any](ctx context.Context, a *attempt, f func(ctx context.Context) (T,
 func (a *attempt) prepare() error {
 	if err := a.account(); err != nil {
 		return err
+	}
+	if a.row.Strategy != catalogue.StrategyObjects {
+		return a.beginning()
 	}
 	windows := a.windows()
 	newest := len(windows) > 0 && windows[0].g.Newest

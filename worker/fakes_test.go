@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -274,6 +275,10 @@ func (v *view) Quiet(names []string) {
 	v.h.mu.Lock()
 	defer v.h.mu.Unlock()
 	v.h.quiet = names
+}
+
+func (v *view) Rows(context.Context, string, RowsRequest) (RowsPage, error) {
+	return RowsPage{}, errors.New("the hub has no rows")
 }
 
 func (v *view) Now() int64 {

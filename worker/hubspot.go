@@ -74,6 +74,9 @@ func plain(err error) error {
 		return nil
 	case errors.Is(err, hubspot.ErrDoesNotAddUp):
 		return fmt.Errorf("%w: %w", ErrDoesNotAddUp, err)
+	case errors.As(err, &blocked) && blocked.Type == "not-available":
+		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot has nothing of the kind", Blocked: true,
+			Detail: blocked.Detail, Hint: blocked.Hint}}
 	case errors.As(err, &blocked):
 		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot does not let the worker in", Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}

@@ -49,6 +49,9 @@ type ledger struct {
 	presence []string
 	lists    []string
 	confirm  int
+	absent   []string // in a whole reading
+	notes    string
+	stored   int // records that changed what was there
 	changed  chan struct{}
 }
 
@@ -94,7 +97,10 @@ func (l *ledger) start(h *hub, change ...func(*Options)) *Worker {
 func (l *ledger) run(f protocol.Fetch, ranges ...protocol.Range) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f.Portal, f.Object, f.Stream = "main", "contacts", "contacts"
+	f.Portal, f.Stream = "main", "contacts"
+	if f.Object == "" {
+		f.Object = "contacts"
+	}
 	f.Run = fmt.Sprint("run", l.attempt)
 	l.fetch, l.ranges, l.next, l.held = &f, map[uint32]*lrange{}, uint32(len(ranges)), 0
 	for i, g := range ranges {
@@ -293,6 +299,9 @@ func (l *ledger) judge(p *protocol.Page, digest string) {
 		l.apply(p, g)
 		g.Seq, g.digest = p.Seq+1, digest
 	}
+	if g.ended {
+		a.Ranges = l.askForAbsent()
+	}
 	a.Cursor, a.RangeEnded, a.RunEnded = g.Cursor, g.ended, len(l.wire()) == 0
 	switch p.Kind {
 	case protocol.ListingPage:
@@ -366,9 +375,16 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 		}
 		g.to, g.Last = p.To, p.Last
 		for _, h := range p.Listing {
-			if r, ok := l.records[h.ID]; !ok || r.Version != h.Version {
+			r, ok := l.records[h.ID]
+			if !ok || r.Version != h.Version || h.Digest != [16]byte{} && h.Digest != r.Digest {
 				g.Want = append(g.Want, h)
 			}
+		}
+		if g.Kind == wholeRange {
+			l.absentRows(p)
+		}
+		if p.Notes != "" {
+			l.notes = p.Notes
 		}
 		if len(g.Want) == 0 {
 			g.Cursor, g.ended = p.To, p.Last
@@ -387,7 +403,9 @@ func (l *ledger) bring(p *protocol.Page, g *lrange) {
 		old, had := l.records[r.ID]
 		switch {
 		case !had || r.Version >= old.Version:
-			l.records[r.ID] = r
+			if l.records[r.ID] = r; r.Digest != old.Digest {
+				l.stored++
+			}
 		case r.Confirmed:
 			l.records[r.ID] = r
 			l.confirm++
@@ -399,8 +417,12 @@ func (l *ledger) bring(p *protocol.Page, g *lrange) {
 		delete(l.open, r.ID)
 	}
 	for _, id := range p.Gone {
-		got[id] = true
+		if got[id] = true; !g.Ask {
+			l.t.Errorf("%s is gone, and was not asked for", id)
+		}
 		l.gone = append(l.gone, id)
+		delete(l.records, id)
+		l.stored++
 	}
 	for _, o := range p.Open {
 		got[o.ID] = true

@@ -62,7 +62,11 @@ func (r *ranger) run() {
 func (r *ranger) fetch() error {
 	for want := r.g.Want; len(want) > 0; want = r.more {
 		r.more = nil
-		if err := r.bring(want); err != nil || r.ended {
+		bring := r.bring
+		if r.a.row.Strategy != catalogue.StrategyObjects {
+			bring = r.lookUp
+		}
+		if err := bring(want); err != nil || r.ended {
 			return err
 		}
 	}
@@ -73,6 +77,8 @@ func (r *ranger) fetch() error {
 		return r.sweep()
 	case windowRange:
 		return r.window()
+	case wholeRange:
+		return r.whole()
 	}
 	return nil // another kind is what it wants
 }
@@ -146,6 +152,7 @@ type batch struct {
 	gone    []protocol.OpenID
 	listing []protocol.Listed
 	parts   []protocol.Part
+	rows    *rows  // of a stream outside the CRM's contract, instead of all above
 	release func() // see ListPage; may be nil
 	// packed is the page of all of the records, where they fit in one.
 	packed *protocol.Page

@@ -37,6 +37,10 @@ type Source interface {
 	Associations(ctx context.Context, object string, with, ids []string) ([]protocol.Part, error)
 	// Quiet names the properties whose values never make a change by themselves.
 	Quiet(names []string)
+	// Rows reads a page of the rows of a stream outside the CRM's contract. What
+	// belongs to a parent that HubSpot does not know, or does not hand out, is
+	// ErrUnreadable.
+	Rows(ctx context.Context, object string, r RowsRequest) (RowsPage, error)
 	// Now is HubSpot's time less 2 s, in ms; 0 before its first reply.
 	Now() int64
 	// Requests counts the requests made in all.
@@ -74,6 +78,25 @@ type ListPage struct {
 	Release func()
 }
 
+// RowsRequest asks for a page of rows: of Parent, as its address has it, which
+// ids call Name, or of several Inputs at once; behind Place, the Next of the
+// page before; of the archived ones; from From to To, in ms, both included.
+type RowsRequest struct {
+	Parent, Name string
+	Inputs       []string
+	Place        string
+	Archived     bool
+	From, To     int64
+}
+
+// RowsPage is a page of rows; Next is "" at its end. Unnamed counts rows that
+// cannot be told apart, and are left out.
+type RowsPage struct {
+	Records []protocol.Record
+	Unnamed int
+	Next    string
+}
+
 // Window is a half-open span of modification times in ms, and of ids. Hi 0 is
 // open; IDLo and IDHi 0 are unbounded.
 type Window struct {
@@ -99,6 +122,10 @@ type Split struct {
 // ErrDoesNotAddUp says that search contradicts itself: the range has to be
 // read by list.
 var ErrDoesNotAddUp = errors.New("the parts of a search window do not add up to the whole")
+
+// ErrUnreadable says that HubSpot does not hand out what belongs to a parent;
+// what belongs to others is not touched by it.
+var ErrUnreadable = errors.New("HubSpot does not hand these out")
 
 // ProblemError is a failure in the words that the daemon shows.
 type ProblemError struct{ protocol.Problem }

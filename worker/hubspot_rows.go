@@ -1,0 +1,42 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+)
+
+func (s *hubspotSource) Rows(ctx context.Context, name string, r RowsRequest) (RowsPage, error) {
+	o, err := object(name)
+	if err != nil {
+		return RowsPage{}, err
+	}
+	p, err := s.client.Rows(ctx, o, hubspot.RowsRequest(r))
+	if err != nil {
+		if (r.Parent != "" || len(r.Inputs) > 0) && ofParent(err) {
+			return RowsPage{}, fmt.Errorf("%w: %w", ErrUnreadable, plain(err))
+		}
+		return RowsPage{}, plain(err)
+	}
+	records := recordsOf(p.Rows, nil)
+	for i := range records {
+		// A whole read is not late, as search is: what it says counts at once.
+		records[i].Confirmed = true
+	}
+	return RowsPage{Records: records, Unnamed: p.Unnamed, Next: p.Next}, nil
+}
+
+// ofParent tells whether a refusal may be about one parent alone.
+func ofParent(err error) bool {
+	if errors.Is(err, hubspot.ErrNotFound) {
+		return true
+	}
+	if blocked, ok := errors.AsType[*hubspot.Blocked](err); ok {
+		return blocked.Type == "scope"
+	}
+	failing, ok := errors.AsType[*hubspot.Failing](err)
+	return ok && failing.Status >= http.StatusBadRequest && failing.Status < http.StatusInternalServerError
+}
