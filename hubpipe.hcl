@@ -90,9 +90,11 @@ defaults {
   # portal  = "main"
   # portals = ["*"]
 
-  # How often it is fetched, from "1s" up; or five cron fields in timezone.
-  interval = "5m"
-  # cron   = "*/5 * * * *"
+  # How often it is fetched, from "1s" up; or five cron fields in timezone. By
+  # default each object has an interval of its own: 5m for records of the CRM,
+  # 15m for owners and pipelines (`hubpipe streams --available` shows them all).
+  # interval = "5m"
+  # cron     = "*/5 * * * *"
   timezone = "UTC"
 
   # Whether it is fetched from the daemon's start on.
@@ -142,6 +144,10 @@ stream "companies" {}
 stream "deals" {}
 
 stream "tickets" {}
+
+stream "owners" {}
+
+stream "pipelines" {}
 
 # A further place that records are copied to.
 # destination "postgres" "warehouse" {

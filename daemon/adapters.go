@@ -69,7 +69,8 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
 			Properties: s.Properties, Exclude: s.Exclude, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
 			StartDate: startDate(s.StartDate), Volatile: s.Volatile, Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery,
-			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes, DailyReserve: reserve[s.Portal]}
+			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes,
+			DailyReserve: reserve[s.Portal], Parents: s.Parents}
 		sched, err := scheduleOf(s)
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", s.Name, err)

@@ -130,7 +130,7 @@ type Webhook struct {
 
 // Defaults of a stream. Those that are lists are DefaultStream's.
 const (
-	DefaultInterval          = 5 * time.Minute
+	DefaultInterval          = 5 * time.Minute // of the objects of the CRM
 	DefaultTimezone          = "UTC"
 	DefaultAutostart         = true
 	DefaultTail              = 2 * time.Minute
@@ -163,6 +163,10 @@ type Stream struct {
 	Associations, History, Volatile []string
 	// StartDate leaves out records modified earlier; zero leaves out none.
 	StartDate time.Time
+	// Parents are the objects, or pairs of objects ("contacts/companies"), that
+	// the stream is read for, where its object is something that objects have:
+	// pipelines, properties, labels. Those that the portal's streams copy.
+	Parents []string
 	// Tail is how far before its cursor the newest window begins.
 	Tail time.Duration
 	// Settle are the ages at which a window is read again, ascending.

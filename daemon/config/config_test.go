@@ -30,7 +30,9 @@ func vars(pairs ...string) func(string) (string, bool) {
 }
 
 // known are the objects of the tests.
-func known() []string { return []string{"contacts", "companies", "deals", "tickets"} }
+func known() []string {
+	return []string{"contacts", "companies", "deals", "tickets", "owners", "pipelines"}
+}
 
 // options keep a test away from the configuration of whoever runs it.
 func options(t testing.TB, env func(string) (string, bool)) Options {
@@ -89,7 +91,7 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	}
 	// What has no default, or one that depends on the user, is commented out.
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
-		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.cron": true,
+		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
 		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.webhook": true, "destination": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {

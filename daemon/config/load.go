@@ -71,7 +71,7 @@ func newLoader(o Options) *loader {
 
 // Load reads the configuration: the file that Options names or that is found,
 // and conf.d/*.hcl beside it; without any file, and with HUBSPOT_TOKEN set,
-// contacts, companies, deals and tickets of the portal "main".
+// contacts, companies, deals, tickets, owners and pipelines of the portal "main".
 //
 // The error is ErrNotFound, an *InvalidError with every mistake, or why a file
 // cannot be read; the Config is nil then. Diagnostics are the mistakes and, also
@@ -252,10 +252,12 @@ func (l *loader) withoutFile() (*Config, Diagnostics, error) {
 	p := newPortal(DefaultPortal)
 	p.Token = NewSecret(token)
 	c.Portals = []Portal{p}
-	for _, object := range []string{"contacts", "companies", "deals", "tickets"} {
+	for _, object := range append(firstObjects(), "owners", "pipelines") {
 		s := DefaultStream()
+		s.Interval = intervalOf(object)
 		s.Name, s.Label, s.Object, s.Portal = object, object, object, DefaultPortal
 		c.Streams = append(c.Streams, s)
 	}
+	c.relate()
 	return c, nil, nil
 }

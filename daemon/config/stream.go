@@ -27,6 +27,7 @@ type chosen struct {
 // streams reads defaults and the stream blocks, and makes a stream of each pair.
 func (l *loader) streams(roots []*section, portals []string, c *Config) {
 	base, from := DefaultStream(), chosen{}
+	base.Interval = 0 // unless it is set, each object has its own
 	if s := roots[0].child("defaults"); s != nil {
 		s.stream(&base, &from)
 		s.checkCron(base)
@@ -46,6 +47,9 @@ func (l *loader) streams(roots []*section, portals []string, c *Config) {
 			s.stream(&one, &where)
 			s.checkCron(one)
 			s.object(&one)
+			if one.Interval == 0 && one.Cron == "" {
+				one.Interval = intervalOf(one.Object)
+			}
 			names := s.choose(where, portals)
 			if named == nil {
 				s.pairs(one, names, seen, c)

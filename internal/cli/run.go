@@ -19,11 +19,7 @@ import (
 const stopTime = 10 * time.Second
 
 func (c *command) options() config.Options {
-	o := config.Options{Path: c.config, Env: c.env.Getenv}
-	for _, x := range catalogue.Objects() {
-		o.Objects = append(o.Objects, x.Name)
-	}
-	return o
+	return config.Options{Path: c.config, Env: c.env.Getenv, Objects: catalogue.Names()}
 }
 
 // load reads the configuration; what is wrong with it is printed, all of it.

@@ -26,7 +26,7 @@ func at(version, path string, paging Paging, size int, results string) Address {
 }
 
 func row(name string, s Strategy, every time.Duration, e Endpoint, scopes ...string) Object {
-	o := Object{Name: name, Strategy: s, Interval: every, Endpoint: e, Scopes: scopes}
+	o := Object{Name: name, Strategy: s, Ready: s == StrategyWhole || s == StrategyPerParent, Interval: every, Endpoint: e, Scopes: scopes}
 	if e.End == EndArchivedPass {
 		o.Deletions = Archived
 	}
@@ -83,7 +83,10 @@ func accountRows() []Object {
 		row("api_usage", StrategyWhole, hour, get(
 			at("2026-09", "/account-info/2026-09/api-usage/daily/private-apps", PagingNone, 0, "results"),
 			at("v3", "/account-info/v3/api-usage/daily/private-apps", PagingNone, 0, "results"),
-		).with(func(e *Endpoint) { single(e); e.Key = []string{"name"} }), "oauth"),
+		).with(func(e *Endpoint) {
+			single(e)
+			e.Key, e.Volatile = []string{"name"}, []string{"collectedAt"}
+		}), "oauth"),
 		row("workflows", StrategyWhole, sixHours, get(
 			at("v4", "/automation/v4/flows", PagingAfter, 100, "results"),
 			at("v3", "/automation/v3/workflows", PagingNone, 0, "workflows"),
@@ -239,17 +242,16 @@ func relationRows() []Object {
 		Parent:    Parent{Kind: ParentStream, Stream: "deals"}, Inputs: 100, InputField: "id",
 		Parts: "splits", Key: []string{"id", "splits.id"},
 	}, "crm.dealsplits.read_write")
-	splits.OnRequest = true
-	return []Object{
-		row("associations", StrategyPerParent, day, Endpoint{
-			Method: http.MethodPost,
-			Addresses: []Address{
-				at("2026-09", "/crm/associations/2026-09/{from}/{to}/batch/read", PagingInput, 0, "results"),
-				at("v4", "/crm/v4/associations/{from}/{to}/batch/read", PagingInput, 0, "results"),
-			},
-			Parent: Parent{Kind: ParentPairs}, Inputs: AssociationsLimit, InputField: "id",
-			Parts: "to", Key: []string{"{parent}", "from.id", "to.toObjectId"},
-		}, "crm.objects.contacts.read"),
-		splits,
-	}
+	splits.OnRequest, splits.Ready = true, false
+	associations := row("associations", StrategyPerParent, day, Endpoint{
+		Method: http.MethodPost,
+		Addresses: []Address{
+			at("2026-09", "/crm/associations/2026-09/{from}/{to}/batch/read", PagingInput, 0, "results"),
+			at("v4", "/crm/v4/associations/{from}/{to}/batch/read", PagingInput, 0, "results"),
+		},
+		Parent: Parent{Kind: ParentPairs}, Inputs: AssociationsLimit, InputField: "id",
+		Parts: "to", Key: []string{"{parent}", "from.id", "to.toObjectId"},
+	}, "crm.objects.contacts.read")
+	associations.Ready = false
+	return []Object{associations, splits}
 }
