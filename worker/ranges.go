@@ -79,6 +79,10 @@ func (r *ranger) fetch() error {
 		return r.window()
 	case wholeRange:
 		return r.whole()
+	case eventsRange:
+		return r.events()
+	case logRange:
+		return r.logs()
 	}
 	return nil // another kind is what it wants
 }

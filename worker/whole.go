@@ -17,6 +17,7 @@ type rows struct {
 	records []protocol.Record
 	except  []string
 	to      string
+	stays   bool // it leads nowhere
 	last    bool
 	notes   string
 }
@@ -273,7 +274,7 @@ func (r *ranger) listRows(p *rows) error {
 		rec := &p.records[i]
 		page.Listing[i] = protocol.Listed{ID: rec.ID, Version: rec.Version, Digest: rec.Digest}
 	}
-	an, err := r.send(page, true)
+	an, err := r.send(page, !p.stays)
 	if err != nil || r.ended || len(an.Want) == 0 {
 		return err
 	}

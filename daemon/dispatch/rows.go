@@ -39,15 +39,10 @@ func (d *Dispatcher) configure(config []StreamConfig) {
 // ofCRM tells whether a stream shares the contract of the CRM's objects.
 func (cfg *StreamConfig) ofCRM() bool { return cfg.row.Strategy == catalogue.StrategyObjects }
 
-// readWhole tells whether each run of a stream reads all that there is.
-func (cfg *StreamConfig) readWhole() bool {
-	switch cfg.row.Strategy {
-	case catalogue.StrategyWhole:
-		return true
-	case catalogue.StrategyPerParent:
-		return cfg.row.Endpoint.Parent.Changed == nil
-	}
-	return false
+// reconciles tells whether everything is held against HubSpot now and then. A
+// stream that is read whole is in every run, and events do not end.
+func (cfg *StreamConfig) reconciles() bool {
+	return cfg.ofCRM() || cfg.row.Endpoint.Parent.Changed != nil
 }
 
 // settles tells whether what a stream has read is read again later.

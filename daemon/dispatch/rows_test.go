@@ -325,3 +325,71 @@ func TestManyRowsAreGone(t *testing.T) {
 		t.Errorf("%d rows are live", live)
 	}
 }
+
+// Events are read from the beginning, then from a little before where the last
+// run came to, and once more when a window has settled; none ends.
+func TestEventsAreReadByTime(t *testing.T) {
+	t.Parallel()
+	b := &bench{t: t, now: epochStart, store: newMemStore()}
+	b.configured("email_events", nil)
+	attempt, g := b.rowRun("backfill")
+	if g.Kind != "events" || g.Lo != eventsBegin().UnixMilli() {
+		t.Fatalf("%+v", g)
+	}
+	w := b.walk(attempt)
+	began := b.now.UnixMilli()
+	w.rows(false, "1000000000000", nil, "z/1", "a/2")
+	w.bring("a/2", "z/1")
+	b.beat(protocol.Heartbeat{Declined: []uint64{attempt}})
+	attempt, g = b.rowRun("backfill")
+	if g.Cursor != "1000000000000" || g.Hi != began {
+		t.Fatalf("another attempt begins at %+v", g)
+	}
+	w = b.walk(attempt)
+	w.seq[0], w.cursor[0] = g.Seq, g.Cursor
+	if a := w.rows(true, strconv.FormatInt(began, 10), nil); !a.RunEnded {
+		t.Fatalf("%+v", a)
+	}
+	seen := map[int]int{}
+	for range 12 {
+		b.now = b.now.Add(20 * time.Second)
+		for _, o := range b.beat(protocol.Heartbeat{}) {
+			if o.Command == nil || o.Command.Fetch == nil {
+				continue
+			}
+			f := o.Command.Fetch
+			if f.Kind != "incremental" || f.Ranges[0].Lo < began-4000 || !f.Ranges[0].Newest {
+				t.Fatalf("%+v", f)
+			}
+			seen[len(f.Ranges)]++
+			for _, g := range f.Ranges {
+				b.page(protocol.Page{Attempt: o.Command.Attempt, Range: g.ID, Kind: protocol.ListingPage, To: "x", Last: true})
+			}
+		}
+	}
+	if seen[1] == 0 || seen[2]+seen[3] == 0 || b.stateOf("a/2") != stream.Live {
+		t.Errorf("runs by their ranges: %v", seen)
+	}
+	if s := b.store.streams[modelStream]; len(s.Windows) == 0 || s.CompleteUntil() < began {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Which streams have walks of their own besides their runs.
+func TestWalksOfRows(t *testing.T) {
+	t.Parallel()
+	for object, want := range map[string]stream.Kind{"owners": "", "pipelines": "", "list_memberships": stream.Reconcile,
+		"conversation_messages": stream.Reconcile, "email_events": "", "form_submissions": "", "contacts": stream.Reconcile} {
+		b := &bench{t: t, now: epochStart, store: newMemStore()}
+		b.configured(object, nil)
+		b.d.config[modelStream].ArchivedEvery, b.d.config[modelStream].ReconcileEvery = time.Hour, 24*time.Hour
+		s := b.d.streams[modelStream].Clone()
+		s.Backfilled, s.ArchivedAt, s.ReconciledAt = true, b.now, b.now
+		if got := b.d.walkDue(s, b.now.Add(2*time.Hour)); got == stream.ArchivedSweep != (object == "contacts") {
+			t.Errorf("%s: %q after two hours", object, got)
+		}
+		if got := b.d.walkDue(s, b.now.Add(25*time.Hour)); got != want {
+			t.Errorf("%s: %q after a day, want %q", object, got, want)
+		}
+	}
+}

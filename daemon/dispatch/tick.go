@@ -128,8 +128,8 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return ""
 	case s.ReconcileNow, s.Missing > 0 && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
-	case cfg.readWhole():
-		return "" // as is each of its runs
+	case !cfg.reconciles():
+		return ""
 	case due(s.ReconciledAt, cfg.ReconcileEvery, stream.Reconcile):
 		return stream.Reconcile
 	case !cfg.ofCRM():

@@ -73,6 +73,9 @@ func (s *system) rowsEqual(o catalogue.Object) error {
 	if err != nil {
 		return err
 	}
+	if o.Strategy == catalogue.StrategyLog {
+		truth = s.withoutBlogs(truth)
+	}
 	want, err := rowsOf(o, truth)
 	if err != nil {
 		return err
@@ -87,6 +90,23 @@ func (s *system) rowsEqual(o catalogue.Object) error {
 		}
 	}
 	return errors.New("they differ")
+}
+
+// withoutBlogs leaves out the submissions that HubSpot does not hand out.
+func (s *system) withoutBlogs(truth string) string {
+	_, forms := fetch(s.t, http.MethodGet, s.sim+"/_simulator/truth/forms", "", "")
+	blogs := map[string]bool{}
+	for line := range strings.Lines(forms) {
+		r := decode[rowOf](s.t, line)
+		blogs[r.ID] = r.Properties["formType"] == "blog_comment"
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(truth) {
+		if form, _, _ := strings.Cut(decode[rowOf](s.t, line).ID, "/"); !blogs[form] {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
 
 // fragment writes a file beside the configuration.
@@ -157,12 +177,18 @@ func TestEveryStream(t *testing.T) {
 			t.Errorf("%s: the feed has moved", o.Name)
 		}
 	}
-	for _, name := range []string{"owners", "lists", "forms", "pipelines", "list_memberships", "workflows", "email_campaigns", "conversation_threads"} {
+	// Without submissions yet: those of a form stay when it is archived.
+	forms := s.change("forms", `{"create":3,"change":4}`)
+	s.change("forms", fmt.Sprintf(`{"archive":%s}`, list(t, forms[:2])))
+	for _, name := range []string{"owners", "lists", "pipelines", "list_memberships", "workflows", "email_campaigns", "conversation_threads"} {
 		s.change(name, `{"create":3,"change":4}`)
 	}
-	owners, forms := s.liveRows("owners"), s.liveRows("forms")
+	past := time.Now().Add(-10 * time.Second).UnixMilli()
+	for _, name := range []string{"email_events", "subscription_changes", "events", "form_submissions"} {
+		s.change(name, fmt.Sprintf(`{"create":7,"at":%d}`, past))
+	}
+	owners := s.liveRows("owners")
 	s.change("owners", fmt.Sprintf(`{"archive":%s,"delete":%s}`, list(t, owners[:5]), list(t, owners[5:9])))
-	s.change("forms", fmt.Sprintf(`{"archive":%s}`, list(t, forms[:2])))
 	s.change("lists", fmt.Sprintf(`{"archive":%s}`, list(t, s.liveRows("lists")[:2])))
 	for _, o := range all {
 		s.syncs(o.Name)

@@ -26,7 +26,7 @@ func at(version, path string, paging Paging, size int, results string) Address {
 }
 
 func row(name string, s Strategy, every time.Duration, e Endpoint, scopes ...string) Object {
-	o := Object{Name: name, Strategy: s, Ready: s == StrategyWhole || s == StrategyPerParent, Interval: every, Endpoint: e, Scopes: scopes}
+	o := Object{Name: name, Strategy: s, Ready: true, Interval: every, Endpoint: e, Scopes: scopes}
 	if e.End == EndArchivedPass {
 		o.Deletions = Archived
 	}
