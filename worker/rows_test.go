@@ -243,6 +243,22 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// TestRowsOfOlderVersions reads a portal that serves no version with a date.
+func TestRowsOfOlderVersions(t *testing.T) {
+	t.Parallel()
+	for _, row := range readyRows() {
+		if len(row.Endpoint.Addresses) == 1 {
+			continue
+		}
+		t.Run(row.Name, func(t *testing.T) {
+			t.Parallel()
+			r := newRowRig(t, row, simulator.Options{Versions: []string{"v3", "v4"}}, nil)
+			r.must("backfill")
+			r.equal("in an older version")
+		})
+	}
+}
+
 // lives changes, makes, deletes and archives rows where the simulator can.
 func (r *rowRig) lives() {
 	r.t.Helper()

@@ -84,7 +84,20 @@ func (c *command) status() *cobra.Command {
 }
 
 func (c *command) streams() *cobra.Command {
-	return c.talking("streams", "List the streams", c.showStatus)
+	var all bool
+	cmd := c.talking("streams", "List the streams", c.showStatus)
+	listed := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case !all:
+			return listed(cmd, args)
+		case c.output != "table" && c.output != "json":
+			return usageError("--output is table or json, not %q", c.output)
+		}
+		return c.showAvailable()
+	}
+	cmd.Flags().BoolVar(&all, "available", false, "what can be copied, how, and what a token needs for it; asks no daemon")
+	return cmd
 }
 
 func (c *command) showStatus(cmd *cobra.Command, d *client.Client, args []string) error {

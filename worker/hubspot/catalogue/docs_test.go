@@ -37,8 +37,10 @@ func streamsDocument() string {
 
 What can be copied, from the catalogue (worker/hubspot/catalogue); a test holds this page to it. ` + "`object`" + ` of a stream takes a name of the first column, or a type id. Custom objects are named as ` + "`p_name`" + `, by their fully qualified name, or by type id (` + "`2-123`" + `).
 
-| object | type | what orders its changes | how its end shows | every | scopes |
-|---|---|---|---|---|---|
+Objects of the CRM are followed by their changes. Of all else, what is read *whole* is read from its first row to its last in each run and compared with what is stored; *parent* is the same for each row of something else; *windowed* is asked for by spans of time; a *log* is read from its newest row back to what is known.
+
+| object | type | read | what orders its changes | how its end shows | every | scopes |
+|---|---|---|---|---|---|---|
 `)
 	var later []string
 	for _, o := range All() {
@@ -46,19 +48,30 @@ What can be copied, from the catalogue (worker/hubspot/catalogue); a test holds 
 			later = append(later, o.Name)
 			continue
 		}
-		cursor := o.Cursor
-		if cursor == "" {
-			cursor = "–"
-		}
 		end := "it is missing"
-		if o.Deletions == Archived {
+		switch {
+		case o.Deletions == Archived:
 			end = "the list of archived records"
+		case o.Endpoint.End == EndField:
+			end = "its " + o.Endpoint.EndField
+		case o.Endpoint.End == EndNever, o.Endpoint.Partial:
+			end = "it does not end"
+		}
+		read := o.Strategy.String()
+		switch o.Endpoint.Parent.Kind {
+		case ParentStream:
+			read += ": " + o.Endpoint.Parent.Stream
+		case ParentObjectTypes:
+			read += ": the portal's objects"
+		case ParentPairs:
+			read += ": pairs of its objects"
+		case ParentNone:
 		}
 		scopes := strings.Join(o.Scopes, ", ")
 		if len(o.Instead) > 0 {
 			scopes += " (or " + strings.Join(o.Instead, ", ") + ")"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", o.Name, dash(o.TypeID), cursor, end, every(o.Interval), dash(scopes))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", o.Name, dash(o.TypeID), read, dash(o.Cursor+o.Endpoint.Time), end, every(o.Interval), dash(scopes))
 	}
 	if len(later) > 0 {
 		b.WriteString("\nKnown to the catalogue, and not read yet: " + strings.Join(later, ", ") + ".\n")
