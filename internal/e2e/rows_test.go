@@ -200,3 +200,40 @@ func TestEveryStream(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// A stream whose scope the token lacks is blocked and names it; others go on,
+// and it goes on when it is told that the token has it.
+func TestAScopeIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "20", "--limits=false")
+	s.configure(settings{streams: []string{"contacts", "owners", "campaigns"}})
+	faults := func(body string) {
+		if code, text := fetch(t, http.MethodPost, s.sim+"/_simulator/faults", body, ""); code != http.StatusOK {
+			t.Fatalf("%d %s", code, text)
+		}
+	}
+	faults(`{"scopes_missing":{"campaigns":["marketing.campaigns.read"]}}`)
+	s.daemon()
+	s.worker()
+	owners, _ := catalogue.Lookup("owners")
+	campaigns, _ := catalogue.Lookup("campaigns")
+	s.becomesEqual("contacts")
+	within(t, time.Minute, "owners", func() error { return s.rowsEqual(owners) })
+	until(t, "a word about the scope", func() error {
+		st := s.status("campaigns")
+		if st.State != client.StateBlocked || st.Error == nil || !strings.Contains(st.Error.Detail, "marketing.campaigns.read") || st.Error.Hint == "" {
+			return errors.New(s.get("/v1/streams/campaigns"))
+		}
+		return nil
+	})
+	s.change("owners", `{"create":3}`)
+	within(t, time.Minute, "owners go on", func() error { return s.rowsEqual(owners) })
+	faults(`{"scopes_missing":{}}`)
+	if out, err := s.hubpipe("start", "campaigns"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	within(t, time.Minute, "campaigns", func() error { return s.rowsEqual(campaigns) })
+	if st := s.status("campaigns"); st.Error != nil || st.State == client.StateBlocked {
+		t.Errorf("%+v", st)
+	}
+}
