@@ -117,7 +117,10 @@ func (c *change) rowsRead(s *stream.Stream, run *stream.Run) {
 	case run.Braked:
 		s.Brake = c.brakedBy(run, s)
 		return
-	case run.Report == nil || !run.Report.Disorder:
+	case run.Report == nil || run.Report.Disorder:
+	case run.Kind == stream.Incremental && c.d.config[s.Name].reconciles():
+		// It has not looked at all of them.
+	default:
 		s.Brake = nil
 	}
 	for _, g := range c.allRanges(run.ID) {

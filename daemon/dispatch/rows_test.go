@@ -393,3 +393,24 @@ func TestWalksOfRows(t *testing.T) {
 		}
 	}
 }
+
+// A brake is lifted by a run that has read everything, and by no other.
+func TestBrakeOfRowsThatAreReadInPart(t *testing.T) {
+	t.Parallel()
+	for object, lifted := range map[string]bool{"owners": true, "list_memberships": false} {
+		b := rowBench(t, object, nil, "1", "2", "3")
+		b.store.streams[modelStream].Brake = &stream.Problem{Title: "x", Blocked: true}
+		b.configured(object, nil)
+		attempt, _ := b.rowRun("incremental")
+		if a := b.walk(attempt).rows(true, "", nil, "1", "2", "3"); !a.RunEnded {
+			t.Fatalf("%s: %+v", object, a)
+		}
+		if got := b.d.streams[modelStream].Brake == nil; got != lifted {
+			t.Errorf("%s: lifted by a run %v", object, got)
+		}
+		_, attempt = b.reconcile(false)
+		if b.walk(attempt).rows(true, "", nil, "1", "2", "3"); b.d.streams[modelStream].Brake != nil {
+			t.Errorf("%s: not lifted by a reconcile", object)
+		}
+	}
+}
