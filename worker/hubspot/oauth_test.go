@@ -25,7 +25,7 @@ const (
 	appRefresh = "refresh-canary-token"
 )
 
-func text(s string) func() string { return func() string { return s } }
+func fixed(s string) func() string { return func() string { return s } }
 
 // installed is a simulated account that has installed the app.
 func installed(rotate bool, change func(*simulator.Options)) *simulator.Simulator {
@@ -58,7 +58,7 @@ func appClient(t *testing.T, h http.Handler, file string, change func(*OAuth)) *
 			}
 		}
 	})
-	app := OAuth{ClientID: appID, ClientSecret: text(appSecret), RefreshToken: text(appRefresh), File: file}
+	app := OAuth{ClientID: appID, ClientSecret: fixed(appSecret), RefreshToken: fixed(appRefresh), File: file}
 	if change != nil {
 		change(&app)
 	}
@@ -257,7 +257,7 @@ func TestTokenEndpoint(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{steps: tt.steps}
-				app := OAuth{ClientID: appID, ClientSecret: text(appSecret), RefreshToken: text(appRefresh)}
+				app := OAuth{ClientID: appID, ClientSecret: fixed(appSecret), RefreshToken: fixed(appRefresh)}
 				c := clientOf(t, nil, func(o *Options) { o.Token, o.OAuth, o.Transport = nil, &app, s })
 				_, err := list(t.Context(), t, c)
 				blocked, is := errors.AsType[*Blocked](err)
