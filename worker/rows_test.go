@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -398,10 +399,11 @@ func TestFaultsOfRows(t *testing.T) {
 func TestAParentThatFails(t *testing.T) {
 	t.Parallel()
 	row, _ := catalogue.Lookup("conversation_messages")
-	var failing string
+	var failing atomic.Value
+	failing.Store("none")
 	r := newRowRig(t, row, simulator.Options{}, func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			if failing != "" && strings.Contains(req.URL.Path, "/threads/"+failing+"/") {
+			if strings.Contains(req.URL.Path, fmt.Sprint("/threads/", failing.Load(), "/")) {
 				w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 				http.Error(w, `{"status":"error","message":"not this one"}`, http.StatusBadRequest)
 				return
@@ -411,12 +413,12 @@ func TestAParentThatFails(t *testing.T) {
 	})
 	r.must("backfill")
 	threads := r.sim.TruthSet("conversation_threads")
-	failing = threads[3].ID
+	failing.Store(threads[3].ID)
 	r.change("conversation_messages", simulator.SetChange{Create: 2, Parent: threads[5].ID, Delete: []string{r.sim.TruthSet(row.Name)[0].ID}})
 	r.must("backfill")
 	r.equal("with a parent that fails")
 	// One that is gone takes its rows with it, whether it fails or not.
-	r.change("conversation_threads", simulator.SetChange{Delete: []string{failing}})
+	r.change("conversation_threads", simulator.SetChange{Delete: []string{threads[3].ID}})
 	r.must("backfill")
 	r.equal("without the parent")
 }
