@@ -345,6 +345,15 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 			out.Run = api.RunOf(r)
 		}
 	}
+	if s.Fails > 0 && s.RetryAt.After(now) {
+		t := s.RetryAt.UTC()
+		out.Until = &t
+	}
+	if v.Wait != nil {
+		if t, err := time.Parse(time.RFC3339, v.Wait.Until); err == nil {
+			out.Until = &t
+		}
+	}
 	if out.Error == nil && v.Wait != nil {
 		title := "HubSpot's limits make it wait"
 		if v.Wait.Kind == dispatch.StateFailing {

@@ -88,11 +88,14 @@ func (v Verdict) Stores() bool { return v == Insert || v == Replace || v == Regr
 // Judge decides whether a reading replaces what is stored: a newer version
 // does; the same version with other content does when it was read later, and
 // with no older property list; an older version only when a second read
-// confirmed it. The same version and content changes nothing.
+// confirmed it. The same version and content changes nothing. What was merged
+// away stays so: it may be given as archived, too.
 func Judge(stored *Head, r *Head, confirmed bool) Verdict {
 	switch {
 	case stored == nil:
 		return Insert
+	case stored.State == Merged && r.State == Archived:
+		return Same
 	case r.Version > stored.Version:
 		return Replace
 	case r.Version < stored.Version:

@@ -33,6 +33,12 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+	away := &Head{Version: 12, AsOf: 100, State: Merged, MergedInto: "7"}
+	for _, version := range []int64{11, 12, 13} {
+		if got := Judge(away, &Head{Version: version, AsOf: 200, State: Archived}, true); got != Same {
+			t.Errorf("what was merged, given as archived in version %d: verdict %d", version, got)
+		}
+	}
 	if got := Judge(nil, &Head{}, false); got != Insert {
 		t.Fatalf("the first reading: %d", got)
 	}
