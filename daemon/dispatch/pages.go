@@ -410,7 +410,10 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		if erased || stored == nil && g.Kind != stream.WholeRange && c.tooOld(s.Name, l.Version) {
 			continue
 		}
-		wanted := differs(stored, l, g.Kind, generation > s.Fresh && stored != nil && stored.List < generation)
+		// What is archived is not edited, but a property that is new may have a
+		// value in it, too.
+		stale := generation > s.Fresh && stored != nil && stored.List < generation && (g.Kind != stream.ArchivedRange || run.Kind == stream.Reconcile)
+		wanted := differs(stored, l, g.Kind, stale)
 		switch {
 		case wanted:
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange})
@@ -449,8 +452,6 @@ func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, stal
 		return false // what was merged away may be listed as archived, too
 	case stored.State != state || stored.Version != l.Version:
 		return true
-	case state == stream.Archived:
-		return false // nobody edits it
 	}
 	if l.Digest != [16]byte{} {
 		return l.Digest != stored.Digest
