@@ -5,6 +5,8 @@ BIN       ?= bin/hubpipe
 GOLANGCI  ?= golangci-lint
 # How long each fuzz target runs.
 FUZZTIME  ?= 20s
+# How many lives of a portal `make seeds` draws; HUBPIPE_SEED=7 repeats one.
+SEEDS     ?= 1000
 # Above what the slowest package needs, below what a stuck test would take.
 TIMEOUT   ?= 5m
 # Flags of the end-to-end benchmark: make bench BENCHFLAGS='-benchtime=3x'
@@ -49,6 +51,10 @@ fuzz: ## every fuzz target for FUZZTIME each (20s)
 			$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$pkg </dev/null || exit 1; \
 		done || exit 1; \
 	done
+
+.PHONY: seeds
+seeds: ## random events and faults for SEEDS seeds (1000), held against the truth
+	CGO_ENABLED=0 HUBPIPE_SEEDS=$(SEEDS) $(GO) test -run='^TestRandomEvents$$' -v -timeout 4h ./internal/e2e/exact
 
 .PHONY: bench
 bench: ## end to end against the simulator, beside the figures to reach (docs/BENCHMARKS.md)

@@ -58,8 +58,9 @@ type rig struct {
 	hook atomic.Pointer[front]
 	bad  atomic.Int64 // requests that HubSpot calls wrong: status 400 or 414
 
-	paced bool
-	text  atomic.Pointer[string] // of the streams
+	paced       bool
+	schemaEvery time.Duration          // how old definitions may be
+	text        atomic.Pointer[string] // of the streams
 
 	d       *daemon.Daemon
 	w       *worker.Service
@@ -112,7 +113,7 @@ func newRig(t testing.TB, o simulator.Options, streams string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, sim: simulator.New(o), dir: dir, log: &lines{}, paced: o.Limits}
+	r := &rig{t: t, sim: simulator.New(o), dir: dir, log: &lines{}, paced: o.Limits, schemaEvery: 2 * time.Second}
 	r.text.Store(&streams)
 	r.hub = httptest.NewServer(http.HandlerFunc(r.serve))
 	r.api = client.New(client.Options{Addr: filepath.Join(r.dir, "http.sock")})
@@ -143,6 +144,7 @@ func (r *rig) serve(w http.ResponseWriter, q *http.Request) {
 	defer func() {
 		if watched.code == http.StatusBadRequest || watched.code == http.StatusRequestURITooLong {
 			r.bad.Add(1)
+			_, _ = fmt.Fprintf(r.log, "HubSpot calls it wrong: %d %s\n", watched.code, q.URL)
 		}
 	}()
 	if f := r.hook.Load(); f != nil && !strings.HasPrefix(q.URL.Path, "/_simulator/") {
@@ -257,7 +259,7 @@ func (r *rig) startWorker() {
 	var err error
 	r.w, err = worker.NewService(worker.Options{Name: "one", Version: "test", Portals: map[string]worker.Portal{"main": worker.HubSpot(r.hubspot)},
 		Topics: protocol.Topics{Prefix: config.DefaultPrefix}, Codec: new(protocol.Codec), Logger: r.logger("worker"),
-		Lease: 4 * time.Second, HeartbeatEvery: time.Second, SchemaEvery: 2 * time.Second,
+		Lease: 4 * time.Second, HeartbeatEvery: time.Second, SchemaEvery: r.schemaEvery,
 		RereadDelays: [2]time.Duration{100 * time.Millisecond, 500 * time.Millisecond}},
 		broker.SessionOptions{Logger: r.logger("mqtt"), URL: "unix://" + filepath.Join(r.dir, "mqtt.sock")})
 	if err != nil {
