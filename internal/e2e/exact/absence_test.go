@@ -113,7 +113,7 @@ func TestAbsenceProvesNothing(t *testing.T) {
 			r.reconcile("contacts")
 			until(t, "no brake", func() error {
 				if st := r.status("contacts"); st.Error != nil {
-					return fmt.Errorf("%+v", st.Error)
+					return fmt.Errorf("it is braked: %w", st.Error)
 				}
 				return nil
 			})
@@ -143,7 +143,7 @@ func TestAnotherAccount(t *testing.T) {
 	until(t, "blocked", func() error {
 		st := r.status("contacts")
 		if st.State != client.StateBlocked || st.Error == nil {
-			return fmt.Errorf("%s: %v", st.State, st.Error)
+			return fmt.Errorf("it is %s", st.State)
 		}
 		if says := st.Error.Detail + st.Error.Hint; !strings.Contains(says, "990099") || !strings.Contains(says, "4711001") {
 			return fmt.Errorf("it does not name both: %s", says)

@@ -19,7 +19,7 @@ func problem(format string, a ...any) error { return fmt.Errorf(format, a...) }
 
 // Two streams of one object, one with a start date: what the second has is what
 // the first has of that time, to the last association.
-func missedStartDate(t *testing.T) {
+func missedStartDate(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 800, "companies": 100}, Associations: map[string]float64{"contacts-companies": 1.5}},
 		pace+`stream "contacts" { associations = ["companies"] }
 stream "recent" {
@@ -59,7 +59,7 @@ stream "recent" {
 	})
 }
 
-func missedTooLong(t *testing.T) {
+func missedTooLong(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 250}, Properties: 900}, alone).start()
 	r.becomesEqual("contacts")
 	r.change("contacts", simulator.Change{Change: 120})
@@ -74,7 +74,7 @@ func missedTooLong(t *testing.T) {
 // A deal is made and associated two seconds later, with search on time: the
 // settle pass brings it. What is associated and parted without anything else is
 // brought when the associations of all are read.
-func missedAssociated(t *testing.T) {
+func missedAssociated(t scene) {
 	streams := pace + `stream "deals" { associations = ["contacts"] }
 stream "contacts" {}
 `
@@ -109,7 +109,7 @@ func (r *rig) associate(from, to string, c simulator.AssociationChange) {
 }
 
 // A company has six hundred contacts, which HubSpot gives by pages.
-func missedManyAssociated(t *testing.T) {
+func missedManyAssociated(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 700, "companies": 20}, AssociationPage: 100},
 		pace+"stream \"companies\" { associations = [\"contacts\"] }\n")
 	c := simulator.AssociationChange{}
@@ -122,7 +122,7 @@ func missedManyAssociated(t *testing.T) {
 	until(t, "associations", func() error { return r.linked("companies", "contacts") })
 }
 
-func missedArchived(t *testing.T) {
+func missedArchived(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 400}}, pace+"stream \"contacts\" {}\n").start()
 	r.becomesEqual("contacts")
 	live := r.live("contacts")
@@ -142,13 +142,12 @@ func missedArchived(t *testing.T) {
 }
 
 // Both kinds of merge, a chain of them, and losers that nobody ever saw.
-func missedMerged(t *testing.T) {
-	t.Run("and nowhere to be seen", func(t *testing.T) { t.Parallel(); merged(t, false) })
-	t.Run("and listed as archived", func(t *testing.T) { t.Parallel(); merged(t, true) })
+func missedMerged(t scene) {
+	t.Run("and nowhere to be seen", func(t *testing.T) { t.Parallel(); merged(scene{t}, false) })
+	t.Run("and listed as archived", func(t *testing.T) { t.Parallel(); merged(scene{t}, true) })
 }
 
-func merged(t *testing.T, archived bool) {
-	t.Helper()
+func merged(t scene, archived bool) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 300, "companies": 300}, MergedArchived: archived, BatchGivesSurvivor: archived},
 		pace+"stream \"contacts\" {}\nstream \"companies\" {}\n").start()
 	r.becomesEqual("contacts", "companies")
@@ -177,7 +176,7 @@ func merged(t *testing.T, archived bool) {
 
 // While the first list is read, records change that it has passed, is at, and
 // has not reached.
-func missedMeanwhile(t *testing.T) {
+func missedMeanwhile(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 2000}}, alone)
 	var lists atomic.Int64
 	r.between(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
@@ -199,7 +198,7 @@ func missedMeanwhile(t *testing.T) {
 
 // Both processes end, and begin with what they left: nothing is listed again,
 // and nothing is written.
-func missedUpgrade(t *testing.T) {
+func missedUpgrade(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 800}}, alone).start()
 	r.becomesEqual("contacts")
 	r.sync("contacts")
@@ -222,7 +221,7 @@ func missedUpgrade(t *testing.T) {
 
 // Numbers that are none, dates in five ways, and text of every kind are kept as
 // they are sent.
-func missedBadValue(t *testing.T) {
+func missedBadValue(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"deals": 300}}, strings.ReplaceAll(alone, "contacts", "deals")).start()
 	r.becomesEqual("deals")
 	live := r.live("deals")
@@ -237,7 +236,7 @@ func missedBadValue(t *testing.T) {
 }
 
 // A portal has an object "contacts" of its own beside HubSpot's.
-func missedOwnName(t *testing.T) {
+func missedOwnName(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 120, "p_contacts": 90}},
 		pace+"stream \"contacts\" {}\nstream \"own\" { object = \"p_contacts\" }\n").start()
 	both := func() error {
@@ -254,7 +253,7 @@ func missedOwnName(t *testing.T) {
 
 // Named properties are copied and no others, whatever is added; of all but some,
 // what is added comes and those do not.
-func missedSchemaPolicy(t *testing.T) {
+func missedSchemaPolicy(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 200}}, pace+`stream "named" {
   object     = "contacts"
   properties = ["firstname", "email"]
@@ -301,7 +300,7 @@ stream "others" {
 
 // The first request of each kind is refused, those for the account and the
 // definitions too.
-func missedRefusal(t *testing.T) {
+func missedRefusal(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 200}}, alone)
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -332,7 +331,7 @@ func missedRefusal(t *testing.T) {
 }
 
 // The day's requests are spent: the stream says so and asks no more.
-func missedDaily(t *testing.T) {
+func missedDaily(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 200}, Limits: true}, alone).start()
 	r.becomesEqual("contacts")
 	r.turn(`{"daily_remaining":0}`)
@@ -362,7 +361,7 @@ func missedDaily(t *testing.T) {
 
 // A portal grants two hundred requests a second; until it says so it is asked
 // nine a second, at which these pages would take seventeen.
-func missedHigherLimit(t *testing.T) {
+func missedHigherLimit(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 15000}, Properties: 8, Limits: true, BurstPer10s: 2000}, alone)
 	var first, last atomic.Int64
 	r.between(func(w http.ResponseWriter, q *http.Request, next http.Handler) {

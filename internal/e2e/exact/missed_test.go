@@ -24,7 +24,7 @@ func TestWhatOthersMissed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
-		test func(*testing.T)
+		test func(scene)
 	}{
 		{"a place within a window of search, which is not in order", missedOutOfOrder},
 		{"a page that is short or empty and not the last", missedShortPages},
@@ -54,10 +54,13 @@ func TestWhatOthersMissed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.test(t)
+			c.test(scene{t})
 		})
 	}
 }
+
+// scene is the test of one row.
+type scene struct{ *testing.T }
 
 // alone is a configuration in which nothing mends what the newest window
 // misses: no settle pass, no sweep, no reconcile within the test.
@@ -73,7 +76,7 @@ stream "contacts" {}
 
 // The worker ends after a few pages of a window whose results are in no order:
 // who had taken the last time seen for a place would go on behind what is left.
-func missedOutOfOrder(t *testing.T) {
+func missedOutOfOrder(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 1500}}, alone).start()
 	r.becomesEqual("contacts")
 	var searches atomic.Int64
@@ -93,7 +96,7 @@ func missedOutOfOrder(t *testing.T) {
 	r.becomesEqual("contacts")
 }
 
-func missedShortPages(t *testing.T) {
+func missedShortPages(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 1200}, ShortPages: 0.6}, alone).start()
 	r.becomesEqual("contacts")
 	r.change("contacts", simulator.Change{Change: 700})
@@ -102,7 +105,7 @@ func missedShortPages(t *testing.T) {
 
 // A portal's ids go from two digits to eleven; they are listed, shared among
 // walkers, held against a reconcile and split within a millisecond.
-func missedIDLengths(t *testing.T) {
+func missedIDLengths(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 2400}}, alone).start()
 	r.becomesEqual("contacts")
 	ids := r.live("contacts")
@@ -115,7 +118,7 @@ func missedIDLengths(t *testing.T) {
 	r.becomesEqual("contacts")
 }
 
-func missedLate(t *testing.T) {
+func missedLate(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 300}},
 		`defaults {
   interval = "1s"
@@ -133,7 +136,7 @@ stream "contacts" {}
 
 // Nothing but HubSpot is set: what comes to light a little later is found by
 // the next run, without a settle pass.
-func missedNoOverlap(t *testing.T) {
+func missedNoOverlap(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 300}}, "stream \"contacts\" {}\n").start()
 	cfg, err := r.config()
 	if err != nil {
@@ -157,7 +160,7 @@ func missedNoOverlap(t *testing.T) {
 
 // More changes than one search gives, at as many times, are all brought, and
 // none of what did not change is written again.
-func missedCap(t *testing.T) {
+func missedCap(t scene) {
 	const changed, all = 10600, 11000
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": all}, Properties: 8}, alone).start()
 	r.becomesEqual("contacts")
@@ -177,7 +180,7 @@ func missedCap(t *testing.T) {
 }
 
 // Search never shows fifty new records. No run fails; the reconcile says so.
-func missedNobodyCounts(t *testing.T) {
+func missedNobodyCounts(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 500}}, alone).start()
 	r.becomesEqual("contacts")
 	r.stopWorker()
@@ -197,7 +200,7 @@ func missedNobodyCounts(t *testing.T) {
 	}
 }
 
-func missedOneMillisecond(t *testing.T) {
+func missedOneMillisecond(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 11000}, Properties: 8}, alone).start()
 	r.becomesEqual("contacts")
 	before := r.position("contacts")
@@ -210,7 +213,7 @@ func missedOneMillisecond(t *testing.T) {
 
 // All deals have a new time and nothing else, with HubSpot's limits on: no
 // search is refused, and the runs end.
-func missedTouched(t *testing.T) {
+func missedTouched(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"deals": 1600}, Limits: true},
 		strings.ReplaceAll(alone, "contacts", "deals")).start()
 	r.becomesEqual("deals")
@@ -229,7 +232,7 @@ func missedTouched(t *testing.T) {
 	}
 }
 
-func missedEveryRun(t *testing.T) {
+func missedEveryRun(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 600}}, alone).start()
 	r.becomesEqual("contacts")
 	r.change("contacts", simulator.Change{Change: 40})
@@ -251,7 +254,7 @@ func missedEveryRun(t *testing.T) {
 
 // The worker and the daemon end three times each in the middle of the first
 // load, which goes on each time where it was.
-func missedFirstLoad(t *testing.T) {
+func missedFirstLoad(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 6000}}, alone)
 	var lists atomic.Int64
 	slow := func(w http.ResponseWriter, q *http.Request, next http.Handler) {

@@ -70,7 +70,7 @@ func seedsOf(t *testing.T) (seeds []uint64, all bool) {
 // and lags and both processes begin anew, under schedules that are drawn, too.
 // After quiet the store equals the truth. HUBPIPE_SEED=7 repeats a seed; what
 // processes do at the same moment differs all the same.
-func TestRandomEvents(t *testing.T) {
+func TestRandomEvents(t *testing.T) { //nolint:tparallel // the group ends with its last seed
 	t.Parallel()
 	seeds, all := seedsOf(t)
 	happened := &counts{of: map[string]int64{}}

@@ -65,7 +65,6 @@ type rig struct {
 	d       *daemon.Daemon
 	w       *worker.Service
 	hubspot *hubspot.Client
-	workers int
 }
 
 // lines is a log that shows where a test failed.

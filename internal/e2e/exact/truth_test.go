@@ -223,7 +223,7 @@ func (r *rig) complete(streams ...string) {
 		until(r.t, stream+" complete", func() error {
 			st, err := r.api.Stream(r.t.Context(), stream)
 			if err == nil && (st.CompleteUntil == nil || st.CompleteUntil.Before(now)) {
-				err = fmt.Errorf("complete until %v, it is past %s: %+v", st.CompleteUntil, now, st.Error)
+				err = fmt.Errorf("complete until %v, it is past %s; %s", st.CompleteUntil, now, st.State)
 			}
 			return err
 		})
