@@ -16,11 +16,18 @@ import (
 // What comes later than that is a reconcile's.
 func TestLateness(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 900}}, pace+"stream \"contacts\" {}\n").start()
+	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 900}}, `defaults {
+  interval = "1s"
+  tail     = "1s"
+  settle   = ["3s", "10s"]
+  reconcile_interval = "24h"
+}
+stream "contacts" {}
+`).start()
 	r.becomesEqual("contacts")
 	live := r.live("contacts")
 	for i := range 40 {
-		late := time.Duration(i) * 90 * time.Millisecond // to 3.5 s, the last pass is at 5
+		late := time.Duration(i) * 190 * time.Millisecond // to 7.4 s, the last pass is at 10
 		r.change("contacts", simulator.Change{IDs: live[i*20 : (i+1)*20], VisibleAfter: &late})
 		r.change("contacts", simulator.Change{Create: 1, VisibleAfter: &late})
 	}

@@ -166,7 +166,7 @@ func (w *world) define(object, what string) error {
 // weather changes how HubSpot is to be reached.
 func (w *world) weather() {
 	w.turn(fmt.Sprintf(`{"rate":%.3f,"stale_reads":%.3f,"short_pages":%.3f,"search_lateness":"%dms","latency":"%dms"}`,
-		w.upTo(0.3), w.upTo(0.3), w.upTo(0.5), w.rng.IntN(3000), w.rng.IntN(30)))
+		w.upTo(0.3), w.upTo(0.3), w.upTo(0.5), w.rng.IntN(5500), w.rng.IntN(30)))
 }
 
 // restart ends a process, or begins it again.
