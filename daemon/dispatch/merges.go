@@ -17,7 +17,7 @@ func (c *change) mergers(p *protocol.Page, run *stream.Run, s *stream.Stream) er
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, m.Into, err)
 		}
-		if into == nil || into.State != stream.Live {
+		if into == nil || into.State.Bare() {
 			continue // it was not stored, or was taken in itself since
 		}
 		if err := c.merge(run, s, into, m.From); err != nil {

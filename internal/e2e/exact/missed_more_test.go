@@ -144,7 +144,23 @@ func missedArchived(t scene) {
 // Both kinds of merge, a chain of them, and losers that nobody ever saw.
 func missedMerged(t scene) {
 	t.Run("and nowhere to be seen", func(t *testing.T) { t.Parallel(); merged(scene{t}, false) })
+	t.Run("with a survivor that is archived", func(t *testing.T) { t.Parallel(); mergedAndArchived(scene{t}) })
 	t.Run("and listed as archived", func(t *testing.T) { t.Parallel(); merged(scene{t}, true) })
+}
+
+// A survivor is archived before anybody has read it; whom it took in is told by
+// it all the same.
+func mergedAndArchived(t scene) {
+	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 300}}, pace+"stream \"contacts\" {}\n").start()
+	r.becomesEqual("contacts")
+	r.stopWorker()
+	live := r.live("contacts")
+	for i := range 4 {
+		ids := r.change("contacts", simulator.Change{Merge: []simulator.Merge{{Into: live[i], From: live[50+i : 51+i], NewID: i%2 == 0}}})
+		r.change("contacts", simulator.Change{Archive: ids[:1]})
+	}
+	r.startWorker()
+	r.settles("contacts")
 }
 
 func merged(t scene, archived bool) {
