@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -119,7 +120,12 @@ func (c *Client) readPart(ctx context.Context, obj catalogue.Object, part []stra
 		ids[i] = w.ID
 	}
 	got := make(map[string]Record, len(part))
-	if _, err := c.batch(ctx, obj, ids, names, archived, got); err != nil {
+	_, err := c.batch(ctx, obj, ids, names, archived, got)
+	if failing, ok := errors.AsType[*Failing](err); ok && failing.Status == http.StatusBadRequest {
+		c.log.Debug("HubSpot refuses a batch, its ids are read singly", "object", obj.Name, "ids", len(ids), "error", err)
+		return nil, part, nil
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	recs := make([]Record, 0, len(part))

@@ -25,6 +25,7 @@ type portal struct {
 	disorder int // one in so many replies is shuffled, 0 for none
 	edited   map[string]bool
 	searches int
+	late     map[string]int // from which search on the index has it
 }
 
 func (p *portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +62,7 @@ func (p *portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // find gives what the filters let through, in order of time and then of ids.
 func (p *portal) find(filters []Filter) (hits []Hit) {
 	for id, v := range p.records {
-		in := true
+		in := p.searches >= p.late[id]
 		n, _ := strconv.ParseInt(id, 10, 64)
 		for _, f := range filters {
 			of := v
@@ -106,6 +107,36 @@ func TestSlicesMissNothing(t *testing.T) {
 			for id := range before {
 				if _, ok := got[id]; !ok && !p.edited[id] {
 					rt.Fatalf("record %s of %d is missing after %d searches", id, before[id], p.searches)
+				}
+			}
+		})
+	})
+}
+
+// What the index names late, while the window is read, is read with it.
+func TestSlicesAndALateIndex(t *testing.T) {
+	t.Parallel()
+	const lo, hi = 1_700_000_000_000, 1_700_000_100_000
+	rapid.Check(t, func(rt *rapid.T) {
+		p := &portal{tb: t, rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)), records: map[string]int64{}, edited: map[string]bool{}, late: map[string]int{}}
+		for i := range rapid.IntRange(1, 200).Draw(rt, "records") {
+			id := strconv.Itoa(i + 1)
+			p.records[id] = lo + p.rng.Int64N(hi-lo)
+			if p.rng.IntN(20) == 0 {
+				p.late[id] = p.rng.IntN(20)
+			}
+		}
+		synctest.Test(t, func(t *testing.T) {
+			c := clientOf(t, p, func(o *Options) { o.Unpaced = true })
+			obj := contacts(t)
+			obj.SearchLimit = 10
+			got, err := proveAll(t.Context(), c, obj, Window{Lo: lo, Hi: hi})
+			if err != nil {
+				return // it is read by list then, and nothing was claimed
+			}
+			for id := range p.records {
+				if _, ok := got[id]; !ok && p.late[id] < p.searches {
+					rt.Fatalf("record %s is missing, named from search %d of %d on", id, p.late[id], p.searches)
 				}
 			}
 		})

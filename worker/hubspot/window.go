@@ -46,7 +46,26 @@ func (c *Client) ProveWindow(ctx context.Context, obj catalogue.Object, w Window
 	if err != nil {
 		return nil, err
 	}
-	return c.slices(ctx, obj, w, p, emit, 0)
+	slices, inside := 0, map[string]bool{}
+	split, err := c.slices(ctx, obj, w, p, func(hits []Hit) error {
+		slices++
+		for _, h := range hits {
+			if h.Version >= w.Lo && (w.Hi == 0 || h.Version < w.Hi) {
+				inside[h.ID] = true
+			}
+		}
+		return emit(hits)
+	}, 0)
+	if split != nil || err != nil || slices < 2 {
+		return split, err
+	}
+	// What the index names late may lie in a slice that was read before.
+	n, err := c.measure(ctx, obj, w)
+	if err != nil || n <= len(inside) {
+		return nil, err
+	}
+	c.log.Debug("a window has grown while it was read, it is read once more", "object", obj.Name, "read", len(inside), "counted", n)
+	return c.whole(ctx, obj, w, nil, emit)
 }
 
 // deepest bounds how far slices are divided before the offsets of HubSpot serve.
