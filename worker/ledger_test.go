@@ -112,7 +112,7 @@ func (l *ledger) run(f protocol.Fetch, ranges ...protocol.Range) {
 // await waits until ok, which is called under the lock, says so.
 func (l *ledger) await(what string, ok func() bool) {
 	l.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		l.mu.Lock()
 		good, changed := ok(), l.changed
@@ -357,16 +357,10 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 		}
 		l.ranges[upper.ID] = &upper
 	case protocol.JoinPage:
-		low := g
 		for _, r := range l.ranges {
-			if r.Kind == "list" && !r.ended && r.IDLo < low.IDLo {
-				low = r
-			}
+			r.ended = r != g
 		}
-		for _, r := range l.ranges {
-			r.ended = r != low
-		}
-		low.IDHi, l.fetch.Whole = 0, true
+		g.Cursor, g.IDLo, g.IDHi, g.Want, l.fetch.Whole = "", 0, 0, nil, true
 	case protocol.SweepPage:
 		g.Kind = "sweep"
 	case protocol.ListingPage:

@@ -223,13 +223,17 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 		gone = gone[protocol.MaxGone:]
 	}
 	for len(cuts) > 0 && !r.ended {
+		merged, fit := merges(cuts[0])
+		if fit < len(cuts[0]) {
+			cuts = append([][]protocol.Record{cuts[0][:fit], cuts[0][fit:]}, cuts[1:]...)
+		}
 		final := len(cuts) == 1
 		p := protocol.Page{Kind: protocol.RecordsPage, Records: cuts[0]}
 		// What a walker's end has cut off is packed no less.
 		if b.packed != nil && len(cuts[0]) == len(b.packed.Records) {
 			p = *b.packed
 		}
-		p.Merges = merges(cuts[0])
+		p.Merges = merged
 		if final {
 			p.To, p.Last, p.Open = b.next, b.last, open
 			if p.Gone = gone; len(gone) > 0 {
@@ -256,15 +260,22 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 	return again, nil
 }
 
-// merges is what records say of those that were merged into them.
-func merges(records []protocol.Record) []protocol.Merge {
-	var out []protocol.Merge
+// merges is what records say of those that were merged into them, and how many
+// of the records fit in one page with it. What one record alone names too many
+// of is told by the absence of those, later.
+func merges(records []protocol.Record) (out []protocol.Merge, fit int) {
+	room := protocol.MaxMerged
 	for i := range records {
-		if from := mergedInto(records[i].Properties); len(from) > 0 {
+		from := mergedInto(records[i].Properties)
+		if len(from) > room && i > 0 {
+			return out, i
+		}
+		if from = from[:min(len(from), room)]; len(from) > 0 {
 			out = append(out, protocol.Merge{Into: records[i].ID, From: from})
 		}
+		room -= len(from)
 	}
-	return out
+	return out, len(records)
 }
 
 // mergedInto reads whom a record names as merged into it. Few do, and most are

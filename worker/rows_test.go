@@ -372,7 +372,7 @@ func TestManyEvents(t *testing.T) {
 	r := newRowRig(t, row, simulator.Options{}, nil)
 	day := time.Now().Add(-30 * 24 * time.Hour)
 	for i := range 40 {
-		r.change("events", simulator.SetChange{Create: 200, At: day.Add(time.Duration(i) * time.Hour).UnixMilli()})
+		r.change("events", simulator.SetChange{Create: 100, At: day.Add(time.Duration(i) * time.Hour).UnixMilli()})
 	}
 	r.must("backfill")
 	r.equal("after many")

@@ -116,11 +116,8 @@ func (r *ranger) bound(b *batch, passed *uint64) (first uint64, err error) {
 			}
 			*passed = 0
 			return 0, nil
-		case r.g.IDHi != 0 && id >= r.g.IDHi:
-			end = i
-		}
-		if end == i {
-			break
+		case r.g.IDHi != 0 && id >= r.g.IDHi && end == len(b.records):
+			end = i // what stands beyond is looked at, and left to its own walker
 		}
 		if *passed = id; i == 0 {
 			first = id
@@ -159,10 +156,12 @@ func (r *ranger) share(first, passed uint64, n int) error {
 		return nil
 	}
 	defer a.sharing.Unlock()
-	low := passed
-	if next, ok := decimal(r.g.Cursor); ok {
-		low = max(low, next) // the ledger's place, which is the next id or the last
+	next, ok := decimal(r.g.Cursor)
+	if !ok {
+		a.alone() // its places are no ids
+		return nil
 	}
+	low := max(passed, next) // the ledger's place is the next id or the last
 	at, err := r.probe(low)
 	if err != nil || at == 0 {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -216,8 +217,8 @@ func (r *ranger) sweep() error {
 				}
 				held.listing = append(held.listing, l)
 			}
-			for _, o := range page.Open {
-				held.listing = append(held.listing, protocol.Listed{ID: o.ID, Version: o.Version})
+			if len(page.Open) > 0 {
+				held.listing = among(held.listing, page.Open)
 			}
 			held.next, held.last = page.Next, page.Next == ""
 			if held.last || len(held.listing)+100 > protocol.MaxListed {
@@ -231,4 +232,14 @@ func (r *ranger) sweep() error {
 	}, func(b batch) error {
 		return r.list(protocol.Page{Kind: protocol.ListingPage, To: b.next, Last: b.last, Listing: b.listing}, true)
 	})
+}
+
+// among puts ids that were listed and could not be read at their place in a
+// listing: out of it they would look like a list without order.
+func among(listing []protocol.Listed, open []protocol.OpenID) []protocol.Listed {
+	for _, o := range open {
+		listing = append(listing, protocol.Listed{ID: o.ID, Version: o.Version})
+	}
+	slices.SortStableFunc(listing, func(a, b protocol.Listed) int { return protocol.CompareIDs(a.ID, b.ID) })
+	return slices.CompactFunc(listing, func(a, b protocol.Listed) bool { return a.ID == b.ID })
 }

@@ -220,7 +220,9 @@ func (p *Page) decodeBody(rest []byte) error {
 			return fmt.Errorf("line %d is cut: %w", lines+1, ErrUndecodable)
 		}
 		rest = after
-		lines++
+		if lines++; lines > mostLines(p.Kind) && mostLines(p.Kind) > 0 {
+			return fmt.Errorf("more than %d lines: %w", lines-1, ErrTooLarge)
+		}
 		switch p.Kind {
 		case RecordsPage:
 			r, err := decodeRecord(line)
@@ -257,10 +259,29 @@ func (p *Page) decodeBody(rest []byte) error {
 	default:
 		return fmt.Errorf("kind %q: %w", p.Kind, ErrUndecodable)
 	}
-	if len(p.Records) > MaxPageRecords || len(p.Listing) > MaxListed || len(p.Parts) > MaxParts || len(p.Gone) > MaxGone {
-		return fmt.Errorf("%d lines: %w", lines, ErrTooLarge)
+	taken := 0
+	for i := range p.Merges {
+		taken += len(p.Merges[i].From)
+	}
+	if len(p.Open) > MaxListed || len(p.Gone) > MaxGone || len(p.Merges) > MaxPageRecords || taken > MaxMerged {
+		return fmt.Errorf("%d open, %d gone, %d merged: %w", len(p.Open), len(p.Gone), taken, ErrTooLarge)
 	}
 	return nil
+}
+
+// mostLines is how many lines a page may have below its header.
+func mostLines(kind PageKind) int {
+	switch kind {
+	case RecordsPage:
+		return MaxPageRecords
+	case ListingPage:
+		return MaxListed
+	case PartsPage:
+		return MaxParts
+	case SchemaPage:
+		return 1
+	}
+	return 0
 }
 
 func decodeRecord(line []byte) (Record, error) {

@@ -35,6 +35,9 @@ const (
 	// to go in one commit.
 	MaxParts = 250
 	MaxGone  = 200
+	// MaxMerged bounds, for the same reason, whom the records of a page may name
+	// as merged into them. HubSpot takes 250 merges of one record.
+	MaxMerged = 500
 	// MaxListed bounds a listing, and with it what the ledger keeps as want.
 	MaxListed = 2000
 	// MaxExcept bounds what a listing is not about, MaxNotes in bytes what a run

@@ -181,6 +181,36 @@ func TestBadPagesAreRefused(t *testing.T) {
 	}
 }
 
+// What a page may bring is bounded before it is taken apart, also by its header.
+func TestTooMuchIsRefused(t *testing.T) {
+	t.Parallel()
+	var c Codec
+	many := func(n int) []string { return make([]string, n) }
+	for name, raw := range map[string]string{
+		"lines":  `{"kind":"listing","count":2001}` + "\n" + strings.Repeat("1\t2\n", MaxListed+1),
+		"gone":   header(t, Page{Kind: RecordsPage, Gone: many(MaxGone + 1)}),
+		"open":   header(t, Page{Kind: RecordsPage, Open: make([]OpenID, MaxListed+1)}),
+		"merged": header(t, Page{Kind: RecordsPage, Merges: []Merge{{From: many(MaxMerged / 2)}, {From: many(MaxMerged/2 + 1)}}}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := c.Decode(packed([]byte(raw)))
+			if !errors.Is(err, ErrTooLarge) {
+				t.Fatalf("got %v", err)
+			}
+		})
+	}
+}
+
+func header(t *testing.T, p Page) string {
+	t.Helper()
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b) + "\n"
+}
+
 func TestBombsAreRefused(t *testing.T) {
 	t.Parallel()
 	var c Codec

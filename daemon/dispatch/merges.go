@@ -30,10 +30,27 @@ func (c *change) mergers(p *protocol.Page, run *stream.Run, s *stream.Stream) er
 // merge ends records as parts of another; those that they had taken in before
 // follow, to the end of the chain.
 func (c *change) merge(run *stream.Run, s *stream.Stream, into *stream.Head, from []string) error {
-	for len(from) > 0 {
+	for ; len(from) > 0; from = from[1:] {
 		id := from[0]
-		from = from[1:]
 		if id == into.ID || id == "" {
+			continue
+		}
+		if !c.tx.HasRoom(1, 0) {
+			return nil // a long chain; the reconcile misses the rest and asks for it
+		}
+		h, err := c.tx.Head(s.Name, id)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
+		}
+		if h == nil {
+			// Never read: a late reading of it must not bring it to life.
+			h = &stream.Head{ID: id}
+		}
+		erased, err := c.isErased(s, h)
+		if err != nil {
+			return err
+		}
+		if erased || h.State == stream.Merged && h.MergedInto == into.ID {
 			continue
 		}
 		r, err := c.tx.Record(s.Name, id)
@@ -41,15 +58,7 @@ func (c *change) merge(run *stream.Run, s *stream.Stream, into *stream.Head, fro
 			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
 		}
 		if r == nil {
-			// Never read: a late reading of it must not bring it to life.
-			r = &stream.Record{Head: stream.Head{ID: id}}
-		}
-		erased, err := c.isErased(s, &r.Head)
-		if err != nil {
-			return err
-		}
-		if erased || r.State == stream.Merged && r.MergedInto == into.ID {
-			continue
+			r = &stream.Record{Head: *h}
 		}
 		from = append(from, losers(r.Properties)...)
 		end := tombstone(&r.Head, stream.Merged, into.ID, into.AsOf)

@@ -29,7 +29,7 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 		return nil, 0, err
 	}
 	for _, in := range batch {
-		if taken > 0 && in.Page != nil && !c.tx.HasRoom(len(in.Page.Records)+len(in.Page.Parts)+len(in.Page.Gone), in.Bytes) {
+		if taken > 0 && in.Page != nil && !c.tx.HasRoom(touches(in.Page), in.Bytes) {
 			break
 		}
 		taken++
@@ -43,6 +43,15 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 		return nil, 0, err
 	}
 	return outs, taken, nil
+}
+
+// touches is how many stored records a page may change.
+func touches(p *protocol.Page) int {
+	n := len(p.Records) + len(p.Parts) + len(p.Gone)
+	for i := range p.Merges {
+		n += len(p.Merges[i].From)
+	}
+	return n
 }
 
 // page judges one page. An error is the store's; whatever is wrong with the
@@ -211,8 +220,8 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 			return "only a search window can become a walk"
 		}
 	case protocol.PartsPage:
-		if len(g.Want) == 0 || p.To != p.From {
-			return "parts where none are wanted"
+		if p.To != p.From || p.Last {
+			return "parts that move the cursor"
 		}
 	case protocol.JoinPage:
 		if g.Kind != stream.ListRange {
@@ -247,7 +256,7 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 	case protocol.SweepPage:
 		g.Kind, g.Cursor, g.Want = stream.SweepRange, "", nil
 	case protocol.JoinPage:
-		c.join(run)
+		c.join(run, g)
 	}
 	return nil
 }

@@ -67,26 +67,15 @@ func (c *change) place(g *stream.Range) (uint64, bool) {
 	return at, err == nil
 }
 
-// join lets one walker go on from the lowest place of a list that several had
-// shared: its ids do not come in their order, and what they have passed is not
-// proved. The attempt ends, and with it the other walkers.
-func (c *change) join(run *stream.Run) {
-	var lowest *stream.Range
-	for _, g := range c.allRanges(run.ID) {
-		if g.Kind == stream.ListRange && !g.Ended && (lowest == nil || g.IDLo < lowest.IDLo) {
-			lowest = g
+// join lets one walker read a list from its beginning that several had shared:
+// its ids do not come in their order, so that no part of it is proved, not even
+// one that has ended. The attempt ends, and with it the other walkers.
+func (c *change) join(run *stream.Run, g *stream.Range) {
+	for _, other := range c.allRanges(run.ID) {
+		if other.Kind == stream.ListRange && other.ID != g.ID {
+			c.rangeOf(run.ID, other.ID).Ended = true
 		}
 	}
-	for _, g := range c.allRanges(run.ID) {
-		if g.Kind != stream.ListRange {
-			continue
-		}
-		own := c.rangeOf(run.ID, g.ID)
-		if own.ID == lowest.ID {
-			own.IDHi = 0
-		} else {
-			own.Ended = true
-		}
-	}
+	g.Cursor, g.IDLo, g.IDHi, g.Want = "", 0, 0, nil
 	run.Whole = true
 }
