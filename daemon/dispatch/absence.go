@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -84,18 +85,27 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 // missing makes candidates of what the store has between two ids and is says is
 // absent, unless something was heard of it since the run began.
 func (c *change) missing(run *stream.Run, s *stream.Stream, after, upTo string, is func(*stream.Head) bool) error {
-	limit := c.brake(run, s)
+	limit, more := c.brake(run, s), false
 	var candidates []string
 	err := c.tx.Heads(s.Name, after, upTo, func(h *stream.Head) error {
 		if !is(h) || h.Seq > run.Feed {
 			return nil
 		}
-		if run.Report.Candidates++; !run.Accept && run.Report.Candidates > limit {
+		if run.Report.Candidates++; expired(h, run) {
+			run.Expired++
+		}
+		switch {
+		case !run.Accept && run.Report.Candidates-run.Expired > limit:
 			run.Braked = true
 			return errEnough
+		case len(candidates) < protocol.MaxListed:
+			candidates = append(candidates, h.ID)
+			return nil
 		}
-		if candidates = append(candidates, h.ID); len(candidates) == protocol.MaxListed {
-			return errEnough // the rest is asked for as it comes, by the store's own ids
+		// The rest is asked for as it comes, by the store's own ids. Who counts
+		// for the brake is counted all the same.
+		if more = true; run.Accept {
+			return errEnough
 		}
 		return nil
 	})
@@ -106,10 +116,23 @@ func (c *change) missing(run *stream.Run, s *stream.Stream, after, upTo string, 
 		return nil
 	}
 	c.candidates(run, candidates)
-	if n := len(candidates); n == protocol.MaxListed {
-		c.addLast(run, &stream.Range{Kind: stream.KnownRange, Ask: true, Cursor: candidates[n-1], UpTo: upTo})
+	if more {
+		c.addLast(run, &stream.Range{Kind: stream.KnownRange, Ask: true, Cursor: candidates[len(candidates)-1], UpTo: upTo})
 	}
 	return nil
+}
+
+// keptArchived is how long HubSpot keeps what is archived, less a day.
+const keptArchived = 89 * 24 * time.Hour
+
+// expired tells whether HubSpot was to let an archived record go by now: a bin
+// that is emptied 90 days after a great deal was thrown away is no surprise.
+func expired(h *stream.Head, run *stream.Run) bool {
+	if h.State != stream.Archived || run.Began == 0 {
+		return false
+	}
+	at, err := time.Parse(time.RFC3339, h.ArchivedAt)
+	return err == nil && time.UnixMilli(run.Began).Sub(at) > keptArchived
 }
 
 // brake is how many records a run may end by absence.
@@ -256,7 +279,11 @@ func (c *change) put(s *stream.Stream, run *stream.Run, r *stream.Record) error 
 
 // gone purges what HubSpot has not any more. Where something was heard of a
 // record since the run began, it stays.
-func (c *change) gone(p *protocol.Page, run *stream.Run, s *stream.Stream, got map[string]bool) error {
+func (c *change) gone(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream, got map[string]bool) error {
+	since := run
+	if g.Guest != nil {
+		since = g.Guest // asked for later than the walk began
+	}
 	for _, id := range p.Gone {
 		got[id] = true
 		s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return o.ID == id })
@@ -264,7 +291,7 @@ func (c *change) gone(p *protocol.Page, run *stream.Run, s *stream.Stream, got m
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
 		}
-		if h == nil || !stillThere(h, run) {
+		if h == nil || !stillThere(h, since) {
 			continue
 		}
 		if err := c.put(s, run, tombstone(h, stream.Purged, "", p.AsOf)); err != nil {

@@ -63,13 +63,17 @@ func (w *walk) send(g uint32, p protocol.Page) protocol.Answer {
 	return a
 }
 
+func listed(ids []string) (out []protocol.Listed) {
+	for _, id := range ids {
+		out = append(out, protocol.Listed{ID: id, Version: 5})
+	}
+	return out
+}
+
 // list sends a listing of ids in version 5.
 func (w *walk) list(g uint32, last bool, ids ...string) protocol.Answer {
 	w.b.t.Helper()
-	p := protocol.Page{Kind: protocol.ListingPage, Last: last}
-	for _, id := range ids {
-		p.Listing = append(p.Listing, protocol.Listed{ID: id, Version: 5})
-	}
+	p := protocol.Page{Kind: protocol.ListingPage, Last: last, Listing: listed(ids)}
 	if !last {
 		p.To = ids[len(ids)-1]
 	}
@@ -193,6 +197,71 @@ func TestBrake(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The brake counts on past what one message asks for: a portal that allows many
+// deletes is braked where there are more.
+func TestBrakePastOneMessage(t *testing.T) {
+	t.Parallel()
+	for share, brakes := range map[float64]bool{0.5: true, 0.9: false} {
+		b := filled(t, 10_000)
+		b.d.config[modelStream].MaxDeletes = share
+		run, attempt := b.reconcile(false)
+		w := b.walk(attempt)
+		for i := 0; i < 1500; i += 500 {
+			w.list(liveOf, false, span(i+1, i+500)...)
+		}
+		w.list(liveOf, true)
+		w.list(archivedOf, true)
+		if got := b.d.streams[modelStream].Brake != nil; got != brakes {
+			t.Errorf("share %v of 8,500 in 10,000: braked %v: %+v", share, got, b.store.runs[run].Report)
+		}
+	}
+}
+
+// What HubSpot lets go of 90 days after it was archived counts for no brake.
+func TestExpiredCountsForNoBrake(t *testing.T) {
+	t.Parallel()
+	for age, brakes := range map[time.Duration]bool{91 * 24 * time.Hour: false, 24 * time.Hour: true} {
+		b := filled(t, 500)
+		for i := range 400 {
+			key := recordKey(modelStream, strconv.Itoa(i+1))
+			h := b.store.records[key]
+			h.State, h.ArchivedAt = stream.Archived, b.now.Add(-age).UTC().Format(time.RFC3339)
+			b.store.records[key] = h
+		}
+		_, attempt := b.reconcile(false)
+		w := b.walk(attempt)
+		w.send(liveOf, protocol.Page{Kind: protocol.ListingPage, Last: true, Began: b.now.UnixMilli(), Listing: listed(span(401, 500))})
+		w.list(archivedOf, true)
+		if got := b.d.streams[modelStream].Brake != nil; got != brakes {
+			t.Errorf("archived %v ago: braked %v", age, got)
+		}
+	}
+}
+
+// A reconcile that did not end is owed, with what was accepted, and made again
+// after a while and not at once.
+func TestReconcileIsOwed(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	b.reconcile(true)
+	b.must(b.d.Stop(b.now, modelStream, "api"))
+	b.must(b.d.Start(b.now, modelStream, "", "api"))
+	s := b.d.streams[modelStream]
+	if !s.ReconcileOwed || !s.AcceptNext {
+		t.Fatalf("owed %v, accepted %v", s.ReconcileOwed, s.AcceptNext)
+	}
+	b.d.config[modelStream].ReconcileEvery = 1000 * time.Hour
+	b.now = b.now.Add(time.Minute)
+	if fetches(b.beat(protocol.Heartbeat{}))["reconcile"] != 0 {
+		t.Error("it is made again at once")
+	}
+	b.now = b.now.Add(missingRetry)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["reconcile"]
+	if attempt == 0 || !b.d.runs[b.d.attempts[attempt]].Accept {
+		t.Fatal("it is not made again as it was asked for")
 	}
 }
 

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -321,6 +322,9 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 		}
 		if s.FileInterval != cfg.Interval {
 			s.Interval, s.FileInterval, s.SetBy = "", cfg.Interval, "file"
+		}
+		if had := old[name]; had != nil && !slices.Equal(had.Associations, cfg.Associations) {
+			s.AssociatedAt = time.Time{}
 		}
 		// A person has looked: what was blocked is tried at once.
 		if s.Error != nil && s.Error.Blocked {

@@ -47,7 +47,7 @@ func (c *change) oneRecord(s *stream.Stream, id string) (*stream.Run, error) {
 		return nil, fmt.Errorf("number a run: %w", err)
 	}
 	g := c.recordRange(s.Name, id)
-	g.Guest = &stream.Run{ID: run, Stream: s.Name, Portal: s.Portal, Kind: stream.OneRecord, State: stream.Running, Started: c.now.Round(0)}
+	g.Guest = &stream.Run{ID: run, Stream: s.Name, Portal: s.Portal, Kind: stream.OneRecord, State: stream.Running, Started: c.now.Round(0), Feed: c.d.store.Position()}
 	own := c.run(walk.ID)
 	c.host(own, g)
 	if own.Attempt != 0 {

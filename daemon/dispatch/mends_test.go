@@ -216,22 +216,26 @@ func TestOpenIDsHaveTheirTurn(t *testing.T) {
 	t.Parallel()
 	b := backfilled(t)
 	s := b.store.streams[modelStream]
-	for i := range protocol.MaxListed + 500 {
+	const open = 2*neverBraked + 50
+	for i := range open {
 		s.Open = append(s.Open, stream.OpenID{ID: strconv.Itoa(i), Version: 5})
 	}
 	b.restart()
 	asked := map[string]bool{}
-	for range 2 {
-		b.now = b.now.Add(30 * time.Second)
+	for range 3 {
+		b.now = b.now.Add(5 * time.Minute)
 		attempt := fetches(b.beat(protocol.Heartbeat{}))["incremental"]
 		for _, g := range b.d.ranges[b.d.attempts[attempt]] {
+			if len(g.Want) > 0 && !g.Ask || len(g.Want) > neverBraked {
+				t.Errorf("%d are wanted, whom absence may end: %v", len(g.Want), g.Ask)
+			}
 			for _, w := range g.Want {
 				asked[w.ID] = true
 			}
 		}
 		b.beat(protocol.Heartbeat{Failed: []protocol.AttemptFailure{{Attempt: attempt, Problem: protocol.Problem{Type: "x", Title: "x"}}}})
 	}
-	if n := len(b.d.streams[modelStream].Open); len(asked) != n || n != protocol.MaxListed+500 {
+	if n := len(b.d.streams[modelStream].Open); len(asked) != n || n != open {
 		t.Errorf("%d of %d were asked for", len(asked), n)
 	}
 }

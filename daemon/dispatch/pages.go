@@ -340,7 +340,7 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	if err := c.mergers(p, run, s); err != nil {
 		return err
 	}
-	if err := c.gone(p, run, s, got); err != nil {
+	if err := c.gone(p, run, g, s, got); err != nil {
 		return err
 	}
 	if g.Kind == stream.ListRange {

@@ -23,6 +23,9 @@ func (d *Dispatcher) linkedWith(name string) []string {
 // parts stores what was read apart from the properties. A record that is not
 // there any more, or has no content, has no parts either.
 func (c *change) parts(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
+	if len(g.Want) == 0 {
+		return nil // whose records were erased meanwhile
+	}
 	got := make(map[string]bool, len(p.Parts))
 	for i := range p.Parts {
 		part := &p.Parts[i]
@@ -74,7 +77,7 @@ func (c *change) sweepLinks(s *stream.Stream) (*stream.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.AssociatedAt, s.Linked = c.now.Round(0), slices.Clone(c.d.linkedWith(s.Name))
+	s.AssociatedAt, run.Linked = c.now.Round(0), slices.Clone(c.d.linkedWith(s.Name))
 	if err := c.refill(s, run, g); err != nil {
 		return nil, err
 	}

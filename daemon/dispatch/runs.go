@@ -50,26 +50,21 @@ func (c *change) newRun(s *stream.Stream, kind stream.Kind, ranges ...*stream.Ra
 // backfill makes a walk over everything, or goes on with one that was stopped.
 func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 	var ranges []*stream.Range
-	var began int64
-	if old := c.d.runs[s.Unfinished]; old != nil {
-		if !again {
-			began = old.Began
-			for _, g := range c.allRanges(old.ID) {
-				if own := g.Clone(); !own.Ended {
-					own.Seq, own.Digest = 0, ""
-					ranges = append(ranges, own)
-				}
-			}
-		}
+	old := c.d.runs[s.Unfinished]
+	if old != nil {
 		c.dropped[old.ID] = true
+		if again {
+			old = nil
+		} else {
+			ranges = c.unfinished(s, old)
+		}
 	}
 	s.Unfinished = ""
 	if len(ranges) == 0 {
-		began = 0
+		old = nil
 		ranges = []*stream.Range{{Kind: stream.ListRange}, {Kind: stream.ArchivedRange, Phase: archivedPhase}}
 		if links := c.d.linkedWith(s.Name); len(links) > 0 {
 			ranges = append(ranges, &stream.Range{Kind: stream.KnownRange, Phase: archivedPhase, Parts: true})
-			s.AssociatedAt, s.Linked = c.now.Round(0), slices.Clone(links)
 		}
 		if !c.d.ofCRM(s) {
 			ranges = c.rowRanges(s)
@@ -79,8 +74,40 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	run.Began, run.Phase = began, firstPhase(ranges)
+	run.Phase = firstPhase(ranges)
+	if slices.ContainsFunc(ranges, func(g *stream.Range) bool { return g.Parts }) {
+		run.Linked = slices.Clone(c.d.linkedWith(s.Name))
+	}
+	if old != nil {
+		run.Linked = old.Linked
+		run.Began, run.Whole, run.Braked, run.Expired = old.Began, old.Whole, old.Braked, old.Expired
+		if old.Report != nil {
+			run.Report.Candidates, run.Report.Disorder = old.Report.Candidates, old.Report.Disorder
+		}
+	}
 	return run, nil
+}
+
+// unfinished are the ranges of a backfill that did not end, for another run to go
+// on with; those for associations that nobody wants any more have no work left.
+func (c *change) unfinished(s *stream.Stream, old *stream.Run) []*stream.Range {
+	var ranges []*stream.Range
+	parted := false
+	for _, g := range c.allRanges(old.ID) {
+		switch own := g.Clone(); {
+		case own.Ended:
+		case own.Parts && len(c.d.linkedWith(s.Name)) == 0:
+			parted = true
+		default:
+			own.Seq, own.Digest = 0, ""
+			ranges = append(ranges, own)
+		}
+	}
+	if len(ranges) == 0 && parted {
+		// Nothing else is left: what is archived costs least, and ends the run.
+		ranges = append(ranges, &stream.Range{Kind: stream.ArchivedRange, Phase: archivedPhase})
+	}
+	return ranges
 }
 
 // firstPhase is the phase that a run with these ranges begins in.
@@ -99,7 +126,7 @@ func (c *change) walk(s *stream.Stream, kind stream.Kind, accept bool) (*stream.
 	ranges := []*stream.Range{{Kind: stream.ArchivedRange, Phase: archivedPhase}}
 	if kind == stream.Reconcile {
 		ranges = append(ranges, &stream.Range{Kind: stream.SweepRange, Phase: livePhase})
-		s.ReconciledAt, s.ReconcileNow, s.AcceptNext = c.now.Round(0), false, false
+		s.ReconciledAt, s.ReconcileNow, s.ReconcileOwed, s.AcceptNext = c.now.Round(0), false, false, false
 	}
 	s.ArchivedAt = c.now.Round(0)
 	if !c.d.ofCRM(s) {
@@ -130,16 +157,16 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 		ranges = append(ranges, &stream.Range{Kind: stream.SpanRange, Lo: max(1, w.Lo), Hi: w.Hi})
 	}
 	if len(s.Open) > 0 {
-		g := &stream.Range{Kind: stream.IdsRange, Last: true}
-		n := min(len(s.Open), protocol.MaxListed)
+		// Named once and not to be had since: they may be gone. No more of them
+		// than absence may end in any case.
+		g := &stream.Range{Kind: stream.IdsRange, Last: true, Ask: true}
+		n := min(len(s.Open), neverBraked)
 		for _, o := range s.Open[:n] {
 			// Without a version: it was waited for when search named it.
 			g.Want = append(g.Want, stream.Listed{ID: o.ID, Parts: len(cfg.Associations) > 0})
 		}
 		// Those that are not asked for come first the next time.
 		s.Open = slices.Concat(s.Open[n:], s.Open[:n])
-		// Named once and not to be had since: it may be gone.
-		g.Ask = uint64(len(g.Want)) <= neverBraked
 		ranges = append(ranges, g)
 	}
 	if !s.CursorAt.IsZero() && c.now.Sub(s.CursorAt) > longGap {
@@ -190,8 +217,13 @@ func (c *change) finish(run *stream.Run) {
 	switch run.Kind {
 	case stream.Incremental:
 		c.settled(s, run)
+	case stream.Associations:
+		s.Linked = run.Linked
 	case stream.Backfill:
 		s.Backfilled, s.ArchivedAt = true, c.now.Round(0)
+		if s.Linked = run.Linked; len(s.Linked) > 0 {
+			s.AssociatedAt = s.ArchivedAt
+		}
 		if s.ReconciledAt.IsZero() {
 			s.ReconciledAt = s.ArchivedAt // there was nothing to hold against it
 		}
@@ -293,11 +325,15 @@ func (c *change) fail(run *stream.Run, p *stream.Problem) {
 
 // keepPlace remembers a backfill that did not end, or lets its ranges go.
 func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
-	if run.Kind != stream.Backfill {
-		c.dropped[run.ID] = true
+	if run.Kind == stream.Backfill {
+		s.Unfinished = run.ID
 		return
 	}
-	s.Unfinished = run.ID
+	c.dropped[run.ID] = true
+	if run.Kind == stream.Reconcile {
+		// What was asked for is owed, and what a person accepted stays so.
+		s.ReconcileOwed, s.AcceptNext = true, s.AcceptNext || run.Accept
+	}
 }
 
 func (c *change) end(run *stream.Run, state stream.RunState) {

@@ -126,7 +126,7 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 	switch {
 	case !s.Backfilled || d.runOf(s.Name, true) != nil:
 		return ""
-	case s.ReconcileNow, s.Missing > 0 && due(s.ReconciledAt, missingRetry, stream.Reconcile):
+	case s.ReconcileNow, (s.Missing > 0 || s.ReconcileOwed) && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
 	case !cfg.reconciles():
 		return ""
@@ -136,8 +136,14 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return ""
 	case due(s.ArchivedAt, cfg.ArchivedEvery, stream.ArchivedSweep):
 		return stream.ArchivedSweep
-	case len(cfg.Associations) > 0 && (!slices.Equal(s.Linked, cfg.Associations) || due(s.AssociatedAt, cfg.AssociateEvery, stream.Associations)):
-		return stream.Associations
+	case len(cfg.Associations) == 0:
+		return ""
+	case slices.Equal(s.Linked, cfg.Associations):
+		if due(s.AssociatedAt, cfg.AssociateEvery, stream.Associations) {
+			return stream.Associations
+		}
+	case s.AssociatedAt.IsZero(), due(s.AssociatedAt, missingRetry, stream.Associations):
+		return stream.Associations // never read to their end as they are wanted
 	}
 	return ""
 }

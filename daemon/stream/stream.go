@@ -107,6 +107,9 @@ type Stream struct {
 	AssociatedAt time.Time `json:"associated_at,omitzero"`
 	ReconcileNow bool      `json:"reconcile_now,omitempty"`
 	AcceptNext   bool      `json:"accept_next,omitempty"`
+	// ReconcileOwed says that the last one did not come to its end: it is made
+	// again, but not at once.
+	ReconcileOwed bool `json:"reconcile_owed,omitempty"`
 	// ListAt is when the property list changed last, and Fresh the generation
 	// with which every record has been compared since: below it none is stale.
 	ListAt time.Time `json:"list_at,omitzero"`
@@ -249,10 +252,15 @@ type Run struct {
 	// above it was read since, and is not missing. Accept says that absence
 	// ends records however many they are; Braked, that it ends none, because
 	// they are too many.
-	Feed   uint64  `json:"feed,omitempty"`
-	Accept bool    `json:"accept,omitempty"`
-	Braked bool    `json:"braked,omitempty"`
-	Report *Report `json:"report,omitempty"`
+	Feed   uint64 `json:"feed,omitempty"`
+	Accept bool   `json:"accept,omitempty"`
+	Braked bool   `json:"braked,omitempty"`
+	// Expired counts the candidates that do not count for that: archived so long
+	// ago that HubSpot was to let them go.
+	Expired uint64  `json:"expired,omitempty"`
+	Report  *Report `json:"report,omitempty"`
+	// Linked are the objects whose associations the run reads of every record.
+	Linked []string `json:"linked,omitempty"`
 
 	// Asked says that a person asked for the run: it does not wait for its
 	// share of the portal's day.
