@@ -219,6 +219,7 @@ func TestNothingChanged(t *testing.T) {
 	r.becomesEqual("contacts", "companies")
 	for _, o := range []string{"contacts", "companies"} {
 		r.change(o, simulator.Change{Change: 5})
+		until(t, "what has changed", func() error { r.sync(o); return r.equal(o) })
 		r.sync(o)
 		r.sync(o) // what was late, and the property lists
 		position := r.position(o)
