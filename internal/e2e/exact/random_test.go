@@ -56,7 +56,7 @@ func seedsOf(t *testing.T) (seeds []uint64, all bool) {
 	switch {
 	case n > 0:
 		all = n >= 8
-	case testing.Short():
+	case testing.Short() || slowly:
 		n, all = 2, false
 	default:
 		n = 8
@@ -229,7 +229,7 @@ func (w *world) quiet() {
 	for _, o := range w.objects {
 		until(w.t, "the table of "+o, func() error { return w.indexed(o) })
 	}
-	if took := time.Since(quiet); took > time.Minute {
+	if took := time.Since(quiet); took > patience() {
 		w.t.Errorf("it took %s", took)
 	}
 }

@@ -295,10 +295,18 @@ func (r *rig) stopDaemon() {
 	r.d = nil
 }
 
+// patience is how long a test waits for what has to come.
+func patience() time.Duration {
+	if slowly {
+		return 3 * time.Minute
+	}
+	return time.Minute
+}
+
 // until polls until f is happy.
 func until(t testing.TB, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(patience())
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
