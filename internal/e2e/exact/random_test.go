@@ -107,7 +107,6 @@ type world struct {
 	// themselves.
 	mended bool
 	bulk   bool
-	keeps  bool            // a restored record has the time that it had
 	merged map[string]bool // who has had part in a merge
 	added  int             // properties
 	down   bool            // the worker
@@ -135,7 +134,6 @@ func newWorld(t *testing.T, seed uint64, happened *counts) *world {
 	if w.mended {
 		o.SearchNever = w.upTo(0.05)
 	}
-	w.keeps = o.RestoreKeepsTime
 	w.rig = newRig(t, o, w.streams(`"contacts"`))
 	return w
 }
@@ -169,7 +167,7 @@ stream "deals" { associations = [%s] }
 func (w *world) live() {
 	w.t.Cleanup(func() { w.t.Logf("seed %d: %s", w.seed, w.own) })
 	w.start()
-	if w.keeps && !w.mended {
+	if w.keepsTime && !w.mended {
 		// Who is in the bin while the first load reads what is live, and out of
 		// it when that reads the bin, with a time of long ago, is a reconcile's.
 		for _, o := range w.objects {

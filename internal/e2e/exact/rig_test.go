@@ -59,6 +59,7 @@ type rig struct {
 	bad  atomic.Int64 // requests that HubSpot calls wrong: status 400 or 414
 
 	paced       bool
+	keepsTime   bool                   // a restored record has the time that it had
 	schemaEvery time.Duration          // how old definitions may be
 	text        atomic.Pointer[string] // of the streams
 
@@ -112,7 +113,7 @@ func newRig(t testing.TB, o simulator.Options, streams string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, sim: simulator.New(o), dir: dir, log: &lines{}, paced: o.Limits, schemaEvery: 2 * time.Second}
+	r := &rig{t: t, sim: simulator.New(o), dir: dir, log: &lines{}, paced: o.Limits, keepsTime: o.RestoreKeepsTime, schemaEvery: 2 * time.Second}
 	r.text.Store(&streams)
 	r.hub = httptest.NewServer(http.HandlerFunc(r.serve))
 	r.api = client.New(client.Options{Addr: filepath.Join(r.dir, "http.sock")})
