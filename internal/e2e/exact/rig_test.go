@@ -56,7 +56,7 @@ type rig struct {
 	log  *lines
 	api  *client.Client
 	hook atomic.Pointer[front]
-	bad  atomic.Int64 // requests that HubSpot calls wrong: status 400 or 414
+	bad  atomic.Pointer[string] // the last request that HubSpot calls wrong: status 400 or 414
 
 	paced       bool
 	keepsTime   bool                   // a restored record has the time that it had
@@ -129,8 +129,8 @@ func newRig(t testing.TB, o simulator.Options, streams string) *rig {
 		if strings.Contains(log, token) {
 			t.Error("the log holds the token")
 		}
-		if n := r.bad.Load(); n > 0 {
-			t.Errorf("HubSpot called %d requests wrong", n)
+		if says := r.bad.Load(); says != nil {
+			t.Errorf("HubSpot calls a request wrong: %s", *says)
 		}
 		if t.Failed() {
 			t.Logf("…%s", log[max(0, len(log)-8000):])
@@ -140,11 +140,13 @@ func newRig(t testing.TB, o simulator.Options, streams string) *rig {
 }
 
 func (r *rig) serve(w http.ResponseWriter, q *http.Request) {
-	watched := &status{ResponseWriter: w}
+	watched, sent := &status{ResponseWriter: w}, body(q)
 	defer func() {
-		if watched.code == http.StatusBadRequest || watched.code == http.StatusRequestURITooLong {
-			r.bad.Add(1)
-			_, _ = fmt.Fprintf(r.log, "HubSpot calls it wrong: %d %s\n", watched.code, q.URL)
+		// To ask whether a list can be shared is no mistake.
+		probe := bytes.Contains(watched.said, []byte("is not a cursor of this list"))
+		if watched.code == http.StatusBadRequest && !probe || watched.code == http.StatusRequestURITooLong {
+			says := fmt.Sprintf("%d %s %.3000s: %s", watched.code, q.URL, sent, watched.said)
+			r.bad.Store(&says)
 		}
 	}()
 	if f := r.hook.Load(); f != nil && !strings.HasPrefix(q.URL.Path, "/_simulator/") {
@@ -158,6 +160,14 @@ func (r *rig) serve(w http.ResponseWriter, q *http.Request) {
 type status struct {
 	http.ResponseWriter
 	code int
+	said []byte // of an error
+}
+
+func (s *status) Write(b []byte) (int, error) {
+	if s.code >= http.StatusBadRequest {
+		s.said = append(s.said, b...)
+	}
+	return s.ResponseWriter.Write(b)
 }
 
 func (s *status) WriteHeader(code int) {
