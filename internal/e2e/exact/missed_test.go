@@ -15,11 +15,10 @@ import (
 // have lost records, doubled work or stood still, each named after what went
 // wrong, with a HubSpot that would do it to us.
 //
-// Three are not here. That a list is read while HubSpot still works it out, and
-// that marketing emails with their statistics lack some on each pass, are of
-// streams that cannot be copied yet. That memory runs out in catching up with
-// millions of changes is measured where the worker is a process of its own: by
-// the end-to-end benchmark, which has a bound for it.
+// Three are not here yet: that a list is read while HubSpot still works it out,
+// that marketing emails with their statistics lack some on each pass, and that
+// memory runs out in catching up with millions of changes. Of the last, the
+// benchmarks measure the worker of a backfill.
 func TestWhatOthersMissed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
