@@ -93,8 +93,12 @@ const (
 )
 
 // idle tells whether another walker may begin, and then holds others off until
-// sharing is unlocked.
+// sharing is unlocked. Where requests wait for HubSpot's limit already, those
+// that look for a place would only be in the way of those that bring records.
 func (a *attempt) idle() bool {
+	if a.source.Crowded() {
+		return false
+	}
 	a.mu.Lock()
 	may := !a.single && !a.over && a.working < rangesAtOnce && a.mayProbe()
 	a.mu.Unlock()

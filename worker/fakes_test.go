@@ -38,6 +38,7 @@ type hub struct {
 	// How places in the list are to be understood: as the next id, the last
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
+	crowded           bool        // requests wait for the limit
 	links             map[int]int // with what each is associated
 	quiet             []string
 	asks              bool // what it has not is gone for good
@@ -286,6 +287,8 @@ func (v *view) Now() int64 {
 	defer v.h.mu.Unlock()
 	return v.h.now
 }
+
+func (v *view) Crowded() bool { return v.h.crowded }
 
 func (v *view) Requests() uint64 {
 	v.h.mu.Lock()

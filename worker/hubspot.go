@@ -55,6 +55,7 @@ type hubspotSource struct {
 
 // Requests counts those of the attempt.
 func (s *hubspotSource) Requests() uint64 { return s.client.Requests() }
+func (s *hubspotSource) Crowded() bool    { return s.client.Crowded() }
 
 func object(name string) (catalogue.Object, error) {
 	o, ok := catalogue.Lookup(name)

@@ -45,6 +45,9 @@ type Source interface {
 	Now() int64
 	// Requests counts the requests made in all.
 	Requests() uint64
+	// Crowded tells whether requests wait for HubSpot's limits, so that more of
+	// them at once bring nothing sooner.
+	Crowded() bool
 }
 
 // Portal gives an attempt its Source, which reports why it waits, nil when it

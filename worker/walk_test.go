@@ -80,9 +80,10 @@ func TestListThatCannotBeShared(t *testing.T) {
 		habit func(*hub)
 		joins int
 	}{
-		"places that are no ids": {func(h *hub) { h.opaque = true }, 0},
-		"ids that go down":       {func(h *hub) { h.shuffled = 1 }, 0},
-		"that go down later":     {func(h *hub) { h.shuffled = 12 }, 1},
+		"places that are no ids":  {func(h *hub) { h.opaque = true }, 0},
+		"a limit that is used up": {func(h *hub) { h.crowded = true }, 0},
+		"ids that go down":        {func(h *hub) { h.shuffled = 1 }, 0},
+		"that go down later":      {func(h *hub) { h.shuffled = 12 }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -239,6 +239,10 @@ func (c *Client) Quiet(names []string) {
 // the same portal left out.
 func (c *Client) Requests() uint64 { return c.requests.Load() }
 
+// Crowded tells whether requests wait for HubSpot's limit: more of them at once
+// bring nothing sooner.
+func (c *Client) Crowded() bool { return c.burst.crowded() }
+
 // Usage is what is known of a portal's limits and what was used of them.
 type Usage struct {
 	// ByKind counts requests: account, properties, list, search, batch, get,

@@ -125,6 +125,15 @@ func (p *pacer) pause(until time.Time) {
 	}
 }
 
+// crowded tells whether requests wait for their places: the rhythm, and not how
+// many ask at once, is what bounds them.
+func (p *pacer) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	return !p.unpaced && (p.next.After(now) || p.until.After(now))
+}
+
 // known returns the rate now and the day's limit and rest.
 func (p *pacer) known() (rate float64, daily, remaining int64) {
 	p.mu.Lock()

@@ -122,6 +122,34 @@ func TestNothingComesAtOnceAfterAPause(t *testing.T) {
 	})
 }
 
+// One at a time that takes longer than the rhythm's step leaves room for more;
+// two who are ahead of it do not.
+func TestCrowded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(10, 1)
+		for range 20 {
+			if err := p.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(150 * time.Millisecond)
+			if p.crowded() {
+				t.Fatal("crowded by requests that take longer than their step")
+			}
+		}
+		for range 20 {
+			p.reserve()
+		}
+		if !p.crowded() {
+			t.Error("twenty at once do not crowd it")
+		}
+		p.unpaced = true
+		if p.crowded() {
+			t.Error("without a rhythm nothing crowds it")
+		}
+	})
+}
+
 // TestHeldUpSearches: places that were taken in time and are used late, all at
 // once, leave the ones after them waiting until the second is over.
 func TestHeldUpSearches(t *testing.T) {
