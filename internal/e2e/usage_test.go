@@ -33,28 +33,44 @@ func TestOAuthAndUsage(t *testing.T) {
 	daemon, worker := s.daemon("--log-level", "trace"), s.worker("--log-level", "trace")
 	s.becomesEqual("contacts")
 	s.becomesEqual("deals")
+	// usage is what `hubpipe usage` says of the one portal.
+	usage := func() (p client.Portal, out string, err error) {
+		if out, err = s.hubpipe("usage", "main", "--output", "json"); err != nil {
+			return p, out, err
+		}
+		var got struct{ Portals []client.Portal }
+		if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Portals) != 1 {
+			return p, out, fmt.Errorf("%w: %s", err, out)
+		}
+		return got.Portals[0], out, nil
+	}
+	// Stopped only once both kinds have asked: a stop may come before a run's
+	// first request.
+	until(t, "each stream and kind of work is counted", func() error {
+		p, out, err := usage()
+		if err != nil {
+			return err
+		}
+		if p.Account == 0 || p.TimeZone == "" || p.Limits.Daily != 625000 || p.Limits.Burst != 190 || p.Limits.BurstWindow != "10s" || p.Remaining == nil ||
+			p.UsedByStream["contacts"]["backfill"] == 0 || p.UsedByStream["deals"]["incremental"] == 0 || p.UsedByKind["settle"] == 0 && p.UsedByKind["incremental"] == 0 {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 	for _, name := range []string{"contacts", "deals"} {
 		if out, err := s.hubpipe("stop", name); err != nil {
 			t.Fatal(err, out)
 		}
 	}
 	until(t, "what was asked is counted", func() error {
-		out, err := s.hubpipe("usage", "main", "--output", "json")
+		p, out, err := usage()
 		if err != nil {
 			return err
 		}
-		var got struct{ Portals []client.Portal }
-		if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Portals) != 1 {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		p, st := got.Portals[0], s.stats()
+		st := s.stats()
 		// A stop may end a request before it is on its way.
 		if over := int64(p.UsedToday) - (st.Total - st.Requests["token"]); over < 0 || over > 2 {
 			return fmt.Errorf("%d more counted than made: %s", over, out)
-		}
-		if p.Account == 0 || p.TimeZone == "" || p.Limits.Daily != 625000 || p.Limits.Burst != 190 || p.Limits.BurstWindow != "10s" || p.Remaining == nil ||
-			p.UsedByStream["contacts"]["backfill"] == 0 || p.UsedByStream["deals"]["incremental"] == 0 || p.UsedByKind["settle"] == 0 && p.UsedByKind["incremental"] == 0 {
-			return fmt.Errorf("%s", out)
 		}
 		return nil
 	})
