@@ -8,7 +8,7 @@ FUZZTIME  ?= 20s
 # How many lives of a portal `make seeds` draws; HUBPIPE_SEED=7 repeats one.
 SEEDS     ?= 1000
 # Above what the slowest package needs, below what a stuck test would take.
-TIMEOUT   ?= 15m
+TIMEOUT   ?= 30m
 # Flags of the end-to-end benchmark: make bench BENCHFLAGS='-benchtime=3x'
 BENCHFLAGS ?= -benchtime=1x
 

@@ -21,19 +21,19 @@ import (
 // over a limit. HubSpot's five searches a second make it the longest test.
 func TestManyChangedInOneMillisecond(t *testing.T) {
 	t.Parallel()
-	const contacts, bound = 12000, 3 * time.Minute
+	const contacts = 12000
 	s := newSystem(t, "--contacts", fmt.Sprint(contacts), "--properties", "10", "--search-lateness", "5s", "--fault-rate", "0.05")
 	s.configure(settings{streams: []string{"contacts"}})
 	s.daemon()
 	s.worker()
 	began := time.Now()
-	within(t, bound, "the backfill", func() error { return s.equal("contacts") })
+	until(t, "the backfill", func() error { return s.equal("contacts") })
 	t.Logf("backfill of %d in %s", contacts, time.Since(began).Round(time.Second))
 	began = time.Now()
 	if ids := s.change("contacts", fmt.Sprintf(`{"change":%d,"at":%d}`, contacts, began.UnixMilli())); len(ids) != contacts {
 		t.Fatalf("%d changed", len(ids))
 	}
-	within(t, bound, "what changed", func() error { return s.equal("contacts") })
+	until(t, "what changed", func() error { return s.equal("contacts") })
 	st := s.stats()
 	t.Logf("%d changes in one millisecond in %s; requests %v, faults %v", contacts, time.Since(began).Round(time.Second), st.Requests, st.Faults)
 	if r := st.Refused; r.Burst+r.Search+r.Daily > 0 {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
@@ -129,7 +128,7 @@ func TestTooManyDeletes(t *testing.T) {
 		t.Errorf("report: %+v", r)
 	}
 	s.becomesEqual("contacts")
-	within(t, 5*time.Second, "no brake", func() error {
+	until(t, "no brake", func() error {
 		if st := s.status("contacts"); st.State == client.StateBlocked || st.Error != nil {
 			return fmt.Errorf("%+v", st)
 		}

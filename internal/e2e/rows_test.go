@@ -164,7 +164,7 @@ func TestEveryStream(t *testing.T) {
 	s.daemon()
 	s.worker()
 	for _, o := range all {
-		within(t, 2*time.Minute, o.Name, func() error { return s.rowsEqual(o) })
+		until(t, o.Name, func() error { return s.rowsEqual(o) })
 	}
 	// A run more of each changes nothing.
 	before := map[string]string{}
@@ -218,7 +218,7 @@ func TestAScopeIsMissing(t *testing.T) {
 	owners, _ := catalogue.Lookup("owners")
 	campaigns, _ := catalogue.Lookup("campaigns")
 	s.becomesEqual("contacts")
-	within(t, time.Minute, "owners", func() error { return s.rowsEqual(owners) })
+	until(t, "owners", func() error { return s.rowsEqual(owners) })
 	until(t, "a word about the scope", func() error {
 		st := s.status("campaigns")
 		if st.State != client.StateBlocked || st.Error == nil || !strings.Contains(st.Error.Detail, "marketing.campaigns.read") || st.Error.Hint == "" {
@@ -227,12 +227,12 @@ func TestAScopeIsMissing(t *testing.T) {
 		return nil
 	})
 	s.change("owners", `{"create":3}`)
-	within(t, time.Minute, "owners go on", func() error { return s.rowsEqual(owners) })
+	until(t, "owners go on", func() error { return s.rowsEqual(owners) })
 	faults(`{"scopes_missing":{}}`)
 	if out, err := s.hubpipe("start", "campaigns"); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	within(t, time.Minute, "campaigns", func() error { return s.rowsEqual(campaigns) })
+	until(t, "campaigns", func() error { return s.rowsEqual(campaigns) })
 	if st := s.status("campaigns"); st.Error != nil || st.State == client.StateBlocked {
 		t.Errorf("%+v", st)
 	}

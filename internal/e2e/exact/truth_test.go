@@ -16,7 +16,7 @@ import (
 
 // stored is a stream's change feed, each record once, which is all there is.
 func (r *rig) stored(stream string) (map[string]client.Record, error) {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience())
 	defer cancel()
 	feed := map[string]client.Record{}
 	last := uint64(0)
