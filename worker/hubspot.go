@@ -243,7 +243,13 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 	if err != nil {
 		return Unread{}, plain(err)
 	}
-	return unreadOf(left), nil
+	out := unreadOf(left)
+	for _, o := range left {
+		if o.Old != nil {
+			out.Old = append(out.Old, recordsOf([]hubspot.Record{*o.Old}, named)...)
+		}
+	}
+	return out, nil
 }
 
 func unreadOf(ids []hubspot.OpenID) (out Unread) {

@@ -28,6 +28,7 @@ type ranger struct {
 	g       protocol.Range
 	ended   bool
 	more    []protocol.Listed // what the last answer wants besides
+	brought bool              // nothing of what was wanted is any more
 	links   map[string]bool   // whose associations are wanted beside the record
 	linked  []string          // whose associations are to be read now
 	top     uint64            // no id of a list is known above it, 0 where nothing is known
@@ -61,7 +62,7 @@ func (r *ranger) run() {
 // fetch reads the range to its end.
 func (r *ranger) fetch() error {
 	for want := r.g.Want; len(want) > 0; want = r.more {
-		r.more = nil
+		r.more, r.brought = nil, false
 		bring := r.bring
 		if r.a.row.Strategy != catalogue.StrategyObjects {
 			bring = r.lookUp
@@ -133,7 +134,7 @@ func (r *ranger) send(p protocol.Page, moves bool) (protocol.Answer, error) {
 func (r *ranger) answered(an protocol.Answer) error {
 	switch an.Type {
 	case protocol.Committed:
-		r.g.Cursor, r.more = an.Cursor, an.Want
+		r.g.Cursor, r.more, r.brought = an.Cursor, an.Want, an.Brought
 		r.ended = an.RangeEnded || an.RunEnded
 		for _, g := range an.Ranges {
 			if g.ID == r.g.ID {
@@ -150,6 +151,9 @@ func (r *ranger) answered(an protocol.Answer) error {
 // batch is what was read while the one before is in flight.
 type batch struct {
 	records []protocol.Record
+// over tells whether what is being read is wanted no more.
+func (r *ranger) over() bool { return r.ended || r.brought }
+
 	next    string
 	last    bool
 	open    []protocol.OpenID
@@ -193,7 +197,7 @@ func (r *ranger) ahead(read func(ctx context.Context, emit func(context.Context,
 		})
 	})
 	for b := range batches {
-		if err := send(b); err != nil || r.ended {
+		if err := send(b); err != nil || r.over() {
 			stop()
 			r.a.log.Trace("the reader was not needed any more", "error", <-done)
 			return err
@@ -215,14 +219,14 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 			open = append(open, o)
 		}
 	}
-	for len(gone) > protocol.MaxGone && !r.ended {
+	for len(gone) > protocol.MaxGone && !r.over() {
 		p := protocol.Page{Kind: protocol.RecordsPage, Gone: gone[:protocol.MaxGone], AsOf: r.a.source.Now()}
 		if _, err := r.send(p, false); err != nil {
 			return nil, err
 		}
 		gone = gone[protocol.MaxGone:]
 	}
-	for len(cuts) > 0 && !r.ended {
+	for len(cuts) > 0 && !r.over() {
 		merged, fit := merges(cuts[0])
 		if fit < len(cuts[0]) {
 			cuts = append([][]protocol.Record{cuts[0][:fit], cuts[0][fit:]}, cuts[1:]...)

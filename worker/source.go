@@ -68,6 +68,8 @@ type Definitions struct {
 type Unread struct {
 	Open []protocol.OpenID
 	Gone []protocol.OpenID
+	// Old are readings of open ids that are older than what was wanted.
+	Old []protocol.Record
 }
 
 // ListPage is a page of a list; Next is "" at its end. Open are ids that it

@@ -32,7 +32,7 @@ func (r *ranger) bring(want []protocol.Listed) error {
 	}
 	r.links = wanted
 	if len(records) > 0 {
-		if err := r.bringRecords(records); err != nil || r.ended {
+		if err := r.bringRecords(records); err != nil || r.over() {
 			return err
 		}
 	}
@@ -60,7 +60,7 @@ func (r *ranger) bringLinks(ids []string) error {
 		}
 		return nil
 	}, func(b batch) error {
-		for len(b.parts) > 0 && !r.ended {
+		for len(b.parts) > 0 && !r.over() {
 			n, size := 0, 0
 			for n < min(len(b.parts), protocol.MaxParts) && (n == 0 || size+len(b.parts[n].Associations)+80 <= protocol.MaxPageBytes) {
 				size += len(b.parts[n].Associations) + 80 // with id, time and digest
@@ -86,7 +86,7 @@ func (r *ranger) bringRecords(want []protocol.Listed) error {
 	err := r.read(want, func(b batch) error {
 		return r.deliver(b, doubted)
 	})
-	for n := 0; err == nil && len(doubted) > 0 && !r.ended; n++ {
+	for n := 0; err == nil && len(doubted) > 0 && !r.over(); n++ {
 		if n == doubts {
 			return r.surrender(doubted)
 		}
@@ -146,7 +146,7 @@ func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
 			return fmt.Errorf("read %d %s: %w", len(want), a.fetch.Object, err)
 		}
 		if len(unread.Open)+len(unread.Gone) > 0 {
-			return emit(ctx, batch{open: unread.Open, gone: unread.Gone})
+			return emit(ctx, batch{records: unread.Old, open: unread.Open, gone: unread.Gone})
 		}
 		return nil
 	}, send)
@@ -160,7 +160,7 @@ func (r *ranger) confirm(doubted map[string]protocol.Record) (map[string]protoco
 	first, err := r.reread(doubted, 0, still, func(rec *protocol.Record) bool {
 		return rec.Version > doubted[rec.ID].Version
 	})
-	if err != nil || r.ended || len(first) == 0 {
+	if err != nil || r.over() || len(first) == 0 {
 		return still, err
 	}
 	_, err = r.reread(first, 1, still, func(rec *protocol.Record) bool {

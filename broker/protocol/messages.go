@@ -221,6 +221,9 @@ type Answer struct {
 	// again, later, to be believed.
 	Want  []Listed `json:"want,omitempty"`
 	Again []string `json:"again,omitempty"`
+	// Brought answers records and parts: nothing more of what was wanted before
+	// is. A merge may make it so before all of it was read.
+	Brought bool `json:"brought,omitempty"`
 	// Cursor is the range's position after the page; RangeEnded and RunEnded
 	// say what else its commit did.
 	Cursor     string `json:"cursor,omitempty"`

@@ -168,6 +168,9 @@ func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run,
 	}
 	if g.Refilled && !g.Ended {
 		a.Want = wireListed(g.Want)
+	if p.Kind == protocol.RecordsPage && g.Kind != stream.ListRange || p.Kind == protocol.PartsPage {
+		a.Brought = len(g.Want) == 0 || g.Refilled
+	}
 	}
 	// What a split made, or the end of a phase.
 	if p.Kind == protocol.SplitPage || p.Kind == protocol.SweepPage || g.Ended {

@@ -23,6 +23,8 @@ type OpenID struct {
 	// Gone says that HubSpot was asked for it live, archived and live again,
 	// and has it not.
 	Gone bool
+	// Old is the newest reading where each was older than Version, else nil.
+	Old *Record
 }
 
 // ReadAll reads records by their ids and emits them as they come, in no order.
@@ -31,7 +33,8 @@ type OpenID struct {
 // among the archived (the live, where archived ones were looked for), then
 // singly. A record that was merged is emitted with
 // the id that was wanted and MergedInto. One that stays older than its hit is
-// both: emitted as it is, and open.
+// open, with its reading, and not emitted: who emits it has nothing more to say
+// of it.
 //
 // emit is not called twice at once; its error ends the reading and is
 // returned.
@@ -181,12 +184,7 @@ func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []st
 			w.old = &rec
 			reason = fmt.Sprintf("HubSpot gives the version of %s, search named %s", moments(rec.Version), moments(w.Version))
 		}
-		if w.old != nil {
-			if err := emit([]Record{*w.old}); err != nil {
-				return nil, err
-			}
-		}
-		open = append(open, OpenID{ID: w.ID, Version: w.Version, Reason: reason, Gone: gone})
+		open = append(open, OpenID{ID: w.ID, Version: w.Version, Reason: reason, Gone: gone, Old: w.old})
 	}
 	return open, nil
 }

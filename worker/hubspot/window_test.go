@@ -297,7 +297,7 @@ func TestEveryIDIsAccountedFor(t *testing.T) {
 		}
 		want := map[string]string{
 			"good": "0 false ;", "newer": "9 false ;", "late": "0 false ;", "later": "0 false ;", "stale": "0 false ;", "single": "0 false ;",
-			"archived": "0 true ;", "old": "-5 false ;", "merged": "0 false survivor;",
+			"archived": "0 true ;", "merged": "0 false survivor;",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("emitted (-want +got):\n%s", diff)
@@ -308,6 +308,9 @@ func TestEveryIDIsAccountedFor(t *testing.T) {
 		reasons := map[string]bool{}
 		for _, o := range open {
 			reasons[o.ID] = o.Version == v && o.Reason != ""
+			if (o.Old != nil) != (o.ID == "old") || o.Old != nil && o.Old.Version != v-5 {
+				t.Errorf("%s is open with the reading %+v", o.ID, o.Old)
+			}
 		}
 		if diff := cmp.Diff(map[string]bool{"old": true, "gone": true, "odd/id": true}, reasons); diff != "" {
 			t.Errorf("open (-want +got):\n%s", diff)

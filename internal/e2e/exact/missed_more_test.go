@@ -397,3 +397,46 @@ func missedHigherLimit(t scene) {
 		t.Errorf("%d requests over the limit", n)
 	}
 }
+
+// Two records change, and become one between the search that names both and the
+// reading: the survivor's page says what became of the other, and nothing more
+// is sent of it, nor is the run refused.
+func missedMergedMeanwhile(t scene) {
+	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 300}}, alone).start()
+	r.becomesEqual("contacts")
+	live := r.live("contacts")
+	var once sync.Once
+	r.between(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+		if kind(q) == "batch" {
+			once.Do(func() {
+				r.change("contacts", simulator.Change{Merge: []simulator.Merge{{Into: live[3], From: live[4:5]}}})
+			})
+		}
+		next.ServeHTTP(w, q)
+	})
+	value := "both"
+	r.change("contacts", simulator.Change{IDs: live[3:5], Properties: map[string]*string{"firstname": &value}})
+	r.becomesEqual("contacts")
+	runs, err := r.api.Runs(t.Context(), client.RunQuery{Stream: "contacts", State: client.RunFailed, Limit: 10})
+	if err != nil || len(runs) > 0 {
+		t.Errorf("%v: failed %+v", err, runs)
+	}
+}
+
+// HubSpot hands out an old version for longer than anybody asks again: it is
+// taken, the id is open, and no run fails of it.
+func missedOldReading(t scene) {
+	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 300}, StaleReads: 1, StaleFor: time.Hour}, alone).start()
+	r.becomesEqual("contacts")
+	changed := r.change("contacts", simulator.Change{Change: 3})
+	until(t, "the open ids", func() error {
+		if st := r.status("contacts"); st.OpenIDs != len(changed) {
+			return problem("%d open ids, %d records have changed", st.OpenIDs, len(changed))
+		}
+		return nil
+	})
+	runs, err := r.api.Runs(t.Context(), client.RunQuery{Stream: "contacts", State: client.RunFailed, Limit: 10})
+	if err != nil || len(runs) > 0 {
+		t.Errorf("%v: failed %+v", err, runs)
+	}
+}

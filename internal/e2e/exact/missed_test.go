@@ -42,6 +42,8 @@ func TestWhatOthersMissed(t *testing.T) {
 		{"associations after the first page", missedManyAssociated},
 		{"what is archived stays", missedArchived},
 		{"what is merged stays", missedMerged},
+		{"what is merged while it is read", missedMergedMeanwhile},
+		{"what HubSpot hands out in an old version", missedOldReading},
 		{"what changes while the list is read", missedMeanwhile},
 		{"where it was, after an upgrade", missedUpgrade},
 		{"the rest of the stream, for one bad value", missedBadValue},
