@@ -56,6 +56,10 @@ fuzz: ## every fuzz target for FUZZTIME each (20s)
 seeds: ## random events and faults for SEEDS seeds (1000), held against the truth
 	CGO_ENABLED=0 HUBPIPE_SEEDS=$(SEEDS) $(GO) test -run='^TestRandomEvents$$' -v -timeout 4h ./internal/e2e/exact
 
+.PHONY: torture
+torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIABILITY.md promises (about a quarter of an hour)
+	CGO_ENABLED=0 HUBPIPE_TORTURE=1 $(GO) test -run='^TestTorture' -v -count=1 -timeout 2h ./internal/e2e/...
+
 .PHONY: bench
 bench: ## end to end against the simulator, beside the figures to reach (docs/BENCHMARKS.md)
 	CGO_ENABLED=0 $(GO) test -run='^$$' -bench=EndToEnd -timeout 10m $(BENCHFLAGS) ./internal/e2e

@@ -12,6 +12,7 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
 )
 
 // Bounds of what waits between the bus and the ledger. What exceeds them is
@@ -154,6 +155,7 @@ func (b *bus) page(raw rawPage) {
 	if p == nil {
 		return
 	}
+	failpoint.Hit(failpoint.Received)
 	in := dispatch.Incoming{Worker: raw.worker, Page: p, Digest: protocol.Digest(raw.payload), Bytes: len(raw.payload), Err: err}
 	for _, r := range p.Records {
 		in.Bytes += len(r.Properties)
@@ -243,6 +245,9 @@ func (b *bus) publishOne(ctx context.Context, m outMessage) {
 	ctx, cancel := context.WithTimeout(ctx, b.lease/3)
 	defer cancel()
 	err := b.session.Publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Expiry: m.expiry})
+	if err == nil {
+		failpoint.Hit(failpoint.Answered)
+	}
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
@@ -27,8 +28,8 @@ type ranger struct {
 	a       *attempt
 	g       protocol.Range
 	ended   bool
-	more    []protocol.Listed // what the last answer wants besides
 	brought bool              // nothing of what was wanted is any more
+	more    []protocol.Listed // what the last answer wants besides
 	links   map[string]bool   // whose associations are wanted beside the record
 	linked  []string          // whose associations are to be read now
 	top     uint64            // no id of a list is known above it, 0 where nothing is known
@@ -114,6 +115,7 @@ func (r *ranger) send(p protocol.Page, moves bool) (protocol.Answer, error) {
 	if limit := w.o.Bus.MaxPacket(); limit > 0 && len(encoded)+envelope > limit {
 		return protocol.Answer{}, fmt.Errorf("%w: %d bytes of %d", errTooLarge, len(encoded), limit)
 	}
+	failpoint.Hit(failpoint.Fetched)
 	err = errOver
 	r.a.core(func(c *Core) { err = c.Send(time.Now(), &p, encoded) })
 	if errors.Is(err, ErrNotRunning) {
@@ -125,6 +127,7 @@ func (r *ranger) send(p protocol.Page, moves bool) (protocol.Answer, error) {
 	wake(w.pages)
 	select {
 	case an := <-r.answers:
+		failpoint.Hit(failpoint.Heard)
 		return an, r.answered(an)
 	case <-r.a.ctx.Done():
 		return protocol.Answer{}, context.Cause(r.a.ctx)
@@ -148,12 +151,12 @@ func (r *ranger) answered(an protocol.Answer) error {
 	return fmt.Errorf("%w: %s", errRefused, an.Reason)
 }
 
-// batch is what was read while the one before is in flight.
-type batch struct {
-	records []protocol.Record
 // over tells whether what is being read is wanted no more.
 func (r *ranger) over() bool { return r.ended || r.brought }
 
+// batch is what was read while the one before is in flight.
+type batch struct {
+	records []protocol.Record
 	next    string
 	last    bool
 	open    []protocol.OpenID

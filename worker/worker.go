@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
 )
 
 // ErrDisplaced ends a worker whose name another process has taken.
@@ -397,6 +398,9 @@ func (w *Worker) publish(out <-chan Outgoing) {
 		ctx, cancel := context.WithTimeout(w.ctx, publishBound)
 		err := w.o.Bus.Publish(ctx, w.o.Topics.Pages(w.o.Name), o.Encoded, 1, false, w.o.Lease)
 		cancel()
+		if err == nil {
+			failpoint.Hit(failpoint.Published)
+		}
 		if err != nil && w.ctx.Err() == nil {
 			w.log.Debug("send a page", "attempt", o.Attempt, "range", o.Range, "seq", o.Seq, "error", err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
 )
 
 // Incoming is a page as it came: who sent it, what its bytes are called, and
@@ -37,6 +38,7 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 			c.tx.Discard()
 			return nil, 0, err
 		}
+		failpoint.Hit(failpoint.Applied)
 	}
 	outs, err = c.commit()
 	if err != nil {
@@ -166,11 +168,11 @@ func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run,
 	case protocol.RecordsPage:
 		a.Again = slices.Clone(g.Again)
 	}
-	if g.Refilled && !g.Ended {
-		a.Want = wireListed(g.Want)
 	if p.Kind == protocol.RecordsPage && g.Kind != stream.ListRange || p.Kind == protocol.PartsPage {
 		a.Brought = len(g.Want) == 0 || g.Refilled
 	}
+	if g.Refilled && !g.Ended {
+		a.Want = wireListed(g.Want)
 	}
 	// What a split made, or the end of a phase.
 	if p.Kind == protocol.SplitPage || p.Kind == protocol.SweepPage || g.Ended {

@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
 )
 
 // Tx is one transaction of the one writer: all of it becomes durable in
@@ -275,6 +276,7 @@ func (t *Tx) Commit() error {
 	if err := s.raiseTo(t.next); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.Raised)
 	m := meta{Format: format, Store: s.id, Epoch: s.epoch, Commits: s.commits.Load() + 1, Last: t.next, Ceiling: s.ceiling, Position: s.position.Load()}
 	mark := false
 	if t.next.Seq != s.last.Seq {
@@ -299,10 +301,12 @@ func (t *Tx) Commit() error {
 		s.fail(err)
 		return err
 	}
+	failpoint.Hit(failpoint.Committed)
 	if mark {
 		s.lastMark = t.now
 	}
 	s.committed(t, m)
+	failpoint.Hit(failpoint.Noted)
 	if m.Commits == 1 {
 		// From here on an empty folder is one that was emptied.
 		// That it cannot be told is no reason to call the commit, which is on

@@ -80,9 +80,15 @@ func (b *buffer) String() string {
 
 func run(t testing.TB, dir, bin string, args ...string) *process {
 	t.Helper()
+	return runWith(t, dir, bin, nil, args...)
+}
+
+// runWith is run with more in the environment.
+func runWith(t testing.TB, dir, bin string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), bin, args...), log: &buffer{}, done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.log, p.log
-	p.cmd.Env = append(os.Environ(), "TEST_TOKEN="+hubspotToken)
+	p.cmd.Env = append(append(os.Environ(), "TEST_TOKEN="+hubspotToken), env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

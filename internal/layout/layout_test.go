@@ -30,28 +30,29 @@ const module = "github.com/hubpipe/hubpipe"
 // no entry covers fails the test: a new one is a decision, written down here
 // and in docs/ARCHITECTURE.md.
 func mayImport() map[string][]string {
-	const catalogue = "worker/hubspot/catalogue"
+	const catalogue, fail = "worker/hubspot/catalogue", "internal/failpoint"
 	return map[string][]string{
 		".":                        {"internal/cli"},
 		"broker/protocol":          {"internal/rawjson"},
 		"broker":                   {"broker/protocol"},
 		"daemon/stream":            {},
 		"daemon/config":            {"daemon/stream", catalogue},
-		"daemon/store":             {"daemon/stream"},
+		"daemon/store":             {"daemon/stream", fail},
 		"daemon/schedule":          {"daemon/stream", catalogue},
 		"daemon/budget":            {},
-		"daemon/dispatch":          {"daemon/stream", "daemon/budget", "broker/protocol", catalogue},
+		"daemon/dispatch":          {"daemon/stream", "daemon/budget", "broker/protocol", catalogue, fail},
 		"daemon/api":               {"daemon/stream", "daemon/api/client"},
 		"daemon/api/client":        {"daemon/stream"},
 		"daemon/deliver/...":       {"daemon/stream", "daemon/deliver/..."},
-		"daemon":                   {"daemon/...", "broker/..."},
-		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue},
+		"daemon":                   {"daemon/...", "broker/...", fail},
+		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue, fail},
 		"worker/hubspot":           {catalogue, "internal/rawjson"},
 		"worker/hubspot/catalogue": {},
 		"worker/hubspot/simulator": {},
 		"tui":                      {"daemon/api/client"},
 		"internal/cli":             {"broker/...", "daemon/...", "worker/...", "tui"},
-		"internal/e2e/...":         {"broker/...", "daemon/...", "worker/...", "tui", "internal/cli", "internal/e2e/..."},
+		"internal/e2e/...":         {"broker/...", "daemon/...", "worker/...", "tui", "internal/cli", "internal/e2e/...", fail},
+		"internal/failpoint":       {},
 		"internal/layout":          {},
 		"internal/rawjson":         {},
 	}

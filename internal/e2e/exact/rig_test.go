@@ -67,6 +67,8 @@ type rig struct {
 	schemaEvery time.Duration          // how old definitions may be
 	text        atomic.Pointer[string] // of the streams
 
+	session broker.SessionOptions // the worker's; without an address over the socket
+
 	d       *daemon.Daemon
 	w       *worker.Service
 	hubspot *hubspot.Client
@@ -270,12 +272,16 @@ func (r *rig) startWorker() {
 	r.t.Helper()
 	r.hubspot = hubspot.New(hubspot.Options{BaseURL: r.hub.URL, Token: func() string { return token },
 		Logger: r.logger("hubspot"), Unpaced: !r.paced, Reread: []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}})
+	session := r.session
+	session.Logger = r.logger("mqtt")
+	if session.URL == "" {
+		session.URL = "unix://" + filepath.Join(r.dir, "mqtt.sock")
+	}
 	var err error
 	r.w, err = worker.NewService(worker.Options{Name: "one", Version: "test", Portals: map[string]worker.Portal{"main": worker.HubSpot(r.hubspot)},
 		Topics: protocol.Topics{Prefix: config.DefaultPrefix}, Codec: new(protocol.Codec), Logger: r.logger("worker"),
 		Lease: 4 * time.Second, HeartbeatEvery: time.Second, SchemaEvery: r.schemaEvery,
-		RereadDelays: [2]time.Duration{100 * time.Millisecond, 500 * time.Millisecond}},
-		broker.SessionOptions{Logger: r.logger("mqtt"), URL: "unix://" + filepath.Join(r.dir, "mqtt.sock")})
+		RereadDelays: [2]time.Duration{100 * time.Millisecond, 500 * time.Millisecond}}, session)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,0 +1,22 @@
+package failpoint
+
+// Point is the name of a step: who does it and what has been done.
+type Point string
+
+// The steps, in the order in which a page takes them.
+const (
+	Fetched   Point = "worker.fetched"   // HubSpot has answered, and the page is not sent
+	Published Point = "worker.published" // the broker has acknowledged the page
+	Received  Point = "daemon.received"  // the page has reached the daemon
+	Applied   Point = "daemon.applied"   // the page is in the transaction
+	Raised    Point = "store.raised"     // the anchor allows its positions
+	Committed Point = "store.committed"  // it is on disk with its places in the feed
+	Noted     Point = "store.noted"      // memory has followed the disk
+	Answered  Point = "daemon.answered"  // the worker has been told
+	Heard     Point = "worker.heard"     // the worker knows, and has moved on
+)
+
+// Points are all of them.
+func Points() []Point {
+	return []Point{Fetched, Published, Received, Applied, Raised, Committed, Noted, Answered, Heard}
+}
