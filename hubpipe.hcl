@@ -131,6 +131,10 @@ defaults {
   # A run that would end more of a stream's records than this, and at least
   # 100, because they are missing, ends none and asks.
   max_deletes = "2%"
+
+  # Above which lag a stream is called stale, where people are told (notify);
+  # three intervals where nothing is set.
+  # max_lag = "15m"
 }
 
 # What is copied. The label names the stream, in HTTP and on the command line.
@@ -153,4 +157,16 @@ stream "pipelines" {}
 # destination "postgres" "warehouse" {
 #   url    = env("WAREHOUSE_URL")
 #   schema = "hubspot"
+# }
+
+# Who is told what is wrong: one message when it begins, one when it ends,
+# several things in one, at most one in five minutes. `hubpipe notify test ops`
+# sends one. It goes to a webhook, or (instead) exec starts a program with the
+# message as JSON on stdin. Without on it is told of all kinds.
+# notify "ops" {
+#   webhook = env("SLACK_URL")
+#   format  = "slack" # or "json"
+#   exec    = ["/usr/local/bin/page"]
+#   on      = ["blocked", "failing", "stale", "brake", "schema", "disk"]
+#   after   = "10m"
 # }

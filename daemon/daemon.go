@@ -54,6 +54,7 @@ type Daemon struct {
 	answers   []*stream.Answered // that the store remembers, for the control topic
 	server    *api.Server
 	publisher *publisher
+	notifier  *notifier
 	address   atomic.Pointer[string]
 	presences presences
 
@@ -91,7 +92,7 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context) error{
-		d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.serve,
+		d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startNotifier, d.serve,
 	} {
 		if err := step(ctx, own); err != nil {
 			return err

@@ -237,7 +237,11 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Reload(now, streams) })
+	if err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Reload(now, streams) }); err != nil {
+		return err
+	}
+	d.notifier.set(c)
+	return nil
 }
 
 // do does a command of the control topic.

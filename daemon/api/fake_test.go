@@ -371,6 +371,17 @@ func (d *daemon) watching() int {
 	return len(d.watchers)
 }
 
+func (d *daemon) Notifications(context.Context) ([]client.Notification, error) {
+	return []client.Notification{{Name: "ops", On: []string{"blocked"}, After: "10m", Open: []client.NotifyEvent{}}}, nil
+}
+
+func (d *daemon) TestNotification(_ context.Context, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.call("test notification %s", name)
+	return nil
+}
+
 func (d *daemon) Subscribe(_ context.Context, last uint64) <-chan client.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()

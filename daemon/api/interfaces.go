@@ -40,6 +40,10 @@ type Control interface {
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
 	Workers(ctx context.Context) ([]client.Worker, error)
 	Portals(ctx context.Context) ([]client.Portal, error)
+	// Notifications is how those stand who are told what is wrong.
+	Notifications(ctx context.Context) ([]client.Notification, error)
+	// TestNotification sends one of them a message, and returns when it arrived.
+	TestNotification(ctx context.Context, name string) error
 	// Shutdown begins the end of the daemon and does not wait for it.
 	Shutdown()
 	// Reload reads the configuration again; what is wrong with it is an error.

@@ -127,6 +127,23 @@ func (s *Server) portals(w http.ResponseWriter, r *http.Request, _ params) error
 	return nil
 }
 
+func (s *Server) notifications(w http.ResponseWriter, r *http.Request, _ params) error {
+	list, err := s.o.Control.Notifications(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, map[string]any{"notify": orEmpty(list)})
+	return nil
+}
+
+func (s *Server) testNotification(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := s.o.Control.TestNotification(r.Context(), r.PathValue("name")); err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, map[string]string{"status": "sent"})
+	return nil
+}
+
 // defaultLines and maxLines bound an answer of the log.
 const (
 	defaultLines = 200

@@ -48,6 +48,8 @@ func (s *Server) Routes() []Route {
 		{"GET", "/v1/runs/{id}", "one run", nil, s.run1},
 		{"GET", "/v1/workers", "workers", nil, s.workers},
 		{"GET", "/v1/portals", "portals", nil, s.portals},
+		{"GET", "/v1/notify", "whom the daemon tells what is wrong", nil, s.notifications},
+		{"POST", "/v1/notify/{name}/test", "send a message that says that it is a test", nil, s.testNotification},
 		{"POST", "/v1/shutdown", "stop the daemon, as SIGTERM does", nil, s.shutdown},
 		{"POST", "/v1/reload", "read the configuration again, as SIGHUP does", nil, s.reload},
 	}

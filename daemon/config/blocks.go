@@ -60,6 +60,7 @@ func (l *loader) config() *Config {
 	l.streams(roots, names, c)
 	c.relate()
 	l.destinations(roots, c)
+	l.notify(roots, c)
 	if len(c.Streams) == 0 && len(l.diags.Invalid()) == 0 {
 		main.report(Warning, main.src, 0, "no streams: nothing will be fetched", `add stream "contacts" {}`)
 	}

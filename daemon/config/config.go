@@ -20,6 +20,7 @@ type Config struct {
 	Portals      []Portal
 	Streams      []Stream
 	Destinations []Destination
+	Notify       []Notify
 }
 
 // ClientConfig is what a verb needs that only talks to a daemon.
@@ -176,6 +177,9 @@ type Stream struct {
 	// MaxDeletes is the share of a stream's live records that one run may end
 	// by mere absence, as a fraction: 0.02 is 2%.
 	MaxDeletes float64
+	// MaxLag is the lag above which people are told that the stream is stale; 0
+	// is three intervals.
+	MaxLag time.Duration
 }
 
 // DefaultStream returns a stream in which every setting has its default. Name,
@@ -189,6 +193,26 @@ func DefaultStream() Stream {
 		MaxDeletes: DefaultMaxDeletes,
 	}
 }
+
+// Notify is where people are told what is wrong. It has a Webhook, an Exec or a
+// Problem.
+type Notify struct {
+	Name string
+	// Webhook is a URL that takes a POST in Format: slack or json.
+	Webhook Secret
+	Format  string
+	// Exec is a program with its arguments; it gets JSON on stdin.
+	Exec []string
+	// On are the kinds of what is told, none for all.
+	On []string
+	// After is how long it must have been wrong.
+	After time.Duration
+	// Problem says why it cannot be used, "" when nothing is missing.
+	Problem string
+}
+
+// DefaultNotifyAfter is how long a thing must be wrong before people are told.
+const DefaultNotifyAfter = 10 * time.Minute
 
 // Destination is one more place that records are copied to.
 type Destination struct {
@@ -223,6 +247,11 @@ func (c *Config) Blocked() []string {
 	for _, d := range c.Destinations {
 		if d.Problem != "" {
 			out = append(out, "destination "+d.Type+" "+d.Name+": "+d.Problem)
+		}
+	}
+	for _, n := range c.Notify {
+		if n.Problem != "" {
+			out = append(out, "notify "+n.Name+": "+n.Problem)
 		}
 	}
 	return out

@@ -92,7 +92,7 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	// What has no default, or one that depends on the user, is commented out.
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
 		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
-		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.webhook": true, "destination": true}
+		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.webhook": true, "destination": true, "notify": true, "defaults.max_lag": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {
 		shared[name] = true
@@ -158,7 +158,7 @@ func settingsIn(text string) map[string]string {
 
 func TestEverySettingIsRead(t *testing.T) {
 	t.Parallel()
-	o := options(t, vars("TOKEN", "t1", "SECRET", "s1"))
+	o := options(t, vars("TOKEN", "t1", "SECRET", "s1", "HOOK", "https://hooks.example/x"))
 	o.Path = "testdata/full.hcl"
 	text, err := os.ReadFile(o.Path)
 	if err != nil {
@@ -180,14 +180,14 @@ func TestEverySettingIsRead(t *testing.T) {
 	base := Stream{Interval: 7 * time.Minute, Timezone: "Asia/Tokyo", Properties: []string{"a"}, Exclude: []string{"b_*"},
 		Associations: []string{"deals"}, History: []string{"c"}, Volatile: []string{"d"},
 		StartDate: time.Date(2024, 1, 31, 0, 0, 0, 0, time.UTC), Tail: 3 * time.Minute, Settle: []time.Duration{time.Hour},
-		ArchivedInterval: 2 * time.Hour, ReconcileInterval: 48 * time.Hour, MaxDeletes: 0.05}
+		ArchivedInterval: 2 * time.Hour, ReconcileInterval: 48 * time.Hour, MaxDeletes: 0.05, MaxLag: 2 * time.Hour}
 	first, second := base, base
 	first.Name, first.Label, first.Object, first.Portal = "eu_contacts", "contacts", "contacts", "eu"
 	second.Name, second.Label, second.Object, second.Portal = "us_contacts", "contacts", "contacts", "us"
 	own := Stream{Name: "people", Label: "people", Object: "contacts", Portal: "us", Cron: "*/5 * * * *",
 		Timezone: "Europe/Berlin", Autostart: true, Properties: []string{"*"}, Exclude: []string{}, Associations: []string{},
 		History: []string{"*"}, Volatile: []string{"x"}, StartDate: time.Date(2024, 1, 31, 7, 0, 0, 0, time.UTC),
-		Settle: []time.Duration{}, ArchivedInterval: time.Hour, ReconcileInterval: time.Hour, MaxDeletes: 1}
+		Settle: []time.Duration{}, ArchivedInterval: time.Hour, ReconcileInterval: time.Hour, MaxDeletes: 1, MaxLag: time.Hour}
 	other := own
 	other.Name, other.Label, other.Interval, other.Cron = "others", "others", time.Second, ""
 	want := &Config{Path: o.Path, DataDir: "/srv/hubpipe", HTTP: HTTP{"[::1]:0"},
@@ -203,6 +203,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		Streams: []Stream{first, second, own, other},
 		Destinations: []Destination{{Type: "postgres", Name: "warehouse", Attributes: map[string]any{
 			"url": NewSecret("t1"), "batch": 5.0, "strict": true, "tables": []any{NewSecret("a")}, "map": map[string]any{"k": 1.0}}}},
+		Notify: []Notify{{Name: "ops", Webhook: NewSecret("https://hooks.example/x"), Format: "json", On: []string{"blocked", "disk"}, After: time.Minute},
+			{Name: "pager", Format: "slack", Exec: []string{"page", "crm"}, After: DefaultNotifyAfter}},
 	}
 	if d := cmp.Diff(want, c); d != "" {
 		t.Errorf("(-want +got)\n%s", d)

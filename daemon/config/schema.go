@@ -23,7 +23,7 @@ type blockSchema struct {
 func sharedStreamSettings() []string {
 	return []string{"portal", "portals", "interval", "cron", "timezone", "autostart", "properties", "exclude",
 		"associations", "history", "volatile", "start_date", "tail", "settle", "archived_interval",
-		"reconcile_interval", "max_deletes"}
+		"reconcile_interval", "max_deletes", "max_lag"}
 }
 
 // schema is every block and setting that there is, by the path of the block;
@@ -31,7 +31,7 @@ func sharedStreamSettings() []string {
 func schema() map[string]blockSchema {
 	return map[string]blockSchema{
 		"": {attributes: []string{"data_dir"},
-			blocks: []string{"http", "broker", "worker", "log", "defaults", "portal", "stream", "destination"}},
+			blocks: []string{"http", "broker", "worker", "log", "defaults", "portal", "stream", "destination", "notify"}},
 		"http": {attributes: []string{"listen"}, once: true},
 		"broker": {attributes: []string{"listen", "url", "username", "password", "prefix", "changes", "max_packet"},
 			once: true},
@@ -44,6 +44,7 @@ func schema() map[string]blockSchema {
 		"portal.journal": {attributes: []string{"client_id", "client_secret"}, once: true},
 		"portal.webhook": {attributes: []string{"client_secret"}, once: true},
 		"stream":         {labels: 1, attributes: append([]string{"object"}, sharedStreamSettings()...), fragment: true},
+		"notify":         {labels: 1, attributes: []string{"webhook", "format", "exec", "on", "after"}, fragment: true},
 		"destination":    {labels: 2, fragment: true, open: true},
 	}
 }
@@ -70,7 +71,7 @@ func allSettings() []string {
 
 // secretSettings are the settings that hold a secret.
 func secretSettings() []string {
-	return []string{"token", "password", "client_secret", "refresh_token"}
+	return []string{"token", "password", "client_secret", "refresh_token", "webhook"}
 }
 
 // labelsOf is how many names a block of that type has, the most where several

@@ -171,7 +171,7 @@ func TestExcerpt(t *testing.T) {
 		`stream "Bad Name" {`:                     `stream "Bad Name" {`,
 		`portal "pat-na1-11-22" {`:                `portal "[secret]" {`,
 		`portal "a" "b3" {`:                       `[secret]`,
-		`webhook "b" {`:                           `webhook "b" {`,
+		`webhook "b" {`:                           `[secret]`,
 		`webhook "b3" {`:                          `[secret]`,
 		`stream "x" { interval = "5m" }`:          `stream "x" { interval = "5m" }`,
 		`stream "x" {`:                            `stream "x" {`,

@@ -217,6 +217,7 @@ func (s *section) stream(one *Stream, where *chosen) {
 	s.duration("archived_interval", &one.ArchivedInterval, MinInterval)
 	s.duration("reconcile_interval", &one.ReconcileInterval, MinInterval)
 	parsed(s, "max_deletes", "2%", ParsePercent, &one.MaxDeletes)
+	s.duration("max_lag", &one.MaxLag, MinInterval)
 }
 
 func (s *section) portalChoice(where *chosen) {

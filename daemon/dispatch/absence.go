@@ -340,9 +340,12 @@ func note(r *stream.Report, stored, read *stream.Head) {
 	}
 }
 
-// braked says what to type where a walk ended none for being too many.
+// TooManyDeletes is the type of the problem of a stream whose brake has held.
+const TooManyDeletes = "too-many-deletes"
+
+// brakedBy says what to type where a walk ended none for being too many.
 func (c *change) brakedBy(run *stream.Run, s *stream.Stream) *stream.Problem {
-	return &stream.Problem{Type: "too-many-deletes", Title: "too many records are missing in HubSpot's list", Blocked: true,
+	return &stream.Problem{Type: TooManyDeletes, Title: "too many records are missing in HubSpot's list", Blocked: true,
 		Detail: fmt.Sprintf("%s: more than %d records of the store are not in what HubSpot lists; none was ended", run.Kind, c.brake(run, s)),
 		Hint: fmt.Sprintf("if they were deleted: `hubpipe reconcile %s --accept-deletes`; else look why HubSpot lists so few (scopes, the token's user). New data goes on",
 			run.Stream)}

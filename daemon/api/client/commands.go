@@ -117,6 +117,21 @@ func (c *Client) Reconcile(ctx context.Context, name string, accept bool) (strin
 	return run.ID, err
 }
 
+// Notifications lists those who are told what is wrong.
+func (c *Client) Notifications(ctx context.Context) ([]Notification, error) {
+	var out struct {
+		Notify []Notification `json:"notify"`
+	}
+	_, err := c.call(ctx, http.MethodGet, "/v1/notify", nil, nil, &out)
+	return out.Notify, err
+}
+
+// TestNotification sends one of them a message, and returns when it arrived.
+func (c *Client) TestNotification(ctx context.Context, name string) error {
+	_, err := c.call(ctx, http.MethodPost, "/v1/notify/"+url.PathEscape(name)+"/test", nil, nil, nil)
+	return err
+}
+
 // Erase takes away all that is held of a record but its id, and returns when it
 // has gone.
 func (c *Client) Erase(ctx context.Context, name, record string) error {

@@ -100,6 +100,29 @@ type Run struct {
 // Running tells whether the run may still change.
 func (r *Run) Running() bool { return r.State == RunRunning }
 
+// Notification is how a target of messages stands.
+type Notification struct {
+	Name  string   `json:"name"`
+	On    []string `json:"on"`    // kinds
+	After string   `json:"after"` // how long a thing must be wrong
+	// Sent is when the last message arrived, null before the first; Failed is how
+	// often the next one could not be sent.
+	Sent   *time.Time `json:"sent"`
+	Failed int        `json:"failed"`
+	// Problem says why it cannot be used, "" when it can.
+	Problem string        `json:"problem,omitempty"`
+	Open    []NotifyEvent `json:"open"` // what is wrong, or was and its end is not told yet
+}
+
+// NotifyEvent is one thing that is wrong.
+type NotifyEvent struct {
+	Kind    string    `json:"kind"`
+	Subject string    `json:"subject"` // the stream, or "daemon"
+	Title   string    `json:"title"`
+	Since   time.Time `json:"since"`
+	Told    bool      `json:"told"`
+}
+
 // Worker is a process that fetches from HubSpot, or the last that bore its
 // name.
 type Worker struct {

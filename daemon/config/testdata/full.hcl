@@ -62,6 +62,7 @@ defaults {
   archived_interval  = "2h"
   reconcile_interval = "2d"
   max_deletes        = "5%"
+  max_lag            = "2h"
 }
 
 stream "contacts" {}
@@ -83,6 +84,7 @@ stream "people" {
   archived_interval  = "1h"
   reconcile_interval = "1h"
   max_deletes        = "100%"
+  max_lag            = "1h"
 }
 
 stream "others" {
@@ -102,6 +104,7 @@ stream "others" {
   archived_interval  = "1h"
   reconcile_interval = "1h"
   max_deletes        = "100%"
+  max_lag            = "1h"
 }
 
 destination "postgres" "warehouse" {
@@ -110,4 +113,15 @@ destination "postgres" "warehouse" {
   strict = true
   tables = ["a"]
   map    = { k = 1 }
+}
+
+notify "ops" {
+  webhook = env("HOOK")
+  format  = "json"
+  on      = ["blocked", "disk"]
+  after   = "1m"
+}
+
+notify "pager" {
+  exec = ["page", "crm"]
 }
