@@ -76,7 +76,7 @@ type Property struct {
 func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Property, error) {
 	var out []Property
 	err := c.do(ctx, call{
-		kind: "properties", method: http.MethodGet, family: "properties/" + obj.Name,
+		kind: "properties", method: http.MethodGet, family: "properties/" + obj.Name, preferred: obj.Version,
 		path: obj.PropertiesPath, query: "archived=false",
 		decode: func(rep reply) error {
 			var body struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ type RowsPage struct {
 // It returns ErrNotFound where HubSpot knows no such parent, and *Blocked where
 // the portal has nothing of the kind.
 func (c *Client) Rows(ctx context.Context, obj catalogue.Object, r RowsRequest) (RowsPage, error) {
-	for _, a := range c.addresses(obj) {
+	for _, a := range alsoIn(c.addresses(obj), obj.Endpoint.Parent.Kind, r.Parent) {
 		p, err := c.rowsAt(ctx, obj, a, r)
 		if failing, ok := errors.AsType[*Failing](err); errors.Is(err, ErrNotFound) || ok && failing.Status == http.StatusGone {
 			continue // another version may have it
@@ -101,6 +102,23 @@ func (c *Client) speaks(obj catalogue.Object, version string) {
 	if first := obj.Endpoint.Addresses[0].Version; version != first && c.version == catalogue.DefaultVersion {
 		c.log.Warn("portal lacks this version of the API, falling back", "endpoint", obj.Name, "version", first, "instead", version)
 	}
+}
+
+// alsoIn adds the addresses for an object that is served in a version of its own:
+// what belongs to it may be there alone.
+func alsoIn(addresses []catalogue.Address, kind catalogue.ParentKind, parent string) []catalogue.Address {
+	of, ok := catalogue.Lookup(parent)
+	if kind != catalogue.ParentObjectTypes || !ok || of.Version == "" {
+		return addresses
+	}
+	out := slices.Clone(addresses)
+	for _, a := range addresses {
+		if a.Version == catalogue.DefaultVersion {
+			a.Path = strings.Replace(a.Path, a.Version, of.Version, 1)
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func (c *Client) rowsAt(ctx context.Context, obj catalogue.Object, a catalogue.Address, r RowsRequest) (RowsPage, error) {

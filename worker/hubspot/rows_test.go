@@ -1,0 +1,44 @@
+package hubspot
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// What belongs to an object that HubSpot serves in one version alone is found in
+// that version, where the others do not have it.
+func TestRowsOfAnObjectWithItsOwnVersion(t *testing.T) {
+	t.Parallel()
+	properties, ok := catalogue.Lookup("properties")
+	if !ok {
+		t.Fatal("no properties in the catalogue")
+	}
+	var mu sync.Mutex
+	var asked []string
+	c := clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = append(asked, r.URL.Path)
+		mu.Unlock()
+		own := strings.HasSuffix(r.URL.Path, "/0-970")
+		if own != strings.Contains(r.URL.Path, "/2026-03/") || !strings.Contains(r.URL.Path, "/2026-") {
+			http.Error(w, `{"status":"error","message":"resource not found"}`, http.StatusNotFound)
+			return
+		}
+		fmt.Fprint(w, `{"results":[{"name":"hs_name"}]}`)
+	}), nil)
+	for _, parent := range []string{"contacts", "0-970", "deals", "0-970"} {
+		p, err := c.Rows(t.Context(), properties, RowsRequest{Parent: parent})
+		if err != nil || len(p.Rows) != 1 {
+			t.Errorf("%s: %d rows, %v; asked %v", parent, len(p.Rows), err, asked)
+		}
+	}
+	asked = nil
+	if _, err := c.Rows(t.Context(), properties, RowsRequest{Parent: "tickets"}); err != nil || len(asked) != 1 {
+		t.Errorf("%v; asked %v", err, asked)
+	}
+}
