@@ -2,11 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,23 +14,32 @@ import (
 	"github.com/hubpipe/hubpipe/daemon"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
 )
 
-// demoTime bounds the first full sync of a demo.
-const demoTime = 2 * time.Minute
+// demoTime bounds the first full sync of a demo, and what follows a scenario.
+const demoTime = 5 * time.Minute
 
 func (c *command) demo() *cobra.Command {
 	var once bool
+	var scenario string
 	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDemo(cmd.Context(), once || !c.terminal) }}
-	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary")
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.runDemo(cmd.Context(), once || !c.terminal, scenario)
+		}}
+	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary; with a scenario, after its last step")
+	cmd.Flags().StringVar(&scenario, "scenario", "", "read everything that HubSpot has, and hold it against the truth after "+scenarioUsage())
 	return cmd
 }
 
-func (c *command) runDemo(ctx context.Context, once bool) (err error) {
+func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err error) {
 	begun := time.Now()
 	w := newDemoWatch(c.env.Stdout)
+	o, err := demoHubSpot(scenario, once)
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "hubpipe-demo")
 	if err != nil {
 		return fmt.Errorf("make a folder for the demo: %w", err)
@@ -41,17 +50,12 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 			w.closing(time.Since(begun))
 		}
 	}()
-	o := simulator.Options{Token: "demo", Seed: 1, Limits: true, Properties: 40,
-		Sizes: map[string]int{"contacts": 3000, "companies": 800, "deals": 800, "tickets": 400}}
-	if !once {
-		o.ChangeRate = 2
-	}
 	sim, err := serveSimulator(ctx, "127.0.0.1:0", o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sim.stop()) }()
-	cfg, err := demoConfig(dir, sim.url)
+	cfg, err := demoConfig(dir, sim.url, o)
 	if err != nil {
 		return err
 	}
@@ -65,7 +69,11 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	}
 	end := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, d.Stop(end)) }()
-	worker, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, false)
+	tempo := tempo{}
+	if o.Scenario != nil {
+		tempo.schemaEvery = time.Second // a scenario changes definitions
+	}
+	worker, err := startWorker(ctx, cfg, "demo", d.Token(), c.env.Version, log, tempo)
 	if err != nil {
 		return err
 	}
@@ -79,7 +87,13 @@ func (c *command) runDemo(ctx context.Context, once bool) (err error) {
 	if err := w.watch(ctx, api, once); err != nil || !once {
 		return err // what goes on changing is equal to no truth
 	}
-	return c.summary(ctx, api, sim, begun)
+	if o.Scenario != nil {
+		p := play{api: api, sim: sim.sim, streams: cfg.Streams, out: c.env.Stdout}
+		if err := p.run(ctx); err != nil {
+			return err
+		}
+	}
+	return c.summary(ctx, api, sim, cfg.Streams, begun)
 }
 
 // demoHelp is what one can do beside a demo that goes on: its folder, token and
@@ -92,9 +106,39 @@ Ctrl-C ends it.
 
 `
 
+// demoHubSpot is the HubSpot of a demo. One with a scenario answers faster than
+// HubSpot would: it has everything, and a person waits.
+func demoHubSpot(scenario string, once bool) (simulator.Options, error) {
+	o := simulator.Options{Token: "demo", Seed: 1, Limits: true, Properties: 40,
+		Sizes: map[string]int{"contacts": 3000, "companies": 800, "deals": 800, "tickets": 400}}
+	if scenario == "" {
+		if !once {
+			o.ChangeRate = 2
+		}
+		return o, nil
+	}
+	sc, err := simulator.FindScenario(scenario)
+	if err != nil {
+		return o, &exitError{ExitUsage, fmt.Errorf("--scenario: %w", err)}
+	}
+	if sc.Midnight && once {
+		return o, usageError("--scenario %s ends at the portal's midnight: watch it without --once, on a terminal", scenario)
+	}
+	o.BurstPer10s = 5000
+	for _, name := range simulator.Objects() {
+		o.Sizes[name] = max(o.Sizes[name], 10)
+	}
+	o.Associations = map[string]float64{"contacts-companies": 1.2}
+	sc.Apply(&o)
+	if !once {
+		o.ScenarioEvery = 5 * time.Second
+	}
+	return o, nil
+}
+
 // demoConfig is a configuration of the demo's own: its folder, free ports, so
 // that it is in nobody's way, and streams that are quick to see.
-func demoConfig(dir, url string) (*config.Config, error) {
+func demoConfig(dir, url string, o simulator.Options) (*config.Config, error) {
 	path := filepath.Join(dir, "hubpipe.hcl")
 	text := fmt.Sprintf(`data_dir = %q
 http { listen = "127.0.0.1:0" }
@@ -103,7 +147,9 @@ portal "demo" {
   token    = env("TOKEN")
   base_url = %q
 }
-defaults {
+`, dir, url)
+	if o.Scenario == nil {
+		text += `defaults {
   interval = "2s"
   tail     = "10s"
 }
@@ -111,28 +157,42 @@ stream "contacts" {}
 stream "companies" {}
 stream "deals" {}
 stream "tickets" {}
-`, dir, url)
+`
+	} else {
+		text += everyStream(o)
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
-	cfg, diags, err := config.Load(config.Options{Path: path, Env: func(string) (string, bool) { return "demo", true }})
+	cfg, diags, err := config.Load(config.Options{Path: path, Env: func(string) (string, bool) { return "demo", true }, Objects: catalogue.Names()})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, diags)
 	}
 	return cfg, nil
 }
 
-// summary counts what was done and holds the store against the truth.
-func (c *command) summary(ctx context.Context, api *client.Client, sim *simulated, begun time.Time) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+// summary counts what was done and holds the store against the truth, a line a
+// stream.
+func (c *command) summary(ctx context.Context, api *client.Client, sim *simulated, streams []config.Stream, begun time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	records, differ := 0, 0
-	for _, name := range []string{"contacts", "companies", "deals", "tickets"} {
-		n, bad, err := compare(ctx, api, sim.sim, name)
+	records, width := 0, 0
+	for _, s := range streams {
+		width = max(width, len(s.Name))
+	}
+	var wrong []string
+	for _, s := range streams {
+		v, err := judge(ctx, api, sim.sim, s)
 		if err != nil {
 			return err
 		}
-		records, differ = records+n, differ+bad
+		for _, n := range v.states {
+			records += n
+		}
+		if len(v.wrong) > 0 {
+			wrong = append(wrong, s.Name)
+		}
+		fmt.Fprintf(c.env.Stdout, "%-*s  %s\n", width, s.Name, v)
 	}
 	st := sim.sim.Stats()
 	requests := int64(0)
@@ -140,46 +200,9 @@ func (c *command) summary(ctx context.Context, api *client.Client, sim *simulate
 		requests += n
 	}
 	fmt.Fprintf(c.env.Stdout, "%d records, %d requests (%d over the limit), %.1f s\n", records, requests, st.Refused.Burst+st.Refused.Search+st.Refused.Daily, time.Since(begun).Seconds())
-	if differ > 0 {
-		return fmt.Errorf("%d records differ from HubSpot's truth", differ)
+	if len(wrong) > 0 {
+		return fmt.Errorf("the store differs from HubSpot's truth in %s", strings.Join(wrong, ", "))
 	}
 	fmt.Fprintln(c.env.Stdout, "the store equals HubSpot's truth")
 	return nil
-}
-
-// compare counts the records of a stream and those that are not as HubSpot has
-// them: missing, too many, or of other content.
-func compare(ctx context.Context, api *client.Client, sim *simulator.Simulator, name string) (records, differ int, err error) {
-	stored := map[string]map[string]*string{}
-	for r, err := range api.Changes(ctx, name, client.ChangeQuery{}) {
-		if err != nil {
-			return 0, 0, err
-		}
-		var properties map[string]*string
-		if err := json.Unmarshal(r.Properties, &properties); err != nil {
-			return 0, 0, fmt.Errorf("decode a record: %w", err)
-		}
-		if _, twice := stored[r.ID]; twice {
-			differ++
-		}
-		if r.State == "live" {
-			stored[r.ID] = properties
-		}
-	}
-	truth := sim.Truth(name)
-	for _, t := range truth {
-		got, ok := stored[t.ID]
-		same := ok
-		for p, want := range t.Properties {
-			have := got[p]
-			if (want == nil) != (have == nil) || want != nil && *want != *have {
-				same = false
-			}
-		}
-		if !same {
-			differ++
-		}
-		delete(stored, t.ID)
-	}
-	return len(truth), differ + len(stored), nil
 }

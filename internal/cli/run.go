@@ -84,7 +84,7 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	var w *workerProcess
 	if withWorker {
 		name := cmp.Or(cfg.Worker.Name, "up")
-		if w, err = startWorker(ctx, cfg, name, d.Token(), c.env.Version, log, false); err != nil {
+		if w, err = startWorker(ctx, cfg, name, d.Token(), c.env.Version, log, tempo{}); err != nil {
 			return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 		}
 	}
@@ -103,7 +103,7 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 				continue
 			}
 			w.stop(ctx)
-			if w, err = startWorker(ctx, next, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, false); err != nil {
+			if w, err = startWorker(ctx, next, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, tempo{}); err != nil {
 				return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 			}
 		}

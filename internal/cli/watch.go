@@ -18,6 +18,7 @@ type demoWatch struct {
 	streams map[string]*watched
 	changed int // after the first sync
 	synced  bool
+	width   int // of a stream's name
 }
 
 // watched is one stream as it was last shown.
@@ -29,7 +30,7 @@ type watched struct {
 }
 
 func newDemoWatch(out io.Writer) *demoWatch {
-	return &demoWatch{out: out, begun: time.Now(), streams: map[string]*watched{}}
+	return &demoWatch{out: out, begun: time.Now(), streams: map[string]*watched{}, width: 10}
 }
 
 // watch shows what comes, a line a stream that got something, until the first
@@ -42,6 +43,9 @@ func (w *demoWatch) watch(ctx context.Context, api *client.Client, once bool) er
 			return err
 		}
 		all := len(ss) > 0
+		for _, s := range ss {
+			w.width = max(w.width, len(s.Name))
+		}
 		for _, s := range ss {
 			if err := w.look(ctx, api, s); err != nil {
 				return err
@@ -90,12 +94,12 @@ func (w *demoWatch) look(ctx context.Context, api *client.Client, s client.Statu
 	}
 	switch {
 	case problem != "" && problem != x.problem:
-		fmt.Fprintf(w.out, "%-10s %6d records  %s: %s\n", s.Name, s.Records, s.State, clean(problem))
+		fmt.Fprintf(w.out, "%-*s %6d records  %s: %s\n", w.width, s.Name, s.Records, s.State, clean(problem))
 	case came > 0 && first:
-		fmt.Fprintf(w.out, "%-10s %6d records  +%d\n", s.Name, max(s.Records, x.records+uint64(came)), came)
+		fmt.Fprintf(w.out, "%-*s %6d records  +%d\n", w.width, s.Name, max(s.Records, x.records+uint64(came)), came)
 	case came > 0:
 		w.changed += came
-		fmt.Fprintf(w.out, "%-10s %6d records  %s, the last is %s of %s\n", s.Name, s.Records, count(came, "change"), clean(last.ID), updated(last))
+		fmt.Fprintf(w.out, "%-*s %6d records  %s, the last is %s of %s\n", w.width, s.Name, s.Records, count(came, "change"), clean(last.ID), updated(last))
 	}
 	x.records, x.problem = s.Records, problem
 	return nil

@@ -53,7 +53,7 @@ func (c *command) worker() *cobra.Command {
 				return err
 			}
 			defer release()
-			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, unpaced)
+			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, tempo{unpaced: unpaced})
 			if err != nil {
 				return err
 			}
@@ -170,10 +170,17 @@ func portalOptions(x config.Portal, dataDir string) hubspot.Options {
 	return o
 }
 
+// tempo is what a worker does at another speed than against HubSpot: one that is
+// unpaced asks as fast as it is answered, schemaEvery is how old what it knows of
+// definitions may be (0: as ever).
+type tempo struct {
+	unpaced     bool
+	schemaEvery time.Duration
+}
+
 // startWorker connects a worker where the configuration says: to the broker
 // that it names, else to the embedded one, by its socket where that is here.
-// An unpaced one asks as fast as it is answered.
-func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, unpaced bool) (*workerProcess, error) {
+func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, t tempo) (*workerProcess, error) {
 	p := &workerProcess{}
 	portals, limits := map[string]worker.Portal{}, map[string]func() protocol.PortalUsage{}
 	for _, x := range cfg.Portals {
@@ -181,7 +188,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 			continue
 		}
 		o := portalOptions(x, cfg.DataDir)
-		o.Logger, o.Unpaced = log.Named("hubspot").With("portal", x.Name), unpaced
+		o.Logger, o.Unpaced = log.Named("hubspot").With("portal", x.Name), t.unpaced
 		client := hubspot.New(o)
 		portals[x.Name], limits[x.Name] = worker.HubSpot(client), worker.Limits(client)
 		p.clients = append(p.clients, client)
@@ -203,7 +210,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	}
 	var err error
 	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Limits: limits, Concurrency: cfg.Worker.Concurrency,
-		Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
+		SchemaEvery: t.schemaEvery, Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
 	if err != nil {
 		return nil, err
 	}

@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // Demos take free ports and a folder of their own: any number of them run at
@@ -134,4 +137,30 @@ func TestDemoOnATerminal(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A demo of everything reads every stream of the catalogue and ends with the
+// store as HubSpot is, whatever happened there: a line a stream says so.
+func TestDemoOfEverything(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), build(t), "demo", "--once", "--scenario", "everything")
+	cmd.Dir, cmd.Env = tmp, append(os.Environ(), "TMPDIR="+tmp)
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if err != nil || !strings.HasSuffix(text, "the store equals HubSpot's truth\n") {
+		t.Fatalf("%v\n%s", err, tail(text))
+	}
+	for _, o := range catalogue.All() {
+		line := regexp.MustCompile(`(?m)^` + o.Name + ` +\d+ live.*: (equal|it tells of who reads it)$`)
+		if o.Ready && !line.MatchString(text) {
+			t.Errorf("no word about %s", o.Name)
+		}
+	}
+	for _, fate := range []string{" archived", " purged", " merged"} {
+		if line := regexp.MustCompile(`(?m)^contacts .*: equal$`).FindString(text); !strings.Contains(line, fate) {
+			t.Errorf("no contact is%s: %q", fate, line)
+		}
+	}
+	isEmpty(t, tmp)
 }

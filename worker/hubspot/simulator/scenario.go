@@ -14,6 +14,9 @@ import (
 type Scenario struct {
 	Name  string
 	About string // one line
+	// Midnight says that what it does is mended at the end of the portal's day
+	// alone, for who has heard that nothing is left of it.
+	Midnight bool
 
 	prepare func(*Options)
 	setup   []step // before the first request

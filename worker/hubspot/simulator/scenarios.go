@@ -206,7 +206,8 @@ func credentials() Scenario {
 	}
 	return Scenario{
 		Name: "credentials", About: "the token ends, a scope is taken away, the day's requests are spent; each is mended",
-		prepare: func(o *Options) { o.grow(100, "contacts", "deals") },
+		Midnight: true,
+		prepare:  func(o *Options) { o.grow(100, "contacts", "deals") },
 		steps: []step{
 			{"the token is refused", set(func(w *switches) { w.unauthorized = true })},
 			{"the token is good again", set(func(w *switches) { w.unauthorized = false })},
