@@ -148,7 +148,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 	})
 	e.hook = &hook{prefix: e.o.Prefix, maxPacket: uint32(e.o.MaxPacket), maxExpiry: seconds(e.o.Limits.Session),
 		maxSessions: e.o.Limits.Sessions, maxKeepAlive: 40_000, authenticate: e.o.Authenticate, server: e.server,
-		log: e.log, owners: map[string]*owner{}}
+		log: e.log, refused: &refusals{}, owners: map[string]*owner{}}
 	if err := e.server.AddHook(e.hook, nil); err != nil {
 		return fmt.Errorf("prepare the broker: %w", err)
 	}
@@ -187,7 +187,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 
 func (e *Embedded) attach(id string, ln net.Listener, trusted bool) {
 	e.listeners = append(e.listeners, &listener{id: id, ln: ln, trusted: trusted, limits: e.o.Limits, packet: e.o.MaxPacket,
-		gate: newGate(e.o.Limits), release: e.hook.released, log: e.log, end: make(chan struct{})})
+		gate: newGate(e.o.Limits), release: e.hook.released, refused: e.hook.refused, log: e.log, end: make(chan struct{})})
 }
 
 // Addr is the TCP address that the broker listens on, with its real port, or

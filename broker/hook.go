@@ -21,6 +21,7 @@ type hook struct {
 	authenticate func(username, password string) (Identity, bool)
 	server       *mqtt.Server
 	log          hclog.Logger
+	refused      *refusals
 
 	mu     sync.Mutex // guards owners
 	owners map[string]*owner
@@ -70,6 +71,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) (err error) {
 		return packets.ErrUnspecifiedError
 	}
 	if code := h.admit(cl, pk, conn); code != packets.CodeSuccess {
+		h.refused.add(ofLogin(code))
 		h.log.Info("refused a connection", "remote", cl.Net.Remote, "client", cl.ID, "reason", code.Reason)
 		_ = h.server.SendConnack(cl, connackCode(code, pk.ProtocolVersion), false, nil)
 		return code
@@ -210,7 +212,11 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) (ok bool) {
 	if write {
 		action = Publish
 	}
-	return Allowed(conn.identity(), h.prefix, topic, action)
+	ok = Allowed(conn.identity(), h.prefix, topic, action)
+	if !ok && write {
+		h.refused.add(RefusedPublish)
+	}
+	return ok
 }
 
 // OnPacketRead keeps a DISCONNECT from making a session last longer than the

@@ -25,6 +25,7 @@ type listener struct {
 	packet  int
 	gate    *gate
 	release func(*guardConn) // what the access rules keep of a connection
+	refused *refusals
 	log     hclog.Logger
 	wg      sync.WaitGroup // connections, and Serve itself
 	end     chan struct{}
@@ -72,6 +73,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			closed: func(c *guardConn) { l.gate.leave(c); l.release(c) }}
 		evicted, ok := l.gate.enter(c)
 		if evicted != nil {
+			l.refused.add(RefusedEvicted)
 			l.log.Debug("closed a connection that did not log in, to make room", "remote", evicted.RemoteAddr())
 			_ = evicted.Close()
 		}
@@ -97,10 +99,12 @@ func (l *listener) handle(c *guardConn, establish listeners.EstablishFn) {
 	}
 	c.in = bufio.NewReaderSize(c.Conn, 1024)
 	if err := c.login(min(l.limits.LoginPacket, l.packet)); err != nil {
+		l.refused.add(ofFrame(err, true))
 		l.log.Debug("a connection did not log in", "remote", c.RemoteAddr(), "error", err)
 		return
 	}
 	if !l.gate.admit(c) {
+		l.refused.add(RefusedFull)
 		l.log.Warn("too many connections: one was refused", "remote", c.RemoteAddr())
 		_, _ = c.Write(busy(c.version))
 		return
@@ -109,6 +113,7 @@ func (l *listener) handle(c *guardConn, establish listeners.EstablishFn) {
 	c.mu.Lock()
 	why := c.why
 	c.mu.Unlock()
+	l.refused.add(ofFrame(why, false))
 	if why != nil && !errors.Is(why, io.EOF) && !errors.Is(why, net.ErrClosed) {
 		err = fmt.Errorf("the guard: %w", why)
 	}
