@@ -21,7 +21,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	s := &Store{o: o, counts: map[string]Counts{}, watchers: map[chan struct{}]struct{}{},
+	s := &Store{o: o, counts: map[string]Counts{}, ends: map[string]uint64{}, watchers: map[chan struct{}]struct{}{},
 		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, checked: make(chan struct{})}
 	s.alive, s.end = context.WithCancel(context.Background())
 	if err := s.takeLock(); err != nil {
@@ -135,11 +135,11 @@ func (s *Store) takeOver(a anchor, anchored, broken bool) error {
 		}
 		return scan(txn, []byte{kCount}, true, func(key []byte, item *badger.Item) error {
 			name, _, ok := nameOf(key)
-			var c Counts
+			var c kept
 			if err := itemJSON(item, &c); err != nil || !ok {
 				return fmt.Errorf("read the counts of %q: %w", name, err)
 			}
-			s.counts[name] = c
+			s.counts[name], s.ends[name] = c.Counts, c.Last
 			return nil
 		})
 	})

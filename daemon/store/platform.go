@@ -53,3 +53,11 @@ func freeSpace(dir string) (uint64, error) {
 	}
 	return st.Bavail * uint64(st.Bsize), nil
 }
+
+// allocated is what a file takes of the disk.
+func allocated(info os.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Blocks) * 512 //nolint:gosec // a count
+	}
+	return uint64(info.Size())
+}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,6 +136,12 @@ func (c Counts) plus(d delta) Counts {
 		uint64(int64(c.Purged) + d.purged), uint64(int64(c.Merged) + d.merged)}
 }
 
+// kept is what is written down of a stream: its counts, and its newest position.
+type kept struct {
+	Counts
+	Last uint64 `json:"last,omitempty"`
+}
+
 // from is the change that makes c of b.
 func (c Counts) from(b Counts) delta {
 	return delta{int64(c.Live - b.Live), int64(c.Archived - b.Archived), int64(c.Purged - b.Purged), int64(c.Merged - b.Merged)}
@@ -182,6 +189,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	counts   map[string]Counts
+	ends     map[string]uint64 // the newest position of a stream
 	watchers map[chan struct{}]struct{}
 	status   Status
 	repairs  []repair
@@ -211,6 +219,47 @@ func (s *Store) Counts(streamName string) Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts[streamName]
+}
+
+// PositionOf is the newest place of a stream in the feed, 0 where nothing was
+// written of it since the store keeps that.
+func (s *Store) PositionOf(streamName string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ends[streamName]
+}
+
+// Commits counts the transactions that were ever committed.
+func (s *Store) Commits() uint64 { return s.commits.Load() }
+
+// Disk is what a store takes of its disk, in bytes.
+type Disk struct {
+	Tree, Log uint64 // tables of keys, and blocks of records
+	Free      uint64 // what an ordinary user may still write
+	FreeMark  uint64 // below which nothing is written
+}
+
+// Disk looks at the folder: what is reserved and not written yet, of sparse
+// files, takes none of it.
+func (s *Store) Disk() (Disk, error) {
+	d := Disk{FreeMark: s.o.FreeMark}
+	entries, err := os.ReadDir(s.badgerDir())
+	if err != nil {
+		return d, fmt.Errorf("look at the store's files: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue // compacted away meanwhile
+		}
+		if filepath.Ext(e.Name()) == ".vlog" {
+			d.Log += allocated(info)
+		} else {
+			d.Tree += allocated(info)
+		}
+	}
+	d.Free, err = freeSpace(s.o.Dir)
+	return d, err
 }
 
 // Watch returns a channel that receives after commits, once for several where

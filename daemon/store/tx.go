@@ -23,6 +23,7 @@ type Tx struct {
 	now      int64 // ms
 	next     counters
 	counts   map[string]delta
+	ends     map[string]uint64 // the newest position, by stream
 	open     map[string]*block // being gathered, by stream
 	notes    map[blockKey]*note
 	deaths   int // records of written blocks that died here
@@ -61,7 +62,7 @@ func (s *Store) Begin() (*Tx, error) {
 		return nil, err
 	}
 	t := &Tx{s: s, txn: s.db.NewTransaction(true), leave: leave, now: s.o.Now().UnixMilli(), next: s.last,
-		counts: map[string]delta{}, open: map[string]*block{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, newRuns: map[string]int{}}
+		counts: map[string]delta{}, ends: map[string]uint64{}, open: map[string]*block{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, newRuns: map[string]int{}}
 	if err := t.repair(); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("repair the store: %w", err)
@@ -171,7 +172,7 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 		t.raw += len(body)
 	}
 	t.next.Seq++
-	t.counts[streamName] = t.counts[streamName].plus(change)
+	t.counts[streamName], t.ends[streamName] = t.counts[streamName].plus(change), r.Seq
 	if b.full() {
 		return t.cut(streamName)
 	}
@@ -288,7 +289,8 @@ func (t *Tx) Commit() error {
 		}
 	}
 	for name, d := range t.counts {
-		if err := t.put(streamKey(kCount, name), s.Counts(name).plus(d)); err != nil {
+		last := max(s.PositionOf(name), t.ends[name])
+		if err := t.put(streamKey(kCount, name), kept{s.Counts(name).plus(d), last}); err != nil {
 			return err
 		}
 	}
@@ -328,6 +330,7 @@ func (s *Store) committed(t *Tx, m meta) {
 	defer s.mu.Unlock()
 	for name, d := range t.counts {
 		s.counts[name] = s.counts[name].plus(d)
+		s.ends[name] = max(s.ends[name], t.ends[name])
 	}
 	s.repairs = s.repairs[t.repaired:]
 	s.position.Store(m.Position)
