@@ -173,6 +173,7 @@ type Dispatcher struct {
 	missing   map[string]uint64         // of the store's, what the streams know of
 	used      map[string]*portalUse     // by portal, ahead of the ledger
 	zones     map[string]*time.Location // by name
+	counts    Counts
 }
 
 // endedRun remembers what the last pages of a run were, so that a repeat is
@@ -223,7 +224,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, missing: map[string]uint64{}, lastTick: now,
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, missing: map[string]uint64{}, lastTick: now, counts: newCounts(),
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

@@ -120,6 +120,7 @@ func (c *change) endGuest(run *stream.Run, g *stream.Range, p *stream.Problem) {
 		guest.State = stream.Done
 	}
 	c.runs[guest.ID], c.dropped[guest.ID] = guest, true
+	c.countEnd(guest)
 }
 
 // dismiss ends the guests of a run that ends before them.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -68,6 +70,15 @@ func TestWhatBecomesOfAPage(t *testing.T) {
 			}
 			if a.Type != c.want || !strings.Contains(a.Reason, c.says) {
 				t.Errorf("%s: %q, want %s that says %q", a.Type, a.Reason, c.want, c.says)
+			}
+			outcome := map[protocol.AnswerType]string{protocol.Committed: PageCommitted, protocol.Fenced: PageFenced, protocol.Refused: PageRefused, "": PageForeign}[c.want]
+			if name == "a repeat" {
+				outcome = PageRepeated
+			}
+			want := map[string]uint64{PageCommitted: 1}
+			want[outcome]++
+			if diff := cmp.Diff(want, b.d.Counts().Pages); diff != "" {
+				t.Errorf("counted:\n%s", diff)
 			}
 			stored := b.store.runs[run.ID]
 			if open := stored.Attempt == attempt && b.d.attempts[attempt] == run.ID; open != c.open || (stored.State == stream.Failed) != c.fails {

@@ -173,6 +173,17 @@ func (l *Loop) Do(ctx context.Context, f func(d *Dispatcher, now time.Time) ([]O
 	}
 }
 
+// Waiting counts the pages that were received and are not yet decided: those
+// that nobody has read, and those in the queue.
+func (l *Loop) Waiting() (unread, queued int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.unread {
+		unread += n
+	}
+	return unread, len(l.pages)
+}
+
 // Err is why the ledger cannot be written, nil when it can.
 func (l *Loop) Err() error {
 	l.mu.Lock()

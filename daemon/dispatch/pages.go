@@ -61,10 +61,12 @@ func touches(p *protocol.Page) int {
 func (c *change) page(in Incoming) (err error) {
 	p := in.Page
 	if p == nil || p.Store != c.d.store.ID() {
+		c.countPage(PageForeign)
 		return nil // another store's, or bytes that name nobody to answer
 	}
 	reply := protocol.Answer{Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}
 	fence := func(reason string) error {
+		c.countPage(PageFenced)
 		reply.Type, reply.Reason = protocol.Fenced, reason
 		c.answer(in.Worker, reply)
 		return nil
@@ -75,6 +77,7 @@ func (c *change) page(in Incoming) (err error) {
 	run := c.attemptRun(p.Attempt)
 	if run == nil {
 		if c.d.endedWith(p, in.Digest) {
+			c.countPage(PageRepeated)
 			reply.Type, reply.RangeEnded, reply.RunEnded = protocol.Committed, true, true
 			c.answer(in.Worker, reply)
 			return nil
@@ -95,10 +98,12 @@ func (c *change) page(in Incoming) (err error) {
 			c.closeAttempt(run, true)
 			return fence("the same page came with other content")
 		}
+		c.countPage(PageRepeated)
 		c.answer(in.Worker, c.committed(reply, p, run, g))
 		return nil
 	}
 	if p.Seq < g.Seq {
+		c.countPage(PageLate)
 		return nil // late, and its successor has been committed: nobody waits
 	}
 	if p.Seq > g.Seq || p.From != g.Cursor || g.Ended {
@@ -144,6 +149,7 @@ func (c *change) page(in Incoming) (err error) {
 	}
 	reply = c.committed(reply, p, run, g)
 	reply.RangeEnded, reply.RunEnded = reply.RangeEnded || over, over
+	c.countPage(PageCommitted)
 	c.answer(in.Worker, reply)
 	return nil
 }
@@ -151,6 +157,7 @@ func (c *change) page(in Incoming) (err error) {
 // refuse fails the run with what is wrong with its page: the same bytes would
 // come again.
 func (c *change) refuse(in Incoming, run *stream.Run, reply protocol.Answer, reason string) error {
+	c.countPage(PageRefused)
 	reply.Type, reply.Reason = protocol.Refused, reason
 	c.answer(in.Worker, reply)
 	c.fail(run, &stream.Problem{Type: "page-refused", Title: "a page was refused", Detail: reason,
@@ -292,6 +299,7 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	got, seen := make(map[string]bool, len(p.Records)+len(p.Open)), make(map[string]int64, len(p.Records))
 	live := make(map[string]bool, len(p.Records))
 	var doubted []string
+	readings := map[stream.Verdict]uint64{}
 	for i := range p.Records {
 		r := domainRecord(&p.Records[i], generation)
 		stored, err := c.tx.Head(s.Name, r.ID)
@@ -307,6 +315,7 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 			continue
 		}
 		verdict := stream.Judge(stored, &r.Head, p.Records[i].Confirmed)
+		readings[verdict]++
 		if verdict.Stores() {
 			if err := c.follow(run, s, stored, r); err != nil {
 				return err
@@ -338,6 +347,11 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		}
 		got[r.ID], seen[r.ID], live[r.ID] = true, r.Version, r.State == stream.Live
 	}
+	c.counts(func(n *Counts) {
+		for v, k := range readings {
+			n.Readings[Reading{run.Stream, v}] += k
+		}
+	})
 	for _, o := range p.Open {
 		got[o.ID] = true
 	}

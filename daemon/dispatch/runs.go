@@ -244,6 +244,10 @@ func (c *change) finish(run *stream.Run) {
 	c.rowsRead(s, run)
 	if run.Report != nil {
 		run.Report.Requests, run.Report.Seconds = run.Requests, uint64(max(0, run.Ended.Sub(run.Started)).Seconds())
+		if run.Kind == stream.Reconcile {
+			report := *run.Report
+			s.LastReport, s.ReportedAt = &report, run.Ended
+		}
 	}
 	e := endedRun{attempt: attempt, process: process, last: map[uint32]lastPage{}}
 	for _, g := range c.allRanges(run.ID) {
@@ -341,6 +345,7 @@ func (c *change) end(run *stream.Run, state stream.RunState) {
 	c.stream(run.Stream).LastRun = run.ID
 	c.dismiss(run)
 	c.release(run)
+	c.countEnd(run)
 }
 
 // release takes a run from its attempt; pages of it are fenced from the commit

@@ -65,10 +65,12 @@ func (c *change) expire() {
 		}
 		w := c.d.workers[run.Worker]
 		if w == nil || w.process != run.Process || !w.live || c.d.ended(w, c.now) {
+			c.counts(func(n *Counts) { n.Lapsed[LapseLease]++ })
 			c.closeAttempt(c.run(run.ID), true)
 			continue
 		}
 		if r := w.reports[run.Attempt]; r != nil && c.now.Sub(r.moved) > c.d.opts.NoProgress {
+			c.counts(func(n *Counts) { n.Lapsed[LapseProgress]++ })
 			c.closeAttempt(c.run(run.ID), true)
 		}
 	}
@@ -289,6 +291,7 @@ func (c *change) give(run *stream.Run, w *worker) error {
 		w.reports[attempt] = &report{moved: c.now}
 		c.d.holders[run.Portal] = holder{worker: w.id, process: w.process}
 	})
+	c.counts(func(n *Counts) { n.Attempts++ })
 	c.command(w.id, c.fetch(run))
 	return nil
 }

@@ -19,8 +19,10 @@ type View struct {
 	Next        time.Time // zero when nothing is due
 	Error       *stream.Problem
 	Wait        *protocol.Wait
-	// Stretched are the intervals that are longer than wanted.
+	// Stretched are the intervals that are longer than wanted; Every is the one
+	// between two incremental runs, 0 where nobody can tell.
 	Stretched []Stretched
+	Every     time.Duration
 }
 
 // The states of a stream, in the order in which they are shown.
@@ -59,7 +61,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	if v.Wait == nil {
 		v.Wait = d.budgetWait(v, now)
 	}
-	v.Stretched = d.stretches(s, now)
+	v.Stretched, v.Every = d.stretches(s, now), d.every(s, now)
 	if v.Error == nil {
 		v.Error = s.Brake
 	}

@@ -128,6 +128,12 @@ type Stream struct {
 	// nothing else up.
 	Brake *Problem `json:"brake,omitempty"`
 
+	// LastReport is what the last reconcile that came to its end found, and
+	// ReportedAt when that was: runs themselves are not kept for ever. It is
+	// replaced, never changed in place.
+	LastReport *Report   `json:"last_report,omitempty"`
+	ReportedAt time.Time `json:"reported_at,omitzero"`
+
 	// Notes are what the last run that ended has left to the next, in the
 	// worker's words.
 	Notes string `json:"notes,omitempty"`
