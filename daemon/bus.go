@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,6 +26,14 @@ const (
 	outboxActors = 4
 )
 
+// Why the bus lets something go that comes again.
+const (
+	dropBusy    = "busy"       // the ledger has too much to do; the worker is told
+	dropQueue   = "queue_full" // so much that nobody is told
+	dropDecode  = "undecodable"
+	dropMessage = "outbox_full" // an answer, a command or a status
+)
+
 // bus is the daemon's connection to the workers: pages and heartbeats in,
 // commands and answers out. Its handlers never wait.
 type bus struct {
@@ -43,6 +52,8 @@ type bus struct {
 
 	mu     sync.Mutex
 	unread map[string]uint64 // pages in a row that did not decode, by worker
+	// dropped counts what was turned away, by reason: see the constants.
+	dropped map[string]uint64
 }
 
 type rawPage struct {
@@ -61,7 +72,7 @@ type outMessage struct {
 
 func newBus(topics protocol.Topics, codec *protocol.Codec, lease time.Duration, log hclog.Logger) *bus {
 	return &bus{topics: topics, codec: codec, lease: lease, log: log,
-		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue), unread: map[string]uint64{}, outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
+		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue), unread: map[string]uint64{}, dropped: map[string]uint64{}, outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
 }
 
 // subscriptions are what the daemon hears of its workers.
@@ -113,6 +124,7 @@ func (b *bus) message(topic string, payload []byte) {
 		case b.busy <- raw:
 		default:
 			b.loop.Lost(id) // nobody can be told; it comes again
+			b.drops(dropQueue)
 		}
 	}
 }
@@ -139,6 +151,7 @@ func (b *bus) read(raw rawPage) (*protocol.Page, error) {
 	switch {
 	case p == nil:
 		b.loop.Lost(raw.worker)
+		b.dropped[dropDecode]++
 		if b.unread[raw.worker] = n + 1; n == 0 {
 			b.log.Warn("a page does not decode; worker and daemon may be of different versions", "worker", raw.worker,
 				"bytes", len(raw.payload), "error", err)
@@ -173,7 +186,24 @@ func (b *bus) turnAway(raw rawPage) {
 	}
 }
 
+// drops counts something that is let go.
+func (b *bus) drops(reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropped[reason]++
+}
+
+// lost is what was let go so far, by reason.
+func (b *bus) lost() map[string]uint64 {
+	out := map[string]uint64{dropBusy: 0, dropQueue: 0, dropDecode: 0, dropMessage: 0}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.Copy(out, b.dropped)
+	return out
+}
+
 func (b *bus) sayBusy(worker string, p *protocol.Page) {
+	b.drops(dropBusy)
 	b.send(dispatch.Out{Worker: worker, Answer: &protocol.Answer{Type: protocol.Busy, Store: p.Store,
 		Epoch: p.Epoch, Process: p.Process, Attempt: p.Attempt, Range: p.Range, Seq: p.Seq}})
 }
@@ -200,6 +230,7 @@ func (b *bus) send(o dispatch.Out) {
 	select {
 	case b.outbox <- m:
 	default:
+		b.drops(dropMessage)
 		b.log.Debug("outbox is full, a message was dropped", "topic", m.topic)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/metrics"
 	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -20,7 +21,7 @@ import (
 // serve opens the HTTP API; it comes last, so that what answers is ready.
 func (d *Daemon) serve(ctx, _ context.Context) error {
 	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Token: d.token,
-		Control: apiControl{d}, Data: dataAdapter{d.store}, Health: d, Version: d.o.Version, Logger: d.log.Named("http"),
+		Control: apiControl{d}, Data: dataAdapter{d.store}, Health: d, Metrics: metrics.New(d.reading), Version: d.o.Version, Logger: d.log.Named("http"),
 		Known: []api.Known{
 			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
 			{Err: store.ErrFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "the disk is nearly full", Status: 507}},

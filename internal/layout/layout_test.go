@@ -42,6 +42,7 @@ func mayImport() map[string][]string {
 		"daemon/schedule":          {"daemon/stream", catalogue},
 		"daemon/budget":            {},
 		"daemon/dispatch":          {"daemon/stream", "daemon/budget", "broker/protocol", catalogue, fail},
+		"daemon/metrics":           {"broker", "daemon/stream", "daemon/dispatch", "daemon/store"},
 		"daemon/api":               {"daemon/stream", "daemon/api/client"},
 		"daemon/api/client":        {"daemon/stream"},
 		"daemon/deliver/...":       {"daemon/stream", "daemon/deliver/..."},
@@ -71,6 +72,7 @@ func rooms() map[string]string {
 		"charm.land/bubbletea":               "tui/...",
 		"github.com/charmbracelet/bubbletea": "tui/...",
 		"github.com/spf13/cobra":             "internal/cli",
+		"github.com/prometheus":              "daemon/metrics",
 	}
 }
 
