@@ -20,6 +20,8 @@ import (
 // associations that there are.
 func everyStream(o simulator.Options) string {
 	var text strings.Builder
+	// They are read once more when the scenario has ended; until then they would
+	// only be read again and again.
 	text.WriteString(`defaults {
   interval     = "1h"
   tail         = "10s"
@@ -30,6 +32,7 @@ func everyStream(o simulator.Options) string {
 	for pair := range o.Associations {
 		from, to, _ := strings.Cut(pair, "-")
 		with[from] = append(with[from], to)
+		with["associations"] = append(with["associations"], from+"/"+to, to+"/"+from)
 	}
 	all := catalogue.All()
 	for _, name := range slices.Sorted(maps.Keys(o.Sizes)) {
@@ -38,15 +41,11 @@ func everyStream(o simulator.Options) string {
 		}
 	}
 	for _, row := range all {
-		switch {
+		switch linked := with[row.Name]; {
 		case !row.Ready:
-		case row.Strategy != catalogue.StrategyObjects:
-			// They are read when the scenario has ended; until then they would
-			// only be read again and again.
-			fmt.Fprintf(&text, "stream %q { interval = \"1h\" }\n", row.Name)
-		case len(with[row.Name]) > 0:
-			slices.Sort(with[row.Name])
-			fmt.Fprintf(&text, "stream %q { associations = [\"%s\"] }\n", row.Name, strings.Join(with[row.Name], `", "`))
+		case len(linked) > 0:
+			slices.Sort(linked)
+			fmt.Fprintf(&text, "stream %q { associations = [\"%s\"] }\n", row.Name, strings.Join(slices.Compact(linked), `", "`))
 		default:
 			fmt.Fprintf(&text, "stream %q {}\n", row.Name)
 		}
@@ -89,7 +88,9 @@ func (p play) run(ctx context.Context) error {
 		of    func(config.Stream, catalogue.Object) bool
 		begin func(context.Context, string) (string, error)
 	}{
-		{func(s config.Stream, _ catalogue.Object) bool { return len(s.Associations) > 0 }, p.api.Resync},
+		{func(s config.Stream, o catalogue.Object) bool {
+			return o.Strategy == catalogue.StrategyObjects && len(s.Associations) > 0
+		}, p.api.Resync},
 		{func(_ config.Stream, o catalogue.Object) bool { return o.Endpoint.Parent.Kind == catalogue.ParentNone }, p.reconcile},
 		{func(_ config.Stream, o catalogue.Object) bool { return o.Endpoint.Parent.Kind != catalogue.ParentNone }, p.reconcile},
 	} {
