@@ -29,8 +29,8 @@ type Reading struct {
 	Verdict stream.Verdict
 }
 
-// Work is one kind of run of a stream.
-type Work struct {
+// RunKind is one kind of run of a stream.
+type RunKind struct {
 	Stream string
 	Kind   stream.Kind
 }
@@ -51,11 +51,11 @@ type Counts struct {
 	Readings map[Reading]uint64
 	Attempts uint64 // handed out
 	Lapsed   map[string]uint64
-	Runs     map[Work]Ended
+	Runs     map[RunKind]Ended
 }
 
 func newCounts() Counts {
-	return Counts{Pages: map[string]uint64{}, Readings: map[Reading]uint64{}, Lapsed: map[string]uint64{}, Runs: map[Work]Ended{}}
+	return Counts{Pages: map[string]uint64{}, Readings: map[Reading]uint64{}, Lapsed: map[string]uint64{}, Runs: map[RunKind]Ended{}}
 }
 
 // Counts returns a copy of what was counted.
@@ -92,7 +92,7 @@ func (c *change) countPage(outcome string) {
 // countEnd counts a run that ends with this change, as it stands then.
 func (c *change) countEnd(run *stream.Run) {
 	c.counts(func(n *Counts) {
-		k := Work{run.Stream, run.Kind}
+		k := RunKind{run.Stream, run.Kind}
 		e := n.Runs[k]
 		if e.By == nil {
 			e.By = map[stream.RunState]uint64{}

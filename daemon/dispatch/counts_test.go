@@ -40,12 +40,12 @@ func TestCounts(t *testing.T) {
 	if diff := cmp.Diff(map[Reading]uint64{{modelStream, stream.Insert}: 2}, n.Readings); diff != "" {
 		t.Errorf("readings:\n%s", diff)
 	}
-	e := n.Runs[Work{modelStream, stream.Backfill}]
+	e := n.Runs[RunKind{modelStream, stream.Backfill}]
 	if e.By[stream.Done] != 1 || e.Records != 2 || e.Seconds != 7 || e.Requests != 4 || e.Last == nil || e.Last.State != stream.Done {
 		t.Errorf("runs: %+v, the last %+v", e, e.Last)
 	}
-	n.Pages[PageCommitted], n.Runs[Work{modelStream, stream.Backfill}] = 99, Ended{}
-	if again := b.d.Counts(); again.Pages[PageCommitted] != 2 || again.Runs[Work{modelStream, stream.Backfill}].Records != 2 {
+	n.Pages[PageCommitted], n.Runs[RunKind{modelStream, stream.Backfill}] = 99, Ended{}
+	if again := b.d.Counts(); again.Pages[PageCommitted] != 2 || again.Runs[RunKind{modelStream, stream.Backfill}].Records != 2 {
 		t.Error("what was handed out is the dispatcher's own")
 	}
 }

@@ -34,7 +34,7 @@ func full(streams int) *Reading {
 		Connected: true, Broker: &broker.Stats{Connections: 3, Pending: 1, Sessions: 3, Refused: map[string]uint64{broker.RefusedTopic: 2}},
 		Workers: []dispatch.WorkerView{{ID: "one", Live: true}, {ID: "two"}},
 		Counts: dispatch.Counts{Attempts: 7, Pages: map[string]uint64{dispatch.PageCommitted: 30}, Lapsed: map[string]uint64{dispatch.LapseLease: 1},
-			Readings: map[dispatch.Reading]uint64{}, Runs: map[dispatch.Work]dispatch.Ended{}}}
+			Readings: map[dispatch.Reading]uint64{}, Runs: map[dispatch.RunKind]dispatch.Ended{}}}
 	requests := stream.Requests{}
 	for i := range streams {
 		name := fmt.Sprintf("stream_%03d", i)
@@ -51,7 +51,7 @@ func full(streams int) *Reading {
 			r.Counts.Readings[dispatch.Reading{Stream: name, Verdict: v}] = 10
 		}
 		for _, kind := range []stream.Kind{stream.Incremental, stream.Backfill, stream.Reconcile} {
-			r.Counts.Runs[dispatch.Work{Stream: name, Kind: kind}] = dispatch.Ended{By: map[stream.RunState]uint64{stream.Done: 12}, Seconds: 24, Requests: 36, Records: 60, Last: last}
+			r.Counts.Runs[dispatch.RunKind{Stream: name, Kind: kind}] = dispatch.Ended{By: map[stream.RunState]uint64{stream.Done: 12}, Seconds: 24, Requests: 36, Records: 60, Last: last}
 		}
 		requests[name] = map[string]uint64{"incremental": 50, "settle": 20, "backfill": 10}
 	}

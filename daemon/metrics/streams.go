@@ -93,8 +93,8 @@ func kinds(f func(dispatch.Ended) float64) func(*Reading, func(float64, ...strin
 	}
 }
 
-func sorted(runs map[dispatch.Work]dispatch.Ended) []dispatch.Work {
-	return slices.SortedFunc(maps.Keys(runs), func(a, b dispatch.Work) int {
+func sorted(runs map[dispatch.RunKind]dispatch.Ended) []dispatch.RunKind {
+	return slices.SortedFunc(maps.Keys(runs), func(a, b dispatch.RunKind) int {
 		return strings.Compare(a.Stream+" "+string(a.Kind), b.Stream+" "+string(b.Kind))
 	})
 }
