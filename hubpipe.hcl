@@ -65,8 +65,12 @@ portal "main" {
   #   refresh_token = file("refresh_token")
   # }
 
-  base_url    = "https://api.hubapi.com"
-  api_version = "2026-09"
+  base_url = "https://api.hubapi.com"
+
+  # The one version of HubSpot's API to speak: "2026-09", "2026-03" or "v3". By
+  # default each kind of data is read in the newest version that serves it, and
+  # in an older one where this account lacks that.
+  # api_version = "2026-09"
 
   # How much of HubSpot's daily limit is left to other integrations.
   daily_reserve = "20%"

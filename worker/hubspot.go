@@ -75,7 +75,7 @@ func plain(err error) error {
 		return nil
 	case errors.Is(err, hubspot.ErrDoesNotAddUp):
 		return fmt.Errorf("%w: %w", ErrDoesNotAddUp, err)
-	case errors.As(err, &blocked) && blocked.Type == "not-available":
+	case errors.As(err, &blocked) && (blocked.Type == "not-available" || blocked.Type == "no-associations"):
 		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot has nothing of the kind", Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}
 	case errors.As(err, &blocked):

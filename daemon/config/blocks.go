@@ -21,8 +21,7 @@ var (
 	nameForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
 	idForm   = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 	// prefixForm keeps wildcards and empty levels out of topics.
-	prefixForm  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,3}$`)
-	versionForm = regexp.MustCompile(`^(\d{4}-\d{2}|v[1-9])$`)
+	prefixForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,3}$`)
 )
 
 // Bounds of max_packet: a page with its envelope has to fit in, and MQTT knows

@@ -87,7 +87,6 @@ type Log struct {
 const (
 	DefaultPortal       = "main"
 	DefaultBaseURL      = "https://api.hubapi.com"
-	DefaultAPIVersion   = "2026-09"
 	DefaultDailyReserve = 0.2
 	// TokenVariable is the variable that is enough to run without any file.
 	TokenVariable = "HUBSPOT_TOKEN"
@@ -99,7 +98,9 @@ type Portal struct {
 	Token Secret
 	OAuth *OAuth
 	// BaseURL has no slash at its end. Off loopback its scheme is https.
-	BaseURL    string
+	BaseURL string
+	// APIVersion is one of catalogue.Versions, by which alone the portal is
+	// asked, "" for the newest of each endpoint with a way back to older ones.
 	APIVersion string
 	// DailyReserve is the share of HubSpot's daily limit that hubpipe leaves
 	// to others, as a fraction: 0.2 is 20%.

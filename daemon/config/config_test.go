@@ -92,7 +92,7 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	// What has no default, or one that depends on the user, is commented out.
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
 		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
-		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.webhook": true, "destination": true, "notify": true, "defaults.max_lag": true}
+		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "notify": true, "defaults.max_lag": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {
 		shared[name] = true
@@ -198,7 +198,7 @@ func TestEverySettingIsRead(t *testing.T) {
 			{Name: "eu", Token: NewSecret("t1"), BaseURL: "http://127.0.0.1:8378", APIVersion: "v3", DailyReserve: 0.5,
 				Journal: &Journal{"j", NewSecret("s1")}, Webhook: &Webhook{NewSecret("s1")}},
 			{Name: "us", OAuth: &OAuth{"c", NewSecret("s1"), NewSecret("from a file")}, BaseURL: DefaultBaseURL,
-				APIVersion: DefaultAPIVersion, DailyReserve: DefaultDailyReserve},
+				DailyReserve: DefaultDailyReserve},
 		},
 		Streams: []Stream{first, second, own, other},
 		Destinations: []Destination{{Type: "postgres", Name: "warehouse", Attributes: map[string]any{

@@ -3,11 +3,14 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
+
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 func newPortal(name string) Portal {
-	return Portal{Name: name, BaseURL: DefaultBaseURL, APIVersion: DefaultAPIVersion, DailyReserve: DefaultDailyReserve}
+	return Portal{Name: name, BaseURL: DefaultBaseURL, DailyReserve: DefaultDailyReserve}
 }
 
 // portals reads the portal blocks and returns their names in order, also of
@@ -70,10 +73,10 @@ func (s *section) portal(p *Portal) {
 	}
 	s.baseURL(&p.BaseURL)
 	if t, ok := s.text("api_version"); ok {
-		if versionForm.MatchString(t) {
+		if slices.Contains(catalogue.Versions(), t) {
 			p.APIVersion = t
 		} else {
-			s.bad("api_version", "api_version %q is none; write it like %q", scrub(t), DefaultAPIVersion)
+			s.bad("api_version", "api_version %q is none that hubpipe speaks; there are %s", scrub(t), strings.Join(catalogue.Versions(), ", "))
 		}
 	}
 	var reserve float64

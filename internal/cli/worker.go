@@ -162,7 +162,7 @@ type workerProcess struct {
 // portalOptions are how a portal is spoken to. The refresh token that OAuth gives
 // back is kept in the data folder.
 func portalOptions(x config.Portal, dataDir string) hubspot.Options {
-	o := hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Token: x.Token.Reveal}
+	o := hubspot.Options{BaseURL: x.BaseURL, Version: x.APIVersion, Pinned: x.APIVersion != "", Token: x.Token.Reveal}
 	if x.OAuth != nil {
 		o.OAuth = &hubspot.OAuth{ClientID: x.OAuth.ClientID, ClientSecret: x.OAuth.ClientSecret.Reveal,
 			RefreshToken: x.OAuth.RefreshToken.Reveal, File: filepath.Join(dataDir, "credentials", x.Name+".json")}

@@ -46,6 +46,11 @@ func (c *Client) Associations(ctx context.Context, obj, to catalogue.Object, ids
 	var first int64
 	for len(inputs) > 0 {
 		more, asOf, err := c.associationPage(ctx, obj, to, inputs, out)
+		if refused(err) {
+			return nil, 0, &Blocked{Type: "no-associations",
+				Detail: fmt.Sprintf("HubSpot hands out no associations of %s with %s%s: %v", obj.Name, to.Name, c.pin(), err),
+				Hint:   fmt.Sprintf("take %q out of the stream's associations and reload", to.Name) + c.unpin()}
+		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("read associations of %s with %s: %w", obj.Name, to.Name, final(err))
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// The families of endpoints that are about the portal as such.
+const (
+	accountFamily = "account-info"
+	oauthFamily   = "oauth"
 )
 
 // DefaultBaseURL is where HubSpot's API lives.
@@ -30,7 +37,10 @@ type Options struct {
 	// OAuth, where it is set, is exchanged for tokens, and Token is not called.
 	OAuth *OAuth
 	// Version is the API version; default catalogue.DefaultVersion. Pinned
-	// forbids to fall back to an older one where a portal lacks it.
+	// forbids to fall back to another one where a portal lacks it: what has an
+	// address in the version is asked there alone. What has none is read where
+	// the catalogue says. Whose account it is, and its tokens, come from wherever
+	// they are served.
 	Version string
 	Pinned  bool
 	// Transport carries the requests; the default is one of the client's own,
@@ -115,6 +125,7 @@ type shared struct {
 
 	mu         sync.Mutex
 	version    string
+	pinned     bool
 	fallback   string
 	fellBack   map[string]string // family of endpoints: version
 	wide       map[string]int    // object: an address too long for HubSpot
@@ -139,7 +150,7 @@ func New(o Options) *Client {
 	s := &shared{
 		base: base, address: o.BaseURL, token: o.Token, rand: o.Rand, log: o.Logger,
 		timeout: o.Timeout, maxBody: o.MaxBody, maxAddress: o.MaxAddress,
-		reread: o.Reread, concurrency: o.Concurrency, version: o.Version,
+		reread: o.Reread, concurrency: o.Concurrency, version: o.Version, pinned: o.Pinned,
 		fellBack: map[string]string{}, wide: map[string]int{},
 		byKind: map[string]uint64{}, sizes: map[string]int{},
 	}
@@ -195,7 +206,7 @@ func (s *shared) defaults(o Options) {
 	if s.version == "" {
 		s.version = catalogue.DefaultVersion
 	}
-	if !o.Pinned && s.version != catalogue.FallbackVersion {
+	if s.version != catalogue.FallbackVersion {
 		s.fallback = catalogue.FallbackVersion
 	}
 	burst, search := o.BurstRate, o.SearchRate
@@ -350,12 +361,34 @@ func (s *shared) fallBack(family, from string) bool {
 	if v, ok := s.fellBack[family]; ok {
 		return v != from // another request was first
 	}
-	if family == "" || s.fallback == "" || s.fallback == from {
+	if family == "" || s.fallback == "" || s.fallback == from || s.pinned && !ofPortal(family) {
 		return false
 	}
 	s.fellBack[family] = s.fallback
 	s.log.Warn("portal lacks this version of the API, falling back", "endpoint", family, "version", from, "instead", s.fallback)
 	return true
+}
+
+// pin names the version that the client is pinned to, as the rest of a sentence,
+// and unpin what to do about it; both are "" where it may choose.
+func (s *shared) pin() string {
+	if !s.pinned {
+		return ""
+	}
+	return " in version " + s.version + " of the API"
+}
+
+func (s *shared) unpin() string {
+	if !s.pinned {
+		return ""
+	}
+	return ", or take api_version out of the portal"
+}
+
+// ofPortal tells whether a family is about the account and its tokens, which no
+// version of the data depends on.
+func ofPortal(family string) bool {
+	return family == oauthFamily || strings.HasPrefix(family, accountFamily)
 }
 
 func (c *Client) count(kind string) {

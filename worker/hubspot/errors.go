@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -23,7 +24,7 @@ var (
 )
 
 // Blocked says that a person has to act before HubSpot can be read. Type
-// is "token" or "scope". No part of it shows a token.
+// is "token", "scope", "not-available" or "no-associations". No part of it shows a token.
 type Blocked struct {
 	Type   string
 	Detail string
@@ -43,6 +44,13 @@ type Failing struct {
 }
 
 func (e *Failing) Error() string { return e.Detail }
+
+// refused tells whether HubSpot does not know what was asked for, or calls it
+// wrong: where nothing but names was sent, one of them.
+func refused(err error) bool {
+	f, ok := errors.AsType[*Failing](err)
+	return ok && (f.Status == http.StatusBadRequest || f.Status == http.StatusNotFound || f.Status == http.StatusGone)
+}
 
 // envelope is the body of an error; every field is optional.
 type envelope struct {

@@ -15,7 +15,7 @@ import (
 // installed from outside have no such limit, and get an error.
 func (c *Client) DailyUsage(ctx context.Context) (limit, used int64, err error) {
 	err = c.do(ctx, call{
-		kind: "account", method: http.MethodGet, family: "account-info/api-usage", path: catalogue.DailyUsagePath,
+		kind: "account", method: http.MethodGet, family: accountFamily + "/api-usage", path: catalogue.DailyUsagePath,
 		decode: func(rep reply) error {
 			var body struct {
 				Results []struct {

@@ -254,16 +254,15 @@ var errRefreshRefused = errors.New("HubSpot does not accept the refresh token")
 
 // post makes one request to the token endpoint, in the version that there is.
 func (r *renewer) post(ctx context.Context, c *Client, refresh string) (grant, error) {
-	const family = "oauth"
 	for {
-		version := c.versionOf(family, "")
+		version := c.versionOf(oauthFamily, "")
 		g := grant{asked: time.Now()}
 		status, header, body, err := r.send(ctx, c, version, refresh)
 		if err != nil {
 			return grant{}, &passing{reason: "exchange the refresh token: " + err.Error()}
 		}
 		if status == http.StatusNotFound || status == http.StatusGone {
-			if c.fallBack(family, version) {
+			if c.fallBack(oauthFamily, version) {
 				continue
 			}
 			return grant{}, &passing{reason: fmt.Sprintf("HubSpot has no token endpoint here (status %d)", status), wait: time.Minute}

@@ -26,7 +26,7 @@ type Account struct {
 func (c *Client) Account(ctx context.Context) (Account, error) {
 	var a Account
 	err := c.do(ctx, call{
-		kind: "account", method: http.MethodGet, family: "account-info",
+		kind: "account", method: http.MethodGet, family: accountFamily,
 		path: catalogue.AccountPath,
 		decode: func(rep reply) error {
 			var body struct {
@@ -107,6 +107,11 @@ func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Proper
 			return nil
 		},
 	})
+	if refused(err) {
+		return nil, &Blocked{Type: "not-available",
+			Detail: fmt.Sprintf("this HubSpot account has no object %q%s: %v", obj.Name, c.pin(), err),
+			Hint:   "see how HubSpot calls it (a custom object is p_name, or 2-123), and whether this edition has it; then reload" + c.unpin()}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read properties of %s: %w", obj.Name, err)
 	}

@@ -64,7 +64,7 @@ func (c *Client) Rows(ctx context.Context, obj catalogue.Object, r RowsRequest) 
 	}
 	return RowsPage{}, &Blocked{Type: "not-available",
 		Detail: "this HubSpot account has no " + strings.ReplaceAll(obj.Name, "_", " ") + ": HubSpot answers with status 404",
-		Hint:   "it may come with another edition of HubSpot; leave the stream out until then"}
+		Hint:   "it may come with another edition of HubSpot; leave the stream out until then" + c.unpin()}
 }
 
 // rowsFamily names the endpoint of a row among those that fall back.
@@ -83,8 +83,8 @@ func (c *Client) addresses(obj catalogue.Object) []catalogue.Address {
 	}
 	set, ok := e.In(c.version)
 	switch {
-	case ok && c.fallback == "":
-		return []catalogue.Address{set} // pinned
+	case ok && c.pinned:
+		return []catalogue.Address{set}
 	case ok && set.Version != e.Addresses[0].Version:
 		return append([]catalogue.Address{set}, e.Addresses...)
 	}

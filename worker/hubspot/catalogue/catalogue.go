@@ -16,6 +16,10 @@ const (
 	FallbackVersion = "v3"
 )
 
+// Versions are those that a portal may be pinned to. What else stands in
+// addresses (v1, v4) is the one version of some endpoints, and no choice.
+func Versions() []string { return []string{DefaultVersion, "2026-03", FallbackVersion} }
+
 // Limits of one request that hold for every object of the CRM.
 const (
 	ListLimit   = 100
@@ -101,7 +105,8 @@ type Object struct {
 	// Deletions says how a record's end shows.
 	Deletions Deletions
 	// Version is the API version to use, where the object has another newest
-	// general release than DefaultVersion; else empty.
+	// general release than DefaultVersion; else empty. A portal that is pinned to
+	// DefaultVersion reads the object in this one, too.
 	Version string
 	// Endpoint says where and how the rows are read; zero for StrategyObjects.
 	Endpoint Endpoint

@@ -39,6 +39,8 @@ What can be copied, from the catalogue (worker/hubspot/catalogue); a test holds 
 
 Objects of the CRM are followed by their changes. Of all else, what is read *whole* is read from its first row to its last in each run and compared with what is stored; *parent* is the same for each row of something else; *windowed* is asked for by spans of time; a *log* is read from its newest row back to what is known.
 
+Each is read in the newest version of HubSpot's API that serves it: ` + "`2026-09`" + `, else the newest that does (` + "`2026-03`" + ` for projects and the account's users, roles and teams, v3 for forms, v4 for workflows, v1 for email events and form submissions). Where an account answers that it has no such address, an older one is asked for, once, and the log says so. ` + "`portal { api_version }`" + ` pins a portal to ` + "`2026-09`" + `, ` + "`2026-03`" + ` or ` + "`v3`" + `: what has an address in that version is asked there alone, and blocked with the reason where the account lacks it; what has none is read as above. Whose account it is, and OAuth's tokens, come from wherever they are served.
+
 | object | type | read | what orders its changes | how its end shows | every | scopes |
 |---|---|---|---|---|---|---|
 `)

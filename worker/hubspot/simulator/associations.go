@@ -80,6 +80,10 @@ func (c *call) associations(from, to *store, v4 bool) {
 	if !ok || !c.allowed(to.sc.name) {
 		return
 	}
+	if slices.Contains(c.s.o.NoAssociations, from.sc.name+"-"+to.sc.name) || slices.Contains(c.s.o.NoAssociations, to.sc.name+"-"+from.sc.name) {
+		c.invalid(fmt.Sprintf("There are no associations between %s and %s", from.sc.singular, to.sc.singular))
+		return
+	}
 	var in struct {
 		Inputs []struct {
 			ID    string `json:"id"`

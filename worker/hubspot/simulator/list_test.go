@@ -130,7 +130,7 @@ func TestListRules(t *testing.T) {
 		}
 	}
 	p.ok(400, "GET", "/crm/objects/2026-09/deals?after=zz", nil)
-	p.ok(404, "GET", "/crm/objects/2026-03/contacts", nil)
+	p.ok(404, "GET", "/crm/objects/2025-09/contacts", nil)
 	p.ok(404, "GET", "/crm/objects/2026-09/llamas", nil)
 	p.ok(405, "GET", batchPath, nil)
 	for _, path := range []string{"/crm/v3/objects/contacts", "/crm/objects/v3/contacts", "/crm/objects/2026-09/0-1"} {
@@ -164,6 +164,11 @@ func TestVersionsSwitch(t *testing.T) {
 	p.ok(404, "GET", "/account-info/2026-09/details", nil)
 	p.ok(200, "GET", "/crm/v3/objects/contacts", nil)
 	p.ok(200, "GET", "/account-info/v3/details", nil)
+	p = newPortal(t, Options{Versions: []string{"2026-03"}})
+	p.ok(200, "GET", "/crm/objects/2026-03/contacts", nil)
+	p.ok(200, "GET", "/settings/users/2026-03/roles", nil)
+	p.ok(404, "GET", "/crm/owners/2026-09", nil)
+	p.ok(404, "GET", "/settings/v3/users/roles", nil)
 }
 
 func TestPropertiesAndAccount(t *testing.T) {

@@ -98,13 +98,18 @@ func (s *Simulator) known() {
 func (s *Simulator) object(name string) *store { return s.byName[name] }
 
 // serves says whether a version of the API exists for what is served in one
-// dated version only; "" is what is served in all of them. The old date exists
-// wherever the current one does.
+// dated version only; "" is what is served in all of them.
 func (w *switches) serves(version, only string) bool {
 	if only == "" || len(version) < 4 {
 		return slices.Contains(w.versions, version)
 	}
-	return version == only && slices.Contains(w.versions, "2026-09")
+	return version == only && w.dated(version)
+}
+
+// dated says whether a dated version exists. The old date does wherever the
+// current one does.
+func (w *switches) dated(version string) bool {
+	return slices.Contains(w.versions, version) || version == "2026-03" && slices.Contains(w.versions, "2026-09")
 }
 
 // schemas answers with the definitions of the portal's own objects.

@@ -49,7 +49,8 @@ func TestEveryObjectOfTheCatalogue(t *testing.T) {
 			p.ok(404, "GET", o.Path(catalogue.DefaultVersion), nil)
 			continue
 		}
-		p.ok(404, "GET", o.Path("2026-03"), nil)
+		p.ok(200, "GET", o.Path("2026-03"), nil)
+		p.ok(404, "GET", o.Path("2025-09"), nil)
 	}
 }
 

@@ -187,7 +187,7 @@ func matchPath(pattern, p []string, w *switches, several bool) (parent string, o
 			parent = p[i]
 		case want != p[i]:
 			return "", false
-		case strings.HasPrefix(want, "20") && !slices.Contains(w.versions, "2026-09"):
+		case strings.HasPrefix(want, "20") && !w.dated(want):
 			return "", false
 		case want == "v3" && several && !slices.Contains(w.versions, "v3"):
 			return "", false

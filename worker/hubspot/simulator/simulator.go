@@ -59,8 +59,11 @@ type Options struct {
 	OpaqueAfter map[string]bool // objects whose list cursor is not a record id
 	MaxURL      int             // characters of an address above which 414 is answered; default 8000
 	PortalID    int64           // default 4711001
-	Versions    []string        // API versions that exist; default 2026-09 and v3
-	Missing     Missing         // default MissingAs207
+	Versions    []string        // API versions that exist; default 2026-09, 2026-03 and v3
+	// NoAssociations are pairs ("contacts-taxes") that HubSpot has no associations
+	// between, whichever comes first: it calls a request for them wrong.
+	NoAssociations []string
+	Missing        Missing // default MissingAs207
 	// What is not known of HubSpot, one way unless set: after a restore the
 	// modification time is the one before; losers of a merge stand among the
 	// archived records; a batch read gives survivors for losers.
@@ -99,7 +102,7 @@ func (o Options) withDefaults() Options {
 		o.PortalID = 4711001
 	}
 	if len(o.Versions) == 0 {
-		o.Versions = []string{"2026-09", "v3"}
+		o.Versions = []string{"2026-09", "2026-03", "v3"}
 	}
 	if o.Missing == "" {
 		o.Missing = MissingAs207
