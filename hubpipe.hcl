@@ -104,6 +104,9 @@ defaults {
   # Whether it is fetched from the daemon's start on.
   autostart = true
 
+  # From here to start_date a setting is about records of the CRM, and no stream
+  # of anything else may have it; start_date is for events and forms, too.
+
   # Which properties: ["*"] for all that are not archived, or names. What
   # matches a pattern in exclude is never fetched.
   properties = ["*"]

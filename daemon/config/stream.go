@@ -47,6 +47,7 @@ func (l *loader) streams(roots []*section, portals []string, c *Config) {
 			s.stream(&one, &where)
 			s.checkCron(one)
 			s.object(&one)
+			s.meaningless(&one)
 			if one.Interval == 0 && one.Cron == "" {
 				one.Interval = intervalOf(one.Object)
 			}
