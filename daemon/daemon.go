@@ -29,8 +29,10 @@ type Options struct {
 	Config  *config.Config
 	Version string
 	Logger  hclog.Logger
-	// Reload reads the configuration again, for SIGHUP and POST /v1/reload.
-	Reload func() (*config.Config, error)
+	// Reload reads the configuration again, for SIGHUP, POST /v1/reload and
+	// POST /v1/plan. TakenOver is told of one that counts from now on.
+	Reload    func() (*config.Config, error)
+	TakenOver func(*config.Config)
 	// Shutdown is called when someone asks the daemon to stop.
 	Shutdown func()
 	Lease    time.Duration // 15 s by default; tests shorten it
@@ -57,6 +59,7 @@ type Daemon struct {
 	notifier  *notifier
 	address   atomic.Pointer[string]
 	presences presences
+	running   *config.Config // taken over last; of the dispatcher's goroutine
 
 	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection
 
@@ -75,7 +78,7 @@ func New(o Options) *Daemon {
 	if o.Lease == 0 {
 		o.Lease = 15 * time.Second
 	}
-	return &Daemon{o: o, log: o.Logger, topics: protocol.Topics{Prefix: o.Config.Broker.Prefix}}
+	return &Daemon{o: o, running: o.Config, log: o.Logger, topics: protocol.Topics{Prefix: o.Config.Broker.Prefix}}
 }
 
 // Start opens the store, then the broker, then the connections, then the

@@ -224,27 +224,6 @@ func (d *Daemon) Shutdown() {
 	}
 }
 
-// Reload takes over the configuration as it now is.
-func (d *Daemon) Reload(ctx context.Context) error {
-	if d.o.Reload == nil {
-		return &stream.Problem{Type: "no-configuration", Title: "there is no configuration to read again", Status: 409}
-	}
-	c, err := d.o.Reload()
-	if err != nil {
-		return &stream.Problem{Type: "bad-configuration", Title: "the configuration is wrong; the old one stays", Status: 409,
-			Detail: err.Error(), Hint: "see `hubpipe check`"}
-	}
-	streams, err := streamConfigs(c)
-	if err != nil {
-		return err
-	}
-	if err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Reload(now, streams) }); err != nil {
-		return err
-	}
-	d.notifier.set(c)
-	return nil
-}
-
 // do does a command of the control topic.
 func (d *Daemon) do(ctx context.Context, c Command) (run string, status any, err error) {
 	if c.Stream == allStreams || c.Stream == "" {

@@ -2,13 +2,10 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -85,7 +82,7 @@ func (a *attempt) definitions(force bool) (d Definitions, fresh bool, err error)
 	if a.names, err = choose(d.Names, a.fetch.Properties, a.fetch.Exclude); err != nil {
 		return d, fresh, err
 	}
-	a.list = ListHash(a.names)
+	a.list = protocol.ListHash(a.names)
 	quiet, err := choose(a.names, append(catalogue.Volatile(), a.fetch.Volatile...), nil)
 	if err != nil {
 		return d, fresh, err
@@ -149,10 +146,4 @@ func matches(patterns []string, name string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// ListHash names a property list, given sorted: 16 hexadecimal digits.
-func ListHash(names []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(names, "\n")))
-	return hex.EncodeToString(sum[:8])
 }

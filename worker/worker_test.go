@@ -32,7 +32,7 @@ func TestBackfill(t *testing.T) {
 			if got := l.records["3"].Properties; string(got) != `{"text":"a,b"}` {
 				t.Errorf("properties %s", got)
 			}
-			if len(l.lists) != 1 || l.lists[0] != ListHash([]string{"a", "b"}) {
+			if len(l.lists) != 1 || l.lists[0] != protocol.ListHash([]string{"a", "b"}) {
 				t.Errorf("lists %v", l.lists)
 			}
 		})

@@ -75,12 +75,20 @@ func TestCommands(t *testing.T) {
 	if ls, err := b.c.Logs(ctx, "deals", "warn", 7); err != nil || len(ls) != 1 || ls[0].Stream != "deals" {
 		t.Fatalf("logs: %+v, %v", ls, err)
 	}
-	for _, f := range []func(context.Context) error{b.c.Healthy, b.c.Ready, b.c.Reload, b.c.Shutdown} {
+	for _, f := range []func(context.Context) error{b.c.Healthy, b.c.Ready} {
 		if err := f(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"incremental contacts 123", "backfill deals ", "reconcile deals false", "reconcile deals true", "erase deals 7", "lines deals warn 7", "reload", "shutdown"}
+	for _, f := range []func(context.Context) (client.Plan, error){b.c.Plan, b.c.Reload} {
+		if p, err := f(ctx); err != nil || !cmp.Equal(p, onePlan()) || p.Empty() || p.Refused() || *p.Streams[0].Work[0].Seconds != 10 || *p.Streams[0].Work[0].OfDay != 0.1 {
+			t.Fatalf("plan: %+v, %v", p, err)
+		}
+	}
+	if err := b.c.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"incremental contacts 123", "backfill deals ", "reconcile deals false", "reconcile deals true", "erase deals 7", "lines deals warn 7", "plan", "reload", "shutdown"}
 	until(t, "shutdown is called", func() bool { return slices.Contains(b.d.called(), "shutdown") })
 	if got := b.d.called()[8:]; !cmp.Equal(got, want) {
 		t.Fatal(cmp.Diff(want, got))

@@ -281,7 +281,8 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request, _ params) error 
 	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
 		return err
 	}
-	if err := s.o.Control.Reload(r.Context()); err != nil {
+	plan, err := s.o.Control.Reload(r.Context())
+	if err != nil {
 		p := s.problemOf(r, err)
 		if p.Type == client.TypeInternal {
 			p = &client.Problem{Type: client.TypeBadConfiguration, Title: "the configuration was not taken over", Status: http.StatusConflict,
@@ -289,6 +290,21 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request, _ params) error 
 		}
 		return p
 	}
-	s.reply(w, r, http.StatusOK, map[string]string{"status": "reloaded"})
+	s.reply(w, r, http.StatusOK, struct {
+		Status string `json:"status"`
+		client.Plan
+	}{"reloaded", plan})
+	return nil
+}
+
+func (s *Server) plan(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
+		return err
+	}
+	plan, err := s.o.Control.Plan(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, plan)
 	return nil
 }

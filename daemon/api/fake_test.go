@@ -250,11 +250,27 @@ func (d *daemon) Shutdown() {
 	d.call("shutdown")
 }
 
-func (d *daemon) Reload(context.Context) error {
+func (d *daemon) Reload(context.Context) (client.Plan, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.call("reload")
-	return d.err
+	return onePlan(), d.err
+}
+
+func (d *daemon) Plan(context.Context) (client.Plan, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.call("plan")
+	return onePlan(), d.err
+}
+
+func onePlan() client.Plan {
+	n := int64(70)
+	w := client.PlannedWork{Work: "reconcile", Reason: "properties", Records: &n, Requests: &n}
+	w.Cost(7, 700)
+	return client.Plan{Config: "hubpipe.hcl", Portals: []client.PlannedPortal{}, Restart: []string{},
+		Streams: []client.PlannedStream{{Stream: "contacts", Portal: "main", Object: "contacts", Change: client.ChangeChanged,
+			Work: []client.PlannedWork{w}, Settings: []string{}, Notes: []string{}}}}
 }
 
 func (d *daemon) Live() error  { return d.unwell }

@@ -46,8 +46,10 @@ type Control interface {
 	TestNotification(ctx context.Context, name string) error
 	// Shutdown begins the end of the daemon and does not wait for it.
 	Shutdown()
-	// Reload reads the configuration again; what is wrong with it is an error.
-	Reload(ctx context.Context) error
+	// Reload reads the configuration again and says what that does; what is wrong
+	// with it is an error. Plan says the same and does nothing.
+	Reload(ctx context.Context) (client.Plan, error)
+	Plan(ctx context.Context) (client.Plan, error)
 }
 
 // RecordQuery selects records, in order of their ids.

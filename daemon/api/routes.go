@@ -52,6 +52,7 @@ func (s *Server) Routes() []Route {
 		{"POST", "/v1/notify/{name}/test", "send a message that says that it is a test", nil, s.testNotification},
 		{"POST", "/v1/shutdown", "stop the daemon, as SIGTERM does", nil, s.shutdown},
 		{"POST", "/v1/reload", "read the configuration again, as SIGHUP does", nil, s.reload},
+		{"POST", "/v1/plan", "what a reload would do now", nil, s.plan},
 	}
 	if s.o.Events != nil {
 		routes = append(routes, Route{"GET", "/v1/events", "what happens, as server-sent events", []string{"last_event_id"}, s.events})

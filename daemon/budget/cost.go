@@ -58,6 +58,12 @@ func FirstLoad(s Stream) int64 {
 // records included.
 func ReconcileWalk(s Stream) int64 { return requests(s.Records, listed) + ArchivedSweep(s) }
 
+// Reread is what it costs at most to hold everything against HubSpot and find that
+// all of it has to be read again: by batch, with its associations.
+func Reread(s Stream) int64 {
+	return ReconcileWalk(s) + requests(s.Records+s.Archived, listed) + AssociationSweep(s)
+}
+
 // ArchivedSweep is what reading the list of archived records costs.
 func ArchivedSweep(s Stream) int64 { return requests(s.Archived, listed) }
 

@@ -1,8 +1,9 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -288,47 +289,14 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 	if d.stopping {
 		return nil, ErrStopped
 	}
-	old := d.config
-	d.configure(config)
+	old, next := d.config, prepared(config)
+	changes := d.changes(now, next)
+	d.config = next
 	c := d.begin(now)
-	for name := range old {
-		if d.config[name] != nil {
-			continue
-		}
-		s := c.stream(name)
-		for _, run := range d.openRuns() {
-			if run.Stream == name {
-				own := c.run(run.ID)
-				c.end(own, stream.Stopped)
-				c.keepPlace(s, own)
-			}
-		}
-	}
-	for _, name := range d.streamNames() {
-		cfg := d.config[name]
-		s := c.stream(name)
-		if s == nil {
-			s = &stream.Stream{Name: name, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,
-				SetBy: "file", FileActive: cfg.Autostart, FileInterval: cfg.Interval}
-			c.streams[name] = s
-		}
-		if s.Portal != cfg.Portal || s.Object != cfg.Object {
+	for i := range changes {
+		if err := c.reconfigure(&changes[i]); err != nil {
 			d.config = old
-			return nil, c.abandon(fmt.Errorf("stream %s holds %s of portal %s and is now %s of portal %s: give the new one another name",
-				name, s.Object, s.Portal, cfg.Object, cfg.Portal))
-		}
-		if s.FileActive != cfg.Autostart {
-			s.Active, s.FileActive, s.SetBy = cfg.Autostart, cfg.Autostart, "file"
-		}
-		if s.FileInterval != cfg.Interval {
-			s.Interval, s.FileInterval, s.SetBy = "", cfg.Interval, "file"
-		}
-		if had := old[name]; had != nil && !slices.Equal(had.Associations, cfg.Associations) {
-			s.AssociatedAt = time.Time{}
-		}
-		// A person has looked: what was blocked is tried at once.
-		if s.Error != nil && s.Error.Blocked {
-			s.RetryAt = time.Time{}
+			return nil, c.abandon(err)
 		}
 	}
 	clear(d.purses)
@@ -337,6 +305,43 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 		d.config = old
 	}
 	return outs, err
+}
+
+// reconfigure does what a configuration makes of a stream.
+func (c *change) reconfigure(x *Change) error {
+	s, cfg := c.stream(x.Stream), c.d.config[x.Stream]
+	switch {
+	case x.Kind == ChangeRefused:
+		return errors.New(strings.Join(x.Notes, "; "))
+	case x.Kind == ChangeRemoved:
+		for _, run := range c.d.openRuns() {
+			if run.Stream == x.Stream {
+				own := c.run(run.ID)
+				c.end(own, stream.Stopped)
+				c.keepPlace(s, own)
+			}
+		}
+		return nil
+	case s == nil:
+		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,
+			SetBy: "file", FileActive: cfg.Autostart, FileInterval: cfg.Interval, Since: cfg.StartDate}
+		return nil
+	}
+	if s.FileActive != cfg.Autostart {
+		s.Active, s.FileActive, s.SetBy = cfg.Autostart, cfg.Autostart, "file"
+	}
+	if s.FileInterval != cfg.Interval {
+		s.Interval, s.FileInterval, s.SetBy = "", cfg.Interval, "file"
+	}
+	for _, w := range x.Works {
+		w.make(s)
+	}
+	s.Since = cfg.StartDate
+	// A person has looked: what was blocked is tried at once.
+	if s.Error != nil && s.Error.Blocked {
+		s.RetryAt = time.Time{}
+	}
+	return nil
 }
 
 // Remember keeps what became of a command, in place of those to forget.

@@ -20,7 +20,7 @@ func (c *change) define(s *stream.Stream, p *protocol.Page) {
 	}
 	if s.CurrentList() != "" {
 		s.ListAt = c.now.Round(0)
-		s.ReconcileNow = s.ReconcileNow || s.Backfilled
+		s.ReconcileNow = s.ReconcileNow || relisted(s, p.List)
 		c.vanish(s, p)
 	}
 	s.UseList(p.List)

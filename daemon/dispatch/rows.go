@@ -24,16 +24,20 @@ func eventsBegin() time.Time { return time.Date(2006, 1, 1, 0, 0, 0, 0, time.UTC
 const fewRows = 10
 
 // configure takes over what the configuration says of the streams.
-func (d *Dispatcher) configure(config []StreamConfig) {
-	d.config = make(map[string]*StreamConfig, len(config))
+func (d *Dispatcher) configure(config []StreamConfig) { d.config = prepared(config) }
+
+// prepared adds what the catalogue has of the objects.
+func prepared(config []StreamConfig) map[string]*StreamConfig {
+	out := make(map[string]*StreamConfig, len(config))
 	for i := range config {
 		// What is unknown is an object of the CRM: the worker says what is wrong.
 		config[i].row, _ = catalogue.Lookup(config[i].Object)
 		if !config[i].ofCRM() {
 			config[i].Associations = nil // set for all streams, and nothing to these
 		}
-		d.config[config[i].Name] = &config[i]
+		out[config[i].Name] = &config[i]
 	}
+	return out
 }
 
 // ofCRM tells whether a stream shares the contract of the CRM's objects.

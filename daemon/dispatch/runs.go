@@ -221,8 +221,8 @@ func (c *change) finish(run *stream.Run) {
 		s.Linked = run.Linked
 	case stream.Backfill:
 		s.Backfilled, s.ArchivedAt = true, c.now.Round(0)
-		if s.Linked = run.Linked; len(s.Linked) > 0 {
-			s.AssociatedAt = s.ArchivedAt
+		if s.Linked = run.Linked; len(s.Linked) > 0 && slices.Equal(s.Linked, c.d.linkedWith(s.Name)) {
+			s.AssociatedAt = s.ArchivedAt // else others have been asked for meanwhile
 		}
 		if s.ReconciledAt.IsZero() {
 			s.ReconciledAt = s.ArchivedAt // there was nothing to hold against it

@@ -71,6 +71,10 @@ type Stream struct {
 	FileActive   bool   `json:"file_active"`
 	FileInterval string `json:"file_interval"`
 
+	// Since is the start date that was configured last, in ms of modification
+	// times: what is older was left out. 0 is none.
+	Since int64 `json:"since,omitempty"`
+
 	// Cursor is where the next incremental run continues; 0 until a backfill
 	// has begun.
 	Cursor int64 `json:"cursor"`

@@ -55,6 +55,22 @@ func (c *command) up() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDaemon(cmd.Context(), true) }}
 }
 
+// replace puts a configuration into a channel with room for one, in place of the
+// one before where that was not taken out yet. It never waits.
+func replace(to chan *config.Config, next *config.Config) {
+	for {
+		select {
+		case to <- next:
+			return
+		default:
+		}
+		select {
+		case <-to:
+		default:
+		}
+	}
+}
+
 func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	cfg, err := c.load()
 	if err != nil {
@@ -69,15 +85,10 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	reloaded := make(chan *config.Config, 1)
 	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log, Shutdown: stop,
 		Reload: func() (*config.Config, error) {
-			cfg, _, err := config.Load(c.options())
-			if err == nil {
-				select {
-				case reloaded <- cfg:
-				default: // the one before is still being taken over
-				}
-			}
-			return cfg, err
-		}})
+			next, _, err := config.Load(c.options())
+			return next, err
+		},
+		TakenOver: func(next *config.Config) { replace(reloaded, next) }})
 	if err := d.Start(ctx); err != nil {
 		return err
 	}
@@ -93,7 +104,7 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 		case <-ctx.Done():
 			running = false
 		case <-c.env.Hangup:
-			if err := d.Reload(ctx); err != nil {
+			if _, err := d.Reload(ctx); err != nil {
 				log.Error("the configuration was not taken over", "error", err)
 			}
 		case next := <-reloaded:
@@ -103,7 +114,9 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 				continue
 			}
 			w.stop(ctx)
-			if w, err = startWorker(ctx, next, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, tempo{}); err != nil {
+			own := *next
+			own.DataDir, own.Broker = cfg.DataDir, cfg.Broker // which wait for a restart
+			if w, err = startWorker(ctx, &own, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, tempo{}); err != nil {
 				return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 			}
 		}

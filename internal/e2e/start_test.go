@@ -86,6 +86,7 @@ func TestHangupIsAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.says(t, "the configuration was read again: streams=1 portals=1")
+	w.says(t, "worker is running") // before it knows the signal, that ends it
 	if err := w.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}

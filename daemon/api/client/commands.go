@@ -229,9 +229,18 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Reload asks the daemon to read its configuration again; a *Problem says what
-// is wrong with it.
-func (c *Client) Reload(ctx context.Context) error {
-	_, err := c.call(ctx, http.MethodPost, "/v1/reload", nil, nil, nil)
-	return err
+// Reload asks the daemon to read its configuration again and returns what that
+// does, as Plan showed it; a *Problem says what is wrong with the configuration.
+func (c *Client) Reload(ctx context.Context) (Plan, error) {
+	var out Plan
+	_, err := c.call(ctx, http.MethodPost, "/v1/reload", nil, nil, &out)
+	return out, err
+}
+
+// Plan returns what a reload would do now, and does nothing; a *Problem says
+// what is wrong with the configuration.
+func (c *Client) Plan(ctx context.Context) (Plan, error) {
+	var out Plan
+	_, err := c.call(ctx, http.MethodPost, "/v1/plan", nil, nil, &out)
+	return out, err
 }

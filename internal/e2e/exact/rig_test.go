@@ -240,7 +240,7 @@ portal "main" {
 func (r *rig) reload(streams string) {
 	r.t.Helper()
 	r.text.Store(&streams)
-	if err := r.api.Reload(r.t.Context()); err != nil {
+	if _, err := r.api.Reload(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 }

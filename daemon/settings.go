@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/config"
+)
+
+// setting is a setting as people write it. What is hidden is compared, and
+// never shown.
+type setting struct {
+	name, value string
+	hidden      bool
+}
+
+// differing says which settings differ, as "interval: 5m → 1m".
+func differing(before, now []setting) []string {
+	out := []string{}
+	for i, s := range now {
+		switch was := before[i]; {
+		case was.value == s.value:
+		case s.hidden:
+			out = append(out, s.name+" is another")
+		default:
+			out = append(out, fmt.Sprintf("%s: %s → %s", s.name, or(was.value), or(s.value)))
+		}
+	}
+	return out
+}
+
+func or(value string) string {
+	if value == "" {
+		return "none"
+	}
+	return value
+}
+
+// settingsOf are those of a stream.
+func settingsOf(s config.Stream) []setting {
+	settle := make([]string, len(s.Settle))
+	for i, age := range s.Settle {
+		settle[i] = config.FormatDuration(age)
+	}
+	interval, start := "", ""
+	if s.Cron == "" {
+		interval = config.FormatDuration(s.Interval)
+	}
+	if !s.StartDate.IsZero() {
+		start = s.StartDate.UTC().Format(time.RFC3339)
+	}
+	return []setting{
+		{name: "interval", value: interval},
+		{name: "cron", value: s.Cron},
+		{name: "timezone", value: s.Timezone},
+		{name: "autostart", value: strconv.FormatBool(s.Autostart)},
+		{name: "properties", value: listed(s.Properties)},
+		{name: "exclude", value: listed(s.Exclude)},
+		{name: "associations", value: listed(s.Associations)},
+		{name: "history", value: listed(s.History)},
+		{name: "volatile", value: listed(s.Volatile)},
+		{name: "start_date", value: start},
+		{name: "tail", value: config.FormatDuration(s.Tail)},
+		{name: "settle", value: listed(settle)},
+		{name: "archived_interval", value: config.FormatDuration(s.ArchivedInterval)},
+		{name: "reconcile_interval", value: config.FormatDuration(s.ReconcileInterval)},
+		{name: "max_deletes", value: percent(s.MaxDeletes)},
+		{name: "read for", value: listed(s.Parents)},
+	}
+}
+
+// settingsOfPortal are those of a portal.
+func settingsOfPortal(p config.Portal) []setting {
+	var oauth, journal, webhook string
+	if o := p.OAuth; o != nil {
+		oauth = strings.Join([]string{o.ClientID, o.ClientSecret.Reveal(), o.RefreshToken.Reveal()}, "\n")
+	}
+	if j := p.Journal; j != nil {
+		journal = j.ClientID + "\n" + j.ClientSecret.Reveal()
+	}
+	if w := p.Webhook; w != nil {
+		webhook = w.ClientSecret.Reveal()
+	}
+	return []setting{
+		{name: "token", value: p.Token.Reveal(), hidden: true},
+		{name: "oauth", value: oauth, hidden: true},
+		{name: "journal", value: journal, hidden: true},
+		{name: "webhook", value: webhook, hidden: true},
+		{name: "base_url", value: p.BaseURL},
+		{name: "api_version", value: p.APIVersion},
+		{name: "daily_reserve", value: percent(p.DailyReserve)},
+		{name: "blocked", value: p.Problem},
+	}
+}
+
+// settingsOfProcess are those that a process takes over when it starts.
+func settingsOfProcess(c *config.Config) []setting {
+	return []setting{
+		{name: "data_dir", value: c.DataDir},
+		{name: "http.listen", value: c.HTTP.Listen},
+		{name: "broker.listen", value: c.Broker.Listen},
+		{name: "broker.url", value: c.Broker.URL},
+		{name: "broker.username", value: c.Broker.Username},
+		{name: "broker.password", value: c.Broker.Password.Reveal(), hidden: true},
+		{name: "broker.prefix", value: c.Broker.Prefix},
+		{name: "broker.changes", value: strconv.FormatBool(c.Broker.Changes)},
+		{name: "broker.max_packet", value: c.Broker.MaxPacket.String()},
+		{name: "log.level", value: c.Log.Level},
+		{name: "log.format", value: c.Log.Format},
+	}
+}
+
+func listed(names []string) string { return "[" + strings.Join(names, ", ") + "]" }
+
+func percent(share float64) string { return strconv.FormatFloat(100*share, 'g', 6, 64) + "%" }
