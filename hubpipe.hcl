@@ -105,7 +105,8 @@ defaults {
   autostart = true
 
   # From here to start_date a setting is about records of the CRM, and no stream
-  # of anything else may have it; start_date is for events and forms, too.
+  # of anything else may have it; start_date is for events and forms, too. What a
+  # stream names of properties HubSpot has to have, else its status says so.
 
   # Which properties: ["*"] for all that are not archived, or names. What
   # matches a pattern in exclude is never fetched.

@@ -14,7 +14,7 @@ import (
 // does.
 func TestEverySettingIsCompared(t *testing.T) {
 	t.Parallel()
-	named := []string{"Name", "Label", "Portal", "Object", "Problem"} // what it is, not how it is copied
+	named := []string{"Name", "Label", "Portal", "Object", "Problem", "Named"} // what it is, and what follows from others
 	for _, x := range []struct {
 		zero   any
 		differ func(was, now any) []string

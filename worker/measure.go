@@ -16,6 +16,8 @@ type Size struct {
 	// a page of them takes two requests.
 	Properties int
 	Wide       bool
+	// Names are all properties that HubSpot has.
+	Names []string
 }
 
 // Measure asks for the size of an object, in three requests; patterns are as in
@@ -29,14 +31,15 @@ func Measure(ctx context.Context, client *hubspot.Client, name string, propertie
 	if err != nil {
 		return Size{}, plain(err)
 	}
-	names := make([]string, len(ps))
+	all := make([]string, len(ps))
 	for i, p := range ps {
-		names[i] = p.Name
+		all[i] = p.Name
 	}
-	if names, err = choose(names, properties, exclude); err != nil {
+	names, err := choose(all, properties, exclude)
+	if err != nil {
 		return Size{}, err
 	}
-	size := Size{Properties: len(names), Wide: !client.Fits(o, names)}
+	size := Size{Properties: len(names), Names: all, Wide: !client.Fits(o, names)}
 	if size.Records, err = client.Count(ctx, o, 0); err != nil {
 		return size, plain(err)
 	}

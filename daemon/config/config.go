@@ -163,6 +163,10 @@ type Stream struct {
 	// path.Match has them.
 	Properties, Exclude             []string
 	Associations, History, Volatile []string
+	// Named are the properties that the stream's own block names, in properties,
+	// exclude or history: HubSpot has to have them. What defaults name need not be
+	// there for each object.
+	Named []string
 	// StartDate leaves out records modified earlier; zero leaves out none.
 	StartDate time.Time
 	// Parents are the objects, or pairs of objects ("contacts/companies"), that

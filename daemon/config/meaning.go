@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
@@ -55,6 +57,20 @@ func (s *section) meaningless(one *Stream) {
 			one.History = none.History
 		case "start_date":
 			one.StartDate = none.StartDate
+		}
+	}
+}
+
+// named notes the properties that a stream's own block names, patterns apart.
+func (s *section) named(one *Stream) {
+	for _, l := range []struct {
+		setting string
+		names   []string
+	}{{"properties", one.Properties}, {"exclude", one.Exclude}, {"history", one.History}} {
+		for _, name := range l.names {
+			if s.has(l.setting) && !strings.ContainsAny(name, `*?[\`) && !slices.Contains(one.Named, name) {
+				one.Named = append(one.Named, name)
+			}
 		}
 	}
 }

@@ -41,6 +41,19 @@ stream "form_submissions" { start_date = "2024-02-01" }
 	if d := cmp.Diff(want, owners); d != "" {
 		t.Errorf("owners (-want +got)\n%s", d)
 	}
+	if contacts.Named != nil {
+		t.Errorf("defaults name properties for each object: %v", contacts.Named)
+	}
+	c, _ = loadText(t, `portal "a" { token = "x" }
+stream "contacts" {
+  properties = ["email", "hs_*"]
+  exclude    = ["phone", "email"]
+  history    = ["lifecyclestage", "[ab]"]
+}
+`, nil)
+	if d := cmp.Diff([]string{"email", "phone", "lifecyclestage"}, c.Streams[0].Named); d != "" {
+		t.Error(d)
+	}
 	if events.StartDate.IsZero() || events.Properties[0] != "*" || len(events.History) != 0 {
 		t.Errorf("%+v", events)
 	}

@@ -48,6 +48,7 @@ func (l *loader) streams(roots []*section, portals []string, c *Config) {
 			s.checkCron(one)
 			s.object(&one)
 			s.meaningless(&one)
+			s.named(&one)
 			if one.Interval == 0 && one.Cron == "" {
 				one.Interval = intervalOf(one.Object)
 			}
@@ -61,7 +62,7 @@ func (l *loader) streams(roots []*section, portals []string, c *Config) {
 
 // deepCopy gives a stream lists of its own.
 func deepCopy(s Stream) Stream {
-	for _, l := range []*[]string{&s.Properties, &s.Exclude, &s.Associations, &s.History, &s.Volatile} {
+	for _, l := range []*[]string{&s.Properties, &s.Exclude, &s.Associations, &s.History, &s.Volatile, &s.Named} {
 		*l = slices.Clone(*l)
 	}
 	s.Settle = slices.Clone(s.Settle)

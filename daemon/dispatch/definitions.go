@@ -79,6 +79,42 @@ func chosen(cfg *StreamConfig, name string) bool {
 	return (len(cfg.Properties) == 0 || matches(cfg.Properties)) && !matches(cfg.Exclude)
 }
 
+// unknown is what was found out about the properties that a stream names, by the
+// definitions of a time.
+type unknown struct {
+	cfg   *StreamConfig
+	asOf  int64
+	names []string
+}
+
+// unknownProperty is the problem of a stream that names properties which HubSpot
+// does not have; all else of it goes on. One that has vanished is not wrong: its
+// last values are kept.
+func (d *Dispatcher) unknownProperty(s *stream.Stream, cfg *StreamConfig) *stream.Problem {
+	if len(cfg.Named) == 0 || s.SchemaAsOf == 0 {
+		return nil
+	}
+	u := d.unknown[s.Name]
+	if u.cfg != cfg || u.asOf != s.SchemaAsOf {
+		u = unknown{cfg: cfg, asOf: s.SchemaAsOf}
+		if schema, err := d.store.Schema(s.Name); err == nil {
+			defined := definedNames(schema)
+			for _, name := range cfg.Named {
+				if defined != nil && !defined[name] && s.Vanished[name] == 0 {
+					u.names = append(u.names, name)
+				}
+			}
+		}
+		d.unknown[s.Name] = u
+	}
+	if len(u.names) == 0 {
+		return nil
+	}
+	return &stream.Problem{Type: "unknown-property", Title: "HubSpot has no such property",
+		Detail: s.Object + " has no " + few(u.names) + ", which the configuration names; everything else is copied",
+		Hint:   "see how HubSpot calls it (GET /v1/streams/" + s.Name + "/schema), mend it in the stream and reload"}
+}
+
 // keepVanished gives a record the values of properties that have vanished, as
 // they were last.
 func keepVanished(s *stream.Stream, old, r *stream.Record) {

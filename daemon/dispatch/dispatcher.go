@@ -72,6 +72,8 @@ type StreamConfig struct {
 	Schedule             Schedule
 	Autostart            bool
 	Properties, Exclude  []string
+	// Named are properties that HubSpot has to have, else a person is told.
+	Named []string
 	// StartDate leaves out records that were last modified before it and were
 	// never stored, in ms; 0 for none.
 	StartDate int64
@@ -174,6 +176,7 @@ type Dispatcher struct {
 	used      map[string]*portalUse     // by portal, ahead of the ledger
 	zones     map[string]*time.Location // by name
 	counts    Counts
+	unknown   map[string]unknown // by stream
 }
 
 // endedRun remembers what the last pages of a run were, so that a repeat is
@@ -224,7 +227,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, missing: map[string]uint64{}, lastTick: now, counts: newCounts(),
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, unknown: map[string]unknown{}, missing: map[string]uint64{}, lastTick: now, counts: newCounts(),
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

@@ -150,3 +150,30 @@ func TestPlanNamesProperties(t *testing.T) {
 		t.Error(names)
 	}
 }
+
+// A property that the configuration names and HubSpot has not is a problem of
+// the stream, which goes on; one that has vanished is none.
+func TestUnknownPropertiesAreSaid(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	b.store.schemas[modelStream] = []byte(`[{"name":"a"},{"name":"b"}]`)
+	s := b.d.streams[modelStream]
+	s.SchemaAsOf, s.Vanished = 7, map[string]int64{"gone": 7}
+	cfg := modelConfig()
+	cfg[0].Named = []string{"a", "nope", "gone"}
+	b.must(b.d.Reload(b.now, cfg))
+	v := b.view()
+	if v.Error == nil || v.Error.Type != "unknown-property" || v.Error.Blocked || !strings.Contains(v.Error.Detail, " has no nope,") || v.State != StateFailing {
+		t.Fatalf("%+v", v.Error)
+	}
+	b.store.schemas[modelStream] = []byte(`[{"name":"a"},{"name":"nope"}]`)
+	b.d.streams[modelStream].SchemaAsOf = 8
+	if v := b.view(); v.Error != nil {
+		t.Errorf("HubSpot has it now: %+v", v.Error)
+	}
+	b.d.streams[modelStream].SchemaAsOf = 0
+	b.must(b.d.Reload(b.now, cfg))
+	if v := b.view(); v.Error != nil {
+		t.Errorf("nothing was read yet: %+v", v.Error)
+	}
+}

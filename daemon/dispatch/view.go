@@ -69,6 +69,9 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		v.Error = tooLarge(s)
 	}
 	if v.Error == nil {
+		v.Error = d.unknownProperty(s, cfg)
+	}
+	if v.Error == nil {
 		v.Error = d.unserved(now, v)
 	}
 	v.State = stateOf(v)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/budget"
@@ -122,6 +124,9 @@ func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal
 		}
 		plan.Streams = append(plan.Streams, b)
 		row.Records, row.Changed, row.Properties, row.Wide, row.FirstLoad = size.Records, size.Changed, size.Properties, size.Wide, budget.FirstLoad(b)
+		if lacks := slices.DeleteFunc(slices.Clone(s.Named), func(name string) bool { return slices.Contains(size.Names, name) }); len(lacks) > 0 {
+			row.Error = "HubSpot has no property " + strings.Join(lacks, ", ") + " (mend the stream's properties, exclude or history)"
+		}
 		e.Streams = append(e.Streams, row)
 	}
 	u := client.Usage()

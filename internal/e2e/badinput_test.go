@@ -67,6 +67,14 @@ func TestStartsThatAreRefused(t *testing.T) {
 	}
 }
 
+// A check that may ask HubSpot names what HubSpot does not have.
+func TestCheckAsksForNames(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "30", "--deals", "20")
+	s.replace(`stream "contacts" {}`, "stream \"contacts\" { exclude = [\"phnoe\"] }\nstream \"cars\" { object = \"p_nowhere\" }")
+	refused(t, run(t, s.dir, s.bin, "check", "--estimate", "--output", "json"), 1, "HubSpot has no property phnoe", `no object \"p_nowhere\"`, `"records": 20`)
+}
+
 // What is asked wrongly over HTTP and on the command line is answered with what
 // is wrong, and changes nothing.
 func TestBadRequests(t *testing.T) {
