@@ -177,3 +177,20 @@ func TestUnknownPropertiesAreSaid(t *testing.T) {
 		t.Errorf("nothing was read yet: %+v", v.Error)
 	}
 }
+
+// Associations that are asked for do not wait behind what comes again and again.
+func TestChosenAssociationsComeFirst(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	cfg := modelConfig()
+	cfg[0].ArchivedEvery, cfg[0].ReconcileEvery, cfg[0].Associations = time.Millisecond, time.Millisecond, []string{"deals"}
+	b.must(b.d.Reload(b.now, cfg))
+	b.now = b.now.Add(time.Hour)
+	if kind := b.d.walkDue(b.d.streams[modelStream], b.now); kind != stream.Associations {
+		t.Errorf("%q is due first", kind)
+	}
+	b.d.streams[modelStream].Linked = []string{"deals"}
+	if kind := b.d.walkDue(b.d.streams[modelStream], b.now); kind != stream.Reconcile {
+		t.Errorf("%q is due when they have been read", kind)
+	}
+}

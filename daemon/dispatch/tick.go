@@ -130,6 +130,8 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return ""
 	case s.ReconcileNow, (s.Missing > 0 || s.ReconcileOwed) && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
+	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0 && !slices.Equal(s.Linked, cfg.Associations):
+		return stream.Associations // others were asked for: what comes again and again may wait
 	case !cfg.reconciles():
 		return ""
 	case due(s.ReconciledAt, cfg.ReconcileEvery, stream.Reconcile):
@@ -144,7 +146,7 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		if due(s.AssociatedAt, cfg.AssociateEvery, stream.Associations) {
 			return stream.Associations
 		}
-	case s.AssociatedAt.IsZero(), due(s.AssociatedAt, missingRetry, stream.Associations):
+	case due(s.AssociatedAt, missingRetry, stream.Associations):
 		return stream.Associations // never read to their end as they are wanted
 	}
 	return ""
