@@ -44,9 +44,12 @@ func settingsOf(s config.Stream) []setting {
 	for i, age := range s.Settle {
 		settle[i] = config.FormatDuration(age)
 	}
-	interval, start := "", ""
+	interval, start, lag := "", "", ""
 	if s.Cron == "" {
 		interval = config.FormatDuration(s.Interval)
+	}
+	if s.MaxLag > 0 {
+		lag = config.FormatDuration(s.MaxLag)
 	}
 	if !s.StartDate.IsZero() {
 		start = s.StartDate.UTC().Format(time.RFC3339)
@@ -67,6 +70,7 @@ func settingsOf(s config.Stream) []setting {
 		{name: "archived_interval", value: config.FormatDuration(s.ArchivedInterval)},
 		{name: "reconcile_interval", value: config.FormatDuration(s.ReconcileInterval)},
 		{name: "max_deletes", value: percent(s.MaxDeletes)},
+		{name: "max_lag", value: lag},
 		{name: "read for", value: listed(s.Parents)},
 	}
 }
