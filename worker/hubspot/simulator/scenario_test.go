@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -97,6 +98,14 @@ func TestEverythingIsThere(t *testing.T) {
 		if len(s.TruthAssociations(pair[0], pair[1])) == 0 {
 			t.Errorf("no associations of %v", pair)
 		}
+	}
+	for _, name := range []string{"associations", "deal_splits"} {
+		if len(s.TruthSet(name)) < 40 {
+			t.Errorf("%d %s", len(s.TruthSet(name)), name)
+		}
+	}
+	if !slices.ContainsFunc(s.TruthSet("deal_splits"), func(o SetObject) bool { return o.State == "purged" }) {
+		t.Error("no deal split has gone")
 	}
 	calculated, _ := s.Drifting("contacts")
 	_, volatile := s.Drifting("deals")

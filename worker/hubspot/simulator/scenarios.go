@@ -219,11 +219,18 @@ func credentials() Scenario {
 	}
 }
 
+// resplit changes how deals are shared.
+func resplit(s *Simulator) error {
+	there := s.set("deal_splits").liveIDs()
+	_, err := s.ChangeSet("deal_splits", SetChange{Create: 5, Change: min(5, len(there)), Delete: there[:min(5, len(there))]})
+	return err
+}
+
 // everything has all objects, all sets, and what the others do, in turns.
 // Bulk edits, lateness, failures and credentials are left to them: they change
 // how long it takes, not what there is.
 func everything(all []Scenario) Scenario {
-	out := Scenario{Name: "everything", About: "all objects, two of the portal's own, associations, and what merges, bin, definitions and storms do"}
+	out := Scenario{Name: "everything", About: "all objects, two of the portal's own, associations, deal splits, and what merges, bin, definitions and storms do"}
 	var of []Scenario
 	for _, sc := range all {
 		switch sc.Name {
@@ -248,6 +255,7 @@ func everything(all []Scenario) Scenario {
 			}
 		}
 		if len(out.steps) == n {
+			out.steps = append(out.steps, step{"deal splits are made, changed and taken away", resplit})
 			return out
 		}
 	}

@@ -40,6 +40,7 @@ type setSpec struct {
 	key      string
 	parent   string // the set whose rows these belong to
 	objects  bool   // they belong to objects of the CRM instead
+	records  string // they belong to records of this object instead
 	size     int    // at the start, of each parent
 	post     bool
 	archived bool // archived=true gives the archived ones
@@ -107,11 +108,17 @@ func (s *Simulator) allSets() []*set {
 	return s.sets.order
 }
 
+// manyParents bounds the records that have rows of a set at the start.
+const manyParents = 100
+
 // parentsOf are the ids that a set is read by; one empty one where it is not.
 func (s *Simulator) parentsOf(st *set) []string {
 	switch {
 	case st.objects:
 		return []string{"contacts", "companies", "deals", "tickets"}
+	case st.records != "":
+		ids := s.recordIDs(st.records)
+		return ids[:min(len(ids), manyParents)]
 	case st.parent == "":
 		return []string{""}
 	}

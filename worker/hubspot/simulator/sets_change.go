@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // SetChange says what to change in a set; the parts are done in the order of
@@ -74,9 +75,12 @@ func (s *Simulator) ChangeSet(name string, c SetChange) ([]string, error) {
 	return ids, nil
 }
 
-func (st *set) hasParents() bool { return st.parent != "" || st.objects }
+func (st *set) hasParents() bool { return st.parent != "" || st.objects || st.records != "" }
 
 func (s *Simulator) liveParents(st *set) []string {
+	if st.records != "" {
+		return s.recordIDs(st.records)
+	}
 	if st.parent == "" {
 		if st.objects {
 			return s.parentsOf(st)
@@ -101,7 +105,12 @@ func (st *set) liveIDs() []string {
 func (st *set) edit(r *setRow, f map[string]any, at int64) {
 	r.fields = maps.Clone(r.fields)
 	for k, v := range f {
-		if k != "" {
+		outer, inner, deep := strings.Cut(k, ".")
+		if in, ok := r.fields[outer].(fields); deep && ok {
+			in = maps.Clone(in)
+			in[inner] = v
+			r.fields[outer] = in
+		} else if k != "" {
 			r.fields[k] = v
 		}
 	}
@@ -127,7 +136,7 @@ type SetObject struct {
 // for one that does not exist. A row whose parent is gone is purged.
 func (s *Simulator) TruthSet(name string) []SetObject {
 	switch name {
-	case "properties", "schemas", "association_labels", "subscription_statuses", "marketing_email_statistics":
+	case "properties", "schemas", "association_labels", "subscription_statuses", "marketing_email_statistics", "associations":
 		return s.derived(name)
 	}
 	st := s.set(name)
@@ -140,7 +149,7 @@ func (s *Simulator) TruthSet(name string) []SetObject {
 	out := make([]SetObject, 0, len(st.rows))
 	for _, r := range st.rows {
 		o := SetObject{ID: r.id, State: r.state.String(), Properties: r.fields}
-		if r.state == purged || st.parent != "" && !slices.Contains(parents, r.parent) {
+		if r.state == purged || (st.parent != "" || st.records != "") && !slices.Contains(parents, r.parent) {
 			o.State, o.Properties = purged.String(), map[string]any{}
 		}
 		out = append(out, o)

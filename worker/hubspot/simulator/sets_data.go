@@ -21,7 +21,8 @@ func (s *Simulator) setSpecs() []setSpec {
 	specs := accountSets()
 	specs = append(specs, listSets()...)
 	specs = append(specs, marketingSets()...)
-	return append(specs, eventSets()...)
+	specs = append(specs, eventSets()...)
+	return append(specs, splitSet())
 }
 
 func accountSets() []setSpec {

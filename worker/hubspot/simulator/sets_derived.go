@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // derived is the truth of what follows from other data.
@@ -16,6 +17,8 @@ func (s *Simulator) derived(name string) []SetObject {
 		return s.trueSchemas()
 	case "association_labels":
 		return s.trueLabels()
+	case "associations":
+		return s.trueAssociations()
 	case "marketing_email_statistics":
 		out := s.TruthSet("marketing_emails")
 		for i := range out {
@@ -91,6 +94,27 @@ func (s *Simulator) trueStatuses() []SetObject {
 		}
 		for _, f := range s.statusesOf(*mail) {
 			out = append(out, SetObject{ID: fmt.Sprintf("%s/%v", *mail, f["subscriptionId"]), State: live.String(), Properties: f})
+		}
+	}
+	return out
+}
+
+// trueAssociations are those of all pairs that have any, both ways.
+func (s *Simulator) trueAssociations() []SetObject {
+	s.graphs.mu.RLock()
+	all := slices.Clone(s.graphs.all)
+	s.graphs.mu.RUnlock()
+	out := []SetObject{}
+	for _, g := range all {
+		pairs := [][2]string{{g.from.sc.name, g.to.sc.name}, {g.to.sc.name, g.from.sc.name}}
+		if g.from == g.to {
+			pairs = pairs[:1]
+		}
+		for _, p := range pairs {
+			for _, a := range s.TruthAssociations(p[0], p[1]) {
+				out = append(out, SetObject{ID: p[0] + "/" + p[1] + "/" + a.From + "/" + a.To, State: live.String(),
+					Properties: map[string]any{"fromObjectType": p[0], "fromObjectId": a.From, "toObjectType": p[1], "toObjectId": a.To, "associationTypes": a.Types}})
+			}
 		}
 	}
 	return out
