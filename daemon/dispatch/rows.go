@@ -100,7 +100,7 @@ func (c *change) rowRun(s *stream.Stream) (*stream.Run, error) {
 		}
 	}
 	// Rows are looked for in every run; only what a person has to act on stays.
-	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return !o.TooLarge })
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return !o.TooLarge && !ofPair(o) })
 	run, err := c.newRun(s, stream.Incremental, ranges...)
 	if err != nil {
 		return nil, err
@@ -127,12 +127,19 @@ func (c *change) rowsRead(s *stream.Stream, run *stream.Run) {
 	default:
 		s.Brake = nil
 	}
+	// What this run has not heard again is refused no more.
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return ofPair(o) && o.Version < run.Began })
 	for _, g := range c.allRanges(run.ID) {
 		if g.Notes != "" {
 			s.Notes = g.Notes
 		}
 	}
 }
+
+// ofPair tells whether what is open is no row, but a pair of objects that
+// HubSpot refuses: the beginning of its rows' ids. Its version is the beginning
+// of the run that heard it.
+func ofPair(o stream.OpenID) bool { return strings.HasSuffix(o.ID, "/") }
 
 // stretch is a part of the order of ids: above after, up to and with upTo ("" for the last).
 type stretch struct{ after, upTo string }

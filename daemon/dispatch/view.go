@@ -3,6 +3,7 @@ package dispatch
 import (
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -72,6 +73,9 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		v.Error = d.unknownProperty(s, cfg)
 	}
 	if v.Error == nil {
+		v.Error = refusedPairs(s)
+	}
+	if v.Error == nil {
 		v.Error = d.unserved(now, v)
 	}
 	v.State = stateOf(v)
@@ -97,6 +101,22 @@ func tooLarge(s *stream.Stream) *stream.Problem {
 		}
 	}
 	return nil
+}
+
+// refusedPairs is the problem of a stream with pairs of objects that HubSpot
+// does not let be read; its other pairs go on.
+func refusedPairs(s *stream.Stream) *stream.Problem {
+	var says []string
+	for _, o := range s.Open {
+		if ofPair(o) {
+			says = append(says, strings.TrimSuffix(o.ID, "/")+": "+o.Reason)
+		}
+	}
+	if len(says) == 0 {
+		return nil
+	}
+	return &stream.Problem{Type: "pair-refused", Title: "HubSpot does not hand out the associations of a pair of objects",
+		Detail: strings.Join(says, "; "), Hint: "mend what HubSpot says, or take the pair out of associations; its rows stay as they are, everything else goes on"}
 }
 
 // unservedAfter is how long a run may wait for a worker before people are told.
