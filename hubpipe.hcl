@@ -113,7 +113,8 @@ defaults {
   properties = ["*"]
   exclude    = []
 
-  # Objects whose associations with this one are copied.
+  # Objects whose associations with this one are copied. A stream whose object is
+  # "associations" has a row for each instead, of pairs: ["deals/contacts"].
   associations = []
 
   # Properties whose earlier values are copied too, as patterns.

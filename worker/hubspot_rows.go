@@ -16,7 +16,10 @@ func (s *hubspotSource) Rows(ctx context.Context, name string, r RowsRequest) (R
 	}
 	p, err := s.client.Rows(ctx, o, hubspot.RowsRequest(r))
 	if err != nil {
-		if (r.Parent != "" || len(r.Inputs) > 0) && ofParent(err) {
+		switch {
+		case errors.Is(err, hubspot.ErrTooMany):
+			return RowsPage{}, fmt.Errorf("%w: %w", ErrTooMany, err)
+		case r.Parent != "" && ofParent(err), len(r.Inputs) > 0 && ofInputs(err):
 			return RowsPage{}, fmt.Errorf("%w: %w", ErrUnreadable, plain(err))
 		}
 		return RowsPage{}, plain(err)
@@ -26,7 +29,7 @@ func (s *hubspotSource) Rows(ctx context.Context, name string, r RowsRequest) (R
 		// A whole read is not late, as search is: what it says counts at once.
 		records[i].Confirmed = true
 	}
-	return RowsPage{Records: records, Unnamed: p.Unnamed, Next: p.Next}, nil
+	return RowsPage{Records: records, Unnamed: p.Unnamed, Unread: p.Unread, Next: p.Next}, nil
 }
 
 // ofParent tells whether a refusal may be about one parent alone.
@@ -37,6 +40,12 @@ func ofParent(err error) bool {
 	if blocked, ok := errors.AsType[*hubspot.Blocked](err); ok {
 		return blocked.Type == "scope"
 	}
+	return ofInputs(err)
+}
+
+// ofInputs tells whether a refusal may be about some of the inputs: a scope or
+// an address is about all of them.
+func ofInputs(err error) bool {
 	failing, ok := errors.AsType[*hubspot.Failing](err)
 	return ok && failing.Status >= http.StatusBadRequest && failing.Status < http.StatusInternalServerError
 }

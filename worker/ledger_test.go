@@ -368,6 +368,9 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 			l.t.Errorf("a listing while %d are wanted", len(g.Want))
 		}
 		g.to, g.Last = p.To, p.Last
+		for _, o := range p.Open {
+			l.open[o.ID] = o.Reason
+		}
 		for _, h := range p.Listing {
 			r, ok := l.records[h.ID]
 			if !ok || r.Version != h.Version || h.Digest != [16]byte{} && h.Digest != r.Digest {

@@ -40,7 +40,8 @@ func (a *attempt) beginning() error {
 // read as one has a single one without a name.
 type parent struct {
 	name string // in ids
-	path string // in addresses
+	path string // in addresses, or among the inputs
+	pair string // of objects, in addresses, where it is a record of the first
 	mark string // differs when what belongs to it may have changed
 	time int64  // when it changed last, in ms, where it says so
 }
@@ -138,10 +139,14 @@ func (a *attempt) parentRows(ctx context.Context, row catalogue.Object) ([]proto
 		got, err := a.readPass(ctx, row, RowsRequest{})
 		return got.records, err
 	}
+	var field []string
+	if f := a.row.Endpoint.Parent.Field; f != "" {
+		field = []string{f}
+	}
 	var out []protocol.Record
 	for cursor := ""; ; {
 		page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-			return a.source.List(ctx, row.Name, cursor, []string{a.row.Endpoint.Parent.Field}, false)
+			return a.source.List(ctx, row.Name, cursor, field, false)
 		})
 		if err != nil {
 			return nil, err
@@ -163,7 +168,8 @@ func (a *attempt) parentRows(ctx context.Context, row catalogue.Object) ([]proto
 type reading struct {
 	of       string // names what it is of, where it is kept
 	records  []protocol.Record
-	complete bool // what is not in it was not there
+	unread   []string // inputs that HubSpot answered with an error
+	complete bool     // what is not in it was not there
 }
 
 // read reads all rows of some parents, of which there is one unless the endpoint
@@ -172,7 +178,7 @@ type reading struct {
 func (a *attempt) read(ctx context.Context, of []parent) (reading, error) {
 	req := RowsRequest{Parent: of[0].path, Name: of[0].name}
 	if a.row.Endpoint.Inputs > 0 {
-		req = RowsRequest{}
+		req = RowsRequest{Parent: of[0].pair, Name: of[0].pairName()}
 		for _, p := range of {
 			req.Inputs = append(req.Inputs, p.path)
 		}
@@ -217,6 +223,10 @@ func (a *attempt) readPass(ctx context.Context, row catalogue.Object, req RowsRe
 			a.log.Warn("rows that nothing names are left out", "object", row.Name, "of", req.Parent, "rows", page.Unnamed)
 			out.complete = false
 		}
+		if len(page.Unread) > 0 {
+			a.log.Warn("HubSpot does not hand out what belongs to some", "object", row.Name, "of", req.Parent, "inputs", len(page.Unread), "first", page.Unread[0])
+			out.unread = append(out.unread, page.Unread...)
+		}
 		out.records = append(out.records, page.Records...)
 		for i := range page.Records {
 			size += len(page.Records[i].Properties)
@@ -245,6 +255,9 @@ func (r *ranger) lookUp(want []protocol.Listed) error {
 	a := r.a
 	if s := a.row.Strategy; s != catalogue.StrategyWhole && s != catalogue.StrategyPerParent {
 		return r.notAlone(want, "rows of "+a.row.Name+" cannot be read one by one")
+	}
+	if a.row.Endpoint.Inputs > 0 {
+		return r.lookUpInputs(want)
 	}
 	a.looking.Lock()
 	defer a.looking.Unlock()

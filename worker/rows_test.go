@@ -95,7 +95,7 @@ func (r *rowRig) read(kind string) (stored int, problem *protocol.Problem) {
 	switch r.row.Endpoint.Parent.Kind {
 	case catalogue.ParentObjectTypes:
 		f.Parents = []string{"contacts", "companies", "deals", "tickets", "p_cars"}
-	case catalogue.ParentPairs:
+	case catalogue.ParentPairs, catalogue.ParentPairRecords:
 		f.Parents = []string{"contacts/companies", "companies/contacts"}
 	}
 	r.run(f, rowRange(r.row))

@@ -39,7 +39,7 @@ type Source interface {
 	Quiet(names []string)
 	// Rows reads a page of the rows of a stream outside the CRM's contract. What
 	// belongs to a parent that HubSpot does not know, or does not hand out, is
-	// ErrUnreadable.
+	// ErrUnreadable; what is too much of several inputs together, ErrTooMany.
 	Rows(ctx context.Context, object string, r RowsRequest) (RowsPage, error)
 	// Now is HubSpot's time less 2 s, in ms; 0 before its first reply.
 	Now() int64
@@ -84,7 +84,7 @@ type ListPage struct {
 }
 
 // RowsRequest asks for a page of rows: of Parent, as its address has it, which
-// ids call Name, or of several Inputs at once; behind Place, the Next of the
+// ids call Name, or of several Inputs at once, all pages of them; behind Place, the Next of the
 // page before; of the archived ones; from From to To, in ms, both included.
 type RowsRequest struct {
 	Parent, Name string
@@ -95,10 +95,12 @@ type RowsRequest struct {
 }
 
 // RowsPage is a page of rows; Next is "" at its end. Unnamed counts rows that
-// cannot be told apart, and are left out.
+// cannot be told apart, and are left out; Unread are inputs for which HubSpot
+// answers with an error.
 type RowsPage struct {
 	Records []protocol.Record
 	Unnamed int
+	Unread  []string
 	Next    string
 }
 
@@ -131,6 +133,10 @@ var ErrDoesNotAddUp = errors.New("the parts of a search window do not add up to 
 // ErrUnreadable says that HubSpot does not hand out what belongs to a parent;
 // what belongs to others is not touched by it.
 var ErrUnreadable = errors.New("HubSpot does not hand these out")
+
+// ErrTooMany says that several inputs have more rows together than are read at
+// once.
+var ErrTooMany = errors.New("they have more rows together than are read at once")
 
 // ProblemError is a failure in the words that the daemon shows.
 type ProblemError struct{ protocol.Problem }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -16,6 +17,7 @@ import (
 type rows struct {
 	records []protocol.Record
 	except  []string
+	open    []protocol.OpenID // pairs that are refused
 	to      string
 	stays   bool // it leads nowhere
 	last    bool
@@ -49,11 +51,14 @@ type holding struct {
 func (r *ranger) whole() error {
 	a := r.a
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
+		h := &holding{emit: func(p rows) error { return emit(ctx, batch{rows: &p}) }}
+		if a.row.Endpoint.Parent.Kind == catalogue.ParentPairRecords {
+			return r.readPairs(ctx, h)
+		}
 		all, err := a.parents(ctx)
 		if err != nil {
 			return err
 		}
-		h := &holding{emit: func(p rows) error { return emit(ctx, batch{rows: &p}) }}
 		return r.readAll(ctx, all, h)
 	}, func(b batch) error { return r.listRows(b.rows) })
 }
@@ -71,7 +76,7 @@ func (r *ranger) readAll(ctx context.Context, all []parent, h *holding) error {
 	for i := 0; i < len(all); i += at {
 		of := all[i:min(i+at, len(all))]
 		last := of[len(of)-1]
-		if r.g.Cursor != "" && protocol.CompareIDs(last.end(), r.g.Cursor) <= 0 {
+		if r.passed(last) {
 			// An attempt before this one read them; how they stood is not known.
 			after.keep(of, before)
 			skipped++
@@ -126,9 +131,9 @@ type some struct {
 // readSome reads parents together. Those that HubSpot does not hand out are
 // named; where several were asked for at once it is found out which.
 func (a *attempt) readSome(ctx context.Context, of []parent) (some, error) {
-	got, err := a.read(ctx, of)
+	got, err := a.readTogether(ctx, of)
 	switch {
-	case errors.Is(err, ErrUnreadable) && len(of) > 1:
+	case (errors.Is(err, ErrUnreadable) || errors.Is(err, ErrTooMany)) && len(of) > 1:
 		low, err := a.readSome(ctx, of[:len(of)/2])
 		if err != nil {
 			return some{}, err
@@ -142,12 +147,27 @@ func (a *attempt) readSome(ctx context.Context, of []parent) (some, error) {
 	case errors.Is(err, ErrUnreadable) && of[0].name != "":
 		a.log.Warn("what belongs to a parent is left as it is", "object", a.row.Name, "of", of[0].name, "error", err)
 		return some{except: prefixes(of), refused: err}, nil
-	case err != nil:
+	case errors.Is(err, ErrTooMany):
+		return some{}, tooMuch(a.row.Name)
+	}
+	return got, err
+}
+
+// readTogether reads parents in one, and names those that are not complete.
+func (a *attempt) readTogether(ctx context.Context, of []parent) (some, error) {
+	got, err := a.read(ctx, of)
+	if err != nil {
 		return some{}, fmt.Errorf("read %s of %s: %w", a.row.Name, of[0].name, err)
 	}
 	out := some{reading: got}
 	if !got.complete {
 		out.except = prefixes(of)
+		return out, nil
+	}
+	for _, p := range of {
+		if slices.Contains(got.unread, p.path) {
+			out.except = append(out.except, p.prefix())
+		}
 	}
 	return out, nil
 }
@@ -259,6 +279,7 @@ func (h *holding) cut() rows {
 	if h.nothing {
 		p.except = []string{""}
 	}
+	p.open, h.open = h.open, nil
 	h.records, h.except, h.bytes = h.records[n:], h.except[e:], 0
 	for i := range h.records {
 		h.bytes += len(h.records[i].Properties)
@@ -268,7 +289,7 @@ func (h *holding) cut() rows {
 
 // listRows sends a listing of rows and, from memory, what is wanted of it.
 func (r *ranger) listRows(p *rows) error {
-	page := protocol.Page{Kind: protocol.ListingPage, To: p.to, Last: p.last, Except: p.except, Notes: p.notes,
+	page := protocol.Page{Kind: protocol.ListingPage, To: p.to, Last: p.last, Except: p.except, Open: p.open, Notes: p.notes,
 		Listing: make([]protocol.Listed, len(p.records))}
 	for i := range p.records {
 		rec := &p.records[i]

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
@@ -31,6 +32,8 @@ func (c *Config) relate() {
 			s.Parents = c.objectsOf(s.Portal)
 		case catalogue.ParentPairs:
 			s.Parents = c.pairsOf(s.Portal)
+		case catalogue.ParentPairRecords:
+			s.Parents = slices.Sorted(slices.Values(s.Associations))
 		}
 	}
 }
@@ -58,6 +61,12 @@ func (c *Config) pairsOf(portal string) []string {
 	var out []string
 	for _, s := range c.Streams {
 		from, ok := catalogue.Lookup(s.Object)
+		if ok && s.Portal == portal && ofPairs(from) {
+			for _, pair := range s.Associations {
+				one, other, _ := strings.Cut(pair, "/")
+				out = append(out, pair, other+"/"+one)
+			}
+		}
 		if !ok || s.Portal != portal || from.Strategy != catalogue.StrategyObjects {
 			continue
 		}

@@ -31,6 +31,7 @@ func (l *loader) streams(roots []*section, portals []string, c *Config) {
 	if s := roots[0].child("defaults"); s != nil {
 		s.stream(&base, &from)
 		s.checkCron(base)
+		s.noPairs(&base)
 	}
 	seen := map[string]string{}
 	for _, root := range roots {
@@ -49,6 +50,7 @@ func (l *loader) streams(roots []*section, portals []string, c *Config) {
 			s.object(&one)
 			s.meaningless(&one)
 			s.named(&one)
+			s.associations(&one)
 			if one.Interval == 0 && one.Cron == "" {
 				one.Interval = intervalOf(one.Object)
 			}
@@ -121,22 +123,6 @@ func (s *section) noObject(name string) {
 	s.at(s.lineOf("object"), fmt.Sprintf("%s: there is no object %q", s.title, scrub(name)), hint)
 }
 
-// checkLinked refuses what has no associations: all but the objects of the CRM.
-// Which of them may be linked with which is for the portal to say.
-func checkLinked(text string) error {
-	if err := checkItem(text); err != nil {
-		return err
-	}
-	row, ok := catalogue.Lookup(text)
-	switch {
-	case !ok:
-		return fmt.Errorf("there is no object %q; a custom object is written p_name or 2-123", text)
-	case row.Strategy != catalogue.StrategyObjects:
-		return fmt.Errorf("%q has no associations: it is no object of the CRM", text)
-	}
-	return nil
-}
-
 // choose returns the portals that a stream runs on.
 func (s *section) choose(where chosen, portals []string) []string {
 	switch {
@@ -196,13 +182,17 @@ func (s *section) stream(one *Stream, where *chosen) {
 	}{
 		{"properties", &one.Properties, checkItem},
 		{"exclude", &one.Exclude, checkPattern},
-		{"associations", &one.Associations, checkLinked},
 		{"history", &one.History, checkPattern},
 		{"volatile", &one.Volatile, checkPattern},
 	} {
 		if v, ok := s.list(l.name, l.check); ok {
 			*l.into = v
 		}
+	}
+	if v, ok := s.list("associations", checkLinked); ok {
+		one.Associations = v
+	} else if s.has("associations") {
+		one.Associations = nil // what is wrong with it has been said
 	}
 	if s.has("properties") && len(one.Properties) > 1 && slices.Contains(one.Properties, "*") {
 		s.bad("properties", `properties: "*" is all of them, and stands alone`)

@@ -23,6 +23,8 @@ type available struct {
 	// For is what it is read for again and again.
 	For   string `json:"for,omitempty"`
 	Ready bool   `json:"ready"`
+	// OnRequest says that its scope allows more than reading.
+	OnRequest bool `json:"on_request,omitempty"`
 }
 
 // showAvailable lists what the catalogue has; no daemon is asked.
@@ -30,7 +32,7 @@ func (c *command) showAvailable() error {
 	var all []available
 	for _, o := range catalogue.All() {
 		a := available{Name: o.Name, TypeID: o.TypeID, Strategy: o.Strategy.String(), Interval: config.FormatDuration(o.Interval),
-			Scopes: o.Scopes, Instead: o.Instead, Ready: o.Ready}
+			Scopes: o.Scopes, Instead: o.Instead, Ready: o.Ready, OnRequest: o.OnRequest}
 		switch o.Endpoint.Parent.Kind {
 		case catalogue.ParentStream:
 			a.For = o.Endpoint.Parent.Stream
@@ -38,6 +40,8 @@ func (c *command) showAvailable() error {
 			a.For = "objects"
 		case catalogue.ParentPairs:
 			a.For = "pairs of objects"
+		case catalogue.ParentPairRecords:
+			a.For = "pairs it names"
 		}
 		all = append(all, a)
 	}
@@ -52,6 +56,9 @@ func (c *command) showAvailable() error {
 			}
 			if !a.Ready {
 				scopes += " (not read yet)"
+			}
+			if a.OnRequest {
+				scopes += " (allows writing: only where a stream names it)"
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Name, a.Strategy, cmp.Or(a.For, "-"), a.Interval, scopes)
 		}

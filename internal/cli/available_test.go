@@ -21,7 +21,8 @@ func TestAvailable(t *testing.T) {
 		{"owners", "whole", "-", "15m", "crm.objects.owners.read"},
 		{"list_memberships", "parent", "lists", "1h", "crm.lists.read"},
 		{"email_events", "windowed", "-", "5m", "content"},
-		{"associations", "parent", "pairs", "of", "objects", "1d", "crm.objects.contacts.read", "(not", "read", "yet)"},
+		{"associations", "parent", "pairs", "it", "names", "1d", "crm.objects.contacts.read"},
+		{"deal_splits", "parent", "deals", "1d", "crm.dealsplits.read_write", "(allows", "writing:", "only", "where", "a", "stream", "names", "it)"},
 	} {
 		found := false
 		for _, line := range lines {

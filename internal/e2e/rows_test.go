@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,7 +153,11 @@ func TestEveryStream(t *testing.T) {
 	blocks.WriteString("stream \"contacts\" { associations = [\"companies\"] }\n")
 	for _, o := range catalogue.All() {
 		if o.Ready && o.Strategy != catalogue.StrategyObjects {
-			fmt.Fprintf(&blocks, "stream %q { interval = \"1h\" }\n", o.Name)
+			more := ""
+			if o.Endpoint.Parent.Kind == catalogue.ParentPairRecords {
+				more = "\n  associations = [\"contacts/companies\", \"companies/contacts\"]\n"
+			}
+			fmt.Fprintf(&blocks, "stream %q {\n  interval = \"1h\"%s}\n", o.Name, cmp.Or(more, "\n"))
 			if o.Name != "account" && o.Name != "api_usage" { // which tell of the reader
 				all = append(all, o)
 			}

@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,15 +39,21 @@ type RowsPage struct {
 	Rows []Record
 	// Unnamed counts rows that lack what would name them, and are left out.
 	Unnamed int
+	// Unread are inputs for which HubSpot answers with an error: what belongs to
+	// them may be there.
+	Unread []string
 	// Next is the Place of the next page, "" at the end.
 	Next string
 	// AsOf is HubSpot's time when the request began, in ms.
 	AsOf int64
 }
 
+// name is what ids call the parent.
+func (r RowsRequest) name() string { return cmp.Or(r.Name, r.Parent) }
+
 // Rows reads a page, in the first version of the API that the portal serves.
-// It returns ErrNotFound where HubSpot knows no such parent, and *Blocked where
-// the portal has nothing of the kind.
+// Of Inputs it reads all pages. It returns ErrNotFound where HubSpot knows no such
+// parent, and *Blocked where the portal has nothing of the kind.
 func (c *Client) Rows(ctx context.Context, obj catalogue.Object, r RowsRequest) (RowsPage, error) {
 	for _, a := range alsoIn(c.addresses(obj), obj.Endpoint.Parent.Kind, r.Parent) {
 		p, err := c.rowsAt(ctx, obj, a, r)
@@ -59,7 +66,7 @@ func (c *Client) Rows(ctx context.Context, obj catalogue.Object, r RowsRequest) 
 		c.speaks(obj, a.Version)
 		return p, nil
 	}
-	if r.Parent != "" || len(r.Inputs) > 0 {
+	if r.Parent != "" {
 		return RowsPage{}, fmt.Errorf("read %s of %s: %w", obj.Name, r.Parent, ErrNotFound)
 	}
 	return RowsPage{}, &Blocked{Type: "not-available",
@@ -126,32 +133,37 @@ func (c *Client) rowsAt(ctx context.Context, obj catalogue.Object, a catalogue.A
 	if n, err := strconv.Atoi(r.Place); err == nil && e.MaxOffset > 0 && n > e.MaxOffset {
 		return RowsPage{}, &Failing{Detail: fmt.Sprintf("there are more %s than the %d that HubSpot hands out", obj.Name, e.MaxOffset)}
 	}
-	body, err := rowsBody(e, a, r)
-	if err != nil {
-		return RowsPage{}, err
+	if len(r.Inputs) > 0 {
+		return c.rowsOfInputs(ctx, obj, a, r)
 	}
-	var out RowsPage
+	p, _, err := c.rowsOnce(ctx, obj, a, r, nil)
+	return p, err
+}
+
+// rowsOnce makes one request; more are the inputs that have more than its reply.
+func (c *Client) rowsOnce(ctx context.Context, obj catalogue.Object, a catalogue.Address, r RowsRequest, inputs []input) (out RowsPage, more []input, err error) {
+	e := obj.Endpoint
+	body, err := rowsBody(e, a, r, inputs)
+	if err != nil {
+		return RowsPage{}, nil, err
+	}
 	err = c.do(ctx, call{
 		kind: "rows", method: e.Method, single: true, body: body, query: rowsQuery(e, a, r),
 		path: func(string) string { return a.For(r.Parent) },
 		decode: func(rep reply) error {
-			name := r.Name
-			if name == "" {
-				name = r.Parent
-			}
-			rd := rowReading{e: e, address: a, parent: name, archived: r.Archived, asOf: rep.asOf}
-			p, err := rd.page(rep.body)
+			rd := rowReading{e: e, address: a, parent: r.name(), inputs: inputs, archived: r.Archived, asOf: rep.asOf}
+			p, further, err := rd.page(rep.body)
 			if err != nil {
 				return fmt.Errorf("decode %s: %w", obj.Name, err)
 			}
 			if p.Next != "" && p.Next == r.Place {
 				return &Failing{Detail: fmt.Sprintf("HubSpot's %s repeat their place %q: reading on would never end", obj.Name, r.Place)}
 			}
-			out = p
+			out, more = p, further
 			return nil
 		},
 	})
-	return out, err
+	return out, more, err
 }
 
 func rowsQuery(e catalogue.Endpoint, a catalogue.Address, r RowsRequest) string {
@@ -195,7 +207,7 @@ func written(clock catalogue.Clock, ms int64) string {
 }
 
 // rowsBody is the body of a POST, nil for a GET.
-func rowsBody(e catalogue.Endpoint, a catalogue.Address, r RowsRequest) ([]byte, error) {
+func rowsBody(e catalogue.Endpoint, a catalogue.Address, r RowsRequest, inputs []input) ([]byte, error) {
 	if e.Method != http.MethodPost {
 		return nil, nil
 	}
@@ -211,15 +223,8 @@ func rowsBody(e catalogue.Endpoint, a catalogue.Address, r RowsRequest) ([]byte,
 			body[placeName(a)] = r.Place
 		}
 	}
-	if len(r.Inputs) > 0 {
-		inputs := make([]any, len(r.Inputs))
-		for i, in := range r.Inputs {
-			inputs[i] = in
-			if e.InputField != "" {
-				inputs[i] = map[string]string{e.InputField: in}
-			}
-		}
-		body["inputs"] = inputs
+	if len(inputs) > 0 {
+		body["inputs"] = inputsBody(e, inputs)
 	}
 	b, err := json.Marshal(body)
 	if err != nil {

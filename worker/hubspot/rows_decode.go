@@ -23,6 +23,7 @@ type rowReading struct {
 	e        catalogue.Endpoint
 	address  catalogue.Address
 	parent   string
+	inputs   []input // those that were asked for, where the endpoint takes several
 	archived bool
 	asOf     int64
 	buf      []byte
@@ -36,10 +37,11 @@ type field struct {
 
 var errNoRow = errors.New("a row that is no object")
 
-// page reads a reply. The rows keep body alive.
-func (r *rowReading) page(body []byte) (RowsPage, error) {
+// page reads a reply; more are the inputs that have more. The rows keep body
+// alive.
+func (r *rowReading) page(body []byte) (p RowsPage, more []input, err error) {
 	if !rawjson.Valid(body) {
-		return RowsPage{}, errNotJSON
+		return RowsPage{}, nil, errNotJSON
 	}
 	if !utf8.Valid(body) {
 		// One byte that is no text must not stop a portal.
@@ -49,26 +51,31 @@ func (r *rowReading) page(body []byte) (RowsPage, error) {
 	if r.address.Results != "" {
 		results = member(body, r.address.Results)
 	}
-	p := RowsPage{AsOf: r.asOf}
+	p.AsOf = r.asOf
 	var objects [][]byte
 	switch {
 	case len(results) == 0:
-		return RowsPage{}, errNoResults
+		return RowsPage{}, nil, errNoResults
 	case results[0] == '[':
 		objects = elements(results)
 	case results[0] == '{' && r.address.Results == "":
 		objects = [][]byte{results}
 	default:
-		return RowsPage{}, errNoResults
+		return RowsPage{}, nil, errNoResults
 	}
-	var err error
 	if p.Next, err = r.next(body); err != nil {
-		return RowsPage{}, err
+		return RowsPage{}, nil, err
+	}
+	if slices.ContainsFunc(objects, func(o []byte) bool { return len(o) == 0 || o[0] != '{' }) {
+		return RowsPage{}, nil, errNoRow
+	}
+	if len(r.inputs) > 0 {
+		objects, p.Unread = r.asked(objects), r.unread(body)
+		if more, err = r.further(objects); err != nil {
+			return RowsPage{}, nil, err
+		}
 	}
 	for _, o := range objects {
-		if len(o) == 0 || o[0] != '{' {
-			return RowsPage{}, errNoRow
-		}
 		for _, part := range r.parts(o) {
 			rec, ok := r.row(part)
 			if !ok {
@@ -79,9 +86,9 @@ func (r *rowReading) page(body []byte) (RowsPage, error) {
 		}
 	}
 	if len(p.Rows) == 0 && p.Unnamed > 0 {
-		return RowsPage{}, &Failing{Detail: fmt.Sprintf("none of HubSpot's rows has %s, which would name it", strings.Join(r.e.Key, ", "))}
+		return RowsPage{}, nil, &Failing{Detail: fmt.Sprintf("none of HubSpot's rows has %s, which would name it", strings.Join(r.e.Key, ", "))}
 	}
-	return p, nil
+	return p, more, nil
 }
 
 // next is the place of the next page, "" where there is none.
@@ -109,17 +116,22 @@ func (r *rowReading) parts(object []byte) [][]byte {
 		return [][]byte{object}
 	}
 	var out [][]byte
-	around := fields(object)
 	for _, element := range elements(member(object, r.e.Parts)) {
-		own := fields(element)
+		own, around := fields(element), r.around(object, element)
+		wins := len(r.e.Around) > 0 // over a member of the element
 		b := []byte{'{'}
 		for _, f := range around {
-			if f.name == r.e.Parts || slices.ContainsFunc(own, func(o field) bool { return o.name == f.name }) {
-				continue
+			if wins || !slices.ContainsFunc(own, func(o field) bool { return o.name == f.name }) {
+				b = appendField(b, f)
 			}
-			b = appendField(b, f)
 		}
 		for _, f := range own {
+			if wins && slices.ContainsFunc(around, func(o field) bool { return o.name == f.name }) {
+				continue
+			}
+			if r.e.Union != "" && f.name == r.e.Union {
+				f.value = r.inOneOrder(f.value)
+			}
 			b = appendField(b, f)
 		}
 		out = append(out, append(b, '}'))
@@ -131,8 +143,13 @@ func appendField(b []byte, f field) []byte {
 	if len(b) > 1 {
 		b = append(b, ',')
 	}
-	b, _ = jsontext.AppendQuote(b, f.name) // what was JSON is UTF-8 by now
-	return append(append(b, ':'), f.value...)
+	return append(append(append(b, quoted(f.name)...), ':'), f.value...)
+}
+
+// quoted is text as JSON.
+func quoted(s string) []byte {
+	b, _ := jsontext.AppendQuote(nil, s) // what was JSON is UTF-8 by now
+	return b
 }
 
 // row reads an object as a record; false where nothing names it.

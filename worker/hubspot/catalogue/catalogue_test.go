@@ -71,7 +71,7 @@ func otherRow(t *testing.T, o Object) {
 		if !strings.HasPrefix(a.Path, "/") || !strings.Contains(a.Path, a.Version) {
 			t.Errorf("%s: address %q of %s", o.Name, a.Path, a.Version)
 		}
-		if inPath != (e.Parent.Kind != ParentNone && (e.Inputs == 0 || e.Parent.Kind == ParentPairs)) {
+		if inPath != (e.Parent.Kind != ParentNone && (e.Inputs == 0 || e.Parent.Kind == ParentPairRecords)) {
 			t.Errorf("%s: %q does not fit its parent %+v", o.Name, a.Path, e.Parent)
 		}
 		if (a.Paging == PagingAfter || a.Paging == PagingOffset) != (a.PageSize > 0) {
@@ -80,6 +80,12 @@ func otherRow(t *testing.T, o Object) {
 		if strings.ContainsAny(a.For("a/b"), "{}") {
 			t.Errorf("%s: %q keeps a place", o.Name, a.For("a/b"))
 		}
+	}
+	if (len(e.Around) > 0 || e.Union != "") && e.Parts == "" || (e.Union == "") != (len(e.UnionKey) == 0) || e.InputPath != "" && e.Inputs == 0 {
+		t.Errorf("%s: %+v", o.Name, e)
+	}
+	if slices.ContainsFunc(o.Scopes, func(s string) bool { return strings.Contains(s, "write") }) != o.OnRequest {
+		t.Errorf("%s: its scopes are %v, on request %t", o.Name, o.Scopes, o.OnRequest)
 	}
 	if (e.Parent.Kind == ParentStream) != (e.Parent.Stream != "") {
 		t.Errorf("%s: parent %+v", o.Name, e.Parent)

@@ -67,14 +67,37 @@ Each is read in the newest version of HubSpot's API that serves it: ` + "`2026-0
 			read += ": the portal's objects"
 		case ParentPairs:
 			read += ": pairs of its objects"
+		case ParentPairRecords:
+			read += ": records of the pairs that the stream names"
 		case ParentNone:
 		}
 		scopes := strings.Join(o.Scopes, ", ")
 		if len(o.Instead) > 0 {
 			scopes += " (or " + strings.Join(o.Instead, ", ") + ")"
 		}
+		if o.OnRequest {
+			scopes += " (allows writing: read where a stream names it, never by itself)"
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", o.Name, dash(o.TypeID), read, dash(o.Cursor+o.Endpoint.Time), end, every(o.Interval), dash(scopes))
 	}
+	b.WriteString(`
+## Associations
+
+A stream of the CRM keeps with its records what they are associated with (` + "`associations = [\"companies\"]`" + `). A stream of its own has a row for each association instead, of the pairs that it names:
+
+` + "```hcl" + `
+stream "links" {
+  object       = "associations"
+  associations = ["deals/contacts", "contacts/companies", "p_cars/contacts"]
+}
+` + "```" + `
+
+A pair is read from its first object to its second; the same pair the other way round is a pair of its own. A row's id is the pair and both ids (` + "`deals/contacts/101/2002`" + `); its properties are fromObjectType, fromObjectId, toObjectType, toObjectId, and associationTypes: all types of the association, with category, typeId and label. HubSpot tells no time at which an association was made, so every run lists the ids of the first object (the token needs the scopes of both) and asks for the associations of all of them, 1,000 at a time: once a day where no interval is set, and at once by ` + "`hubpipe sync links`" + `. What is not there any more is purged, within max_deletes. A pair that HubSpot refuses is named in the stream's status and keeps its rows; so do the rows of a pair that is taken out of the configuration.
+
+## Deal splits
+
+` + "`stream \"deal_splits\" {}`" + ` asks for the splits of all deals, 100 at a time. HubSpot has no scope for reading them alone: crm.dealsplits.read_write allows writing, too. hubpipe never writes; give the token the scope only if that is all right. A row is a split, with the deal's id as dealId.
+`)
 	if len(later) > 0 {
 		b.WriteString("\nKnown to the catalogue, and not read yet: " + strings.Join(later, ", ") + ".\n")
 	}

@@ -62,6 +62,9 @@ const (
 	ParentObjectTypes
 	// ParentPairs: for each pair of objects whose associations are read.
 	ParentPairs
+	// ParentPairRecords: for each live record of the first object of each pair
+	// that the stream names.
+	ParentPairRecords
 )
 
 // Parent says for what a stream is read again and again.
@@ -117,6 +120,9 @@ type Endpoint struct {
 	// InputField is the member of an input that holds the parent: {"id": …};
 	// empty where an input is the text itself.
 	InputField string
+	// InputPath is where a result says which input it belongs to; empty where it
+	// does not matter.
+	InputPath string
 	// Key are the fields that name a row, together; a dot reaches into an
 	// object ("from.id"). Where the parent belongs to it, "{parent}" stands among them.
 	Key []string
@@ -126,6 +132,15 @@ type Endpoint struct {
 	// Parts is the member of a row that holds an array, each element of which
 	// is a row of its own with the other members around it; mostly empty.
 	Parts string
+	// Around are the members of such a row that do not come from its element,
+	// instead of all others: each with where its value stands, which is written
+	// as text. {from} and {to} are the objects of a pair.
+	Around []Param
+	// Union is the member that is an array without an order: it is brought into
+	// one, by UnionKey, the fields that name an element, and rows of one name are a
+	// row with the elements of all.
+	Union    string
+	UnionKey []string
 	// Time is the field that says when a row changed (or happened, for
 	// events), and Clock how it is written; empty where nothing says so.
 	Time  string

@@ -234,24 +234,27 @@ func emailRows() []Object {
 	}
 }
 
+// relationRows are what belongs to records of the CRM and changes without a
+// time of its own.
 func relationRows() []Object {
 	day := 24 * time.Hour
-	splits := row("deal_splits", StrategyPerParent, day, Endpoint{
-		Method:    http.MethodPost,
-		Addresses: []Address{at("2026-09", "/deal-splits/2026-09/batch/read", PagingNone, 0, "results")},
-		Parent:    Parent{Kind: ParentStream, Stream: "deals"}, Inputs: 100, InputField: "id",
-		Parts: "splits", Key: []string{"id", "splits.id"},
-	}, "crm.dealsplits.read_write")
-	splits.OnRequest, splits.Ready = true, false
 	associations := row("associations", StrategyPerParent, day, Endpoint{
 		Method: http.MethodPost,
 		Addresses: []Address{
 			at("2026-09", "/crm/associations/2026-09/{from}/{to}/batch/read", PagingInput, 0, "results"),
 			at("v4", "/crm/v4/associations/{from}/{to}/batch/read", PagingInput, 0, "results"),
 		},
-		Parent: Parent{Kind: ParentPairs}, Inputs: AssociationsLimit, InputField: "id",
-		Parts: "to", Key: []string{"{parent}", "from.id", "to.toObjectId"},
+		Parent: Parent{Kind: ParentPairRecords}, Inputs: AssociationsLimit, InputField: "id", InputPath: "from.id",
+		Parts: "to", Union: "associationTypes", UnionKey: []string{"category", "typeId"},
+		Around: []Param{{"fromObjectType", "{from}"}, {"fromObjectId", "from.id"}, {"toObjectType", "{to}"}, {"toObjectId", "to.toObjectId"}},
+		Key:    []string{"{parent}", "fromObjectId", "toObjectId"},
 	}, "crm.objects.contacts.read")
-	associations.Ready = false
+	splits := row("deal_splits", StrategyPerParent, day, Endpoint{
+		Method:    http.MethodPost,
+		Addresses: []Address{at("2026-09", "/deal-splits/2026-09/batch/read", PagingNone, 0, "results")},
+		Parent:    Parent{Kind: ParentStream, Stream: "deals"}, Inputs: 100, InputField: "id", InputPath: "id",
+		Parts: "splits", Around: []Param{{"dealId", "id"}}, Key: []string{"dealId", "splits.id"},
+	}, "crm.dealsplits.read_write")
+	splits.OnRequest = true
 	return []Object{associations, splits}
 }
