@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
+	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/worker/hubspot"
 )
 
@@ -19,6 +21,10 @@ func (s *hubspotSource) Rows(ctx context.Context, name string, r RowsRequest) (R
 		switch {
 		case errors.Is(err, hubspot.ErrTooMany):
 			return RowsPage{}, fmt.Errorf("%w: %w", ErrTooMany, err)
+		case len(r.Inputs) > 0 && errors.Is(err, hubspot.ErrNotFound):
+			return RowsPage{}, fmt.Errorf("%w: %w", ErrUnreadable, &ProblemError{protocol.Problem{Type: "not-available", Title: "HubSpot has nothing of the kind", Blocked: true,
+				Detail: "HubSpot knows no " + strings.ReplaceAll(name, "_", " ") + " of " + r.Parent + ": it answers with status 404",
+				Hint:   "it may come with another edition of HubSpot; leave it out until then"}})
 		case r.Parent != "" && ofParent(err), len(r.Inputs) > 0 && ofInputs(err):
 			return RowsPage{}, fmt.Errorf("%w: %w", ErrUnreadable, plain(err))
 		}

@@ -61,7 +61,7 @@ func (r *ranger) readPairs(ctx context.Context, h *holding) error {
 			a.log.Warn("a pair of objects is left as it is", "object", a.row.Name, "pair", pair.name, "error", err)
 			refused = no.err
 			h.except = append(h.except, pair.prefix())
-			h.open = append(h.open, protocol.OpenID{ID: pair.prefix(), Version: a.began(0), Reason: inWords(no.err)})
+			h.open = append(h.open, protocol.OpenID{ID: pair.prefix(), Reason: inWords(no.err)})
 		} else if err != nil {
 			return err
 		} else {

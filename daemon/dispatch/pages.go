@@ -423,7 +423,7 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	generation, _ := s.Generation(s.CurrentList())
 	linked := len(c.d.linkedWith(s.Name)) > 0
 	g.To, g.Last, g.Notes = p.To, p.Last, p.Notes
-	c.openIDs(s, p.Open, nil, false)
+	c.refused(s, run, p.Open)
 	// A worker that was not told what is wanted lists anew; what was brought
 	// meanwhile is in the store.
 	g.Want = nil

@@ -128,7 +128,7 @@ func (c *change) rowsRead(s *stream.Stream, run *stream.Run) {
 		s.Brake = nil
 	}
 	// What this run has not heard again is refused no more.
-	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return ofPair(o) && o.Version < run.Began })
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return ofPair(o) && o.Version != run.Started.UnixNano() })
 	for _, g := range c.allRanges(run.ID) {
 		if g.Notes != "" {
 			s.Notes = g.Notes
@@ -137,9 +137,17 @@ func (c *change) rowsRead(s *stream.Stream, run *stream.Run) {
 }
 
 // ofPair tells whether what is open is no row, but a pair of objects that
-// HubSpot refuses: the beginning of its rows' ids. Its version is the beginning
-// of the run that heard it.
+// HubSpot refuses: the beginning of its rows' ids. Its version is when the run
+// began that met it last.
 func ofPair(o stream.OpenID) bool { return strings.HasSuffix(o.ID, "/") }
+
+// refused notes the pairs that a run could not read at all.
+func (c *change) refused(s *stream.Stream, run *stream.Run, open []protocol.OpenID) {
+	for _, o := range open {
+		s.Open = slices.DeleteFunc(s.Open, func(x stream.OpenID) bool { return x.ID == o.ID })
+		s.Open = append(s.Open, stream.OpenID{ID: o.ID, Version: run.Started.UnixNano(), Reason: o.Reason})
+	}
+}
 
 // stretch is a part of the order of ids: above after, up to and with upTo ("" for the last).
 type stretch struct{ after, upTo string }

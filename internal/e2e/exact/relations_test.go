@@ -237,7 +237,7 @@ func TestAPairIsRefused(t *testing.T) {
 	r.start()
 	until(t, "a word about the pair", func() error {
 		st := r.status("associations")
-		if st.Error == nil || st.Error.Type != "pair-refused" || !strings.Contains(st.Error.Detail, "contacts/companies: ") || st.State == client.StateBlocked {
+		if st.Error == nil || st.Error.Type != "pair-refused" || !strings.Contains(st.Error.Detail, "contacts/companies: HubSpot knows no associations") || st.State == client.StateBlocked {
 			return fmt.Errorf("%s %+v", st.State, st.Error)
 		}
 		return nil
