@@ -135,3 +135,21 @@ func TestOrderOfStopping(t *testing.T) {
 		t.Error("without a limit something is spent")
 	}
 }
+
+// TestWholeReads cost what they list and ask for in each run, and nothing else.
+func TestWholeReads(t *testing.T) {
+	t.Parallel()
+	s := Stream{Records: 50_000, Pairs: 3, Whole: WholeRead(100_000, 1000) + WholeRead(1, 1000), Interval: 12 * time.Hour,
+		ArchivedEvery: time.Hour, ReconcileEvery: time.Hour, AssociationsEvery: time.Hour}
+	if s.Whole != 1102 || FirstLoad(s) != 1102 || PerDay(Incremental, s) != 2204 {
+		t.Errorf("%d at first, %d a run, %.0f a day", FirstLoad(s), s.Whole, PerDay(Incremental, s))
+	}
+	if n := ReconcileWalk(s) + ArchivedSweep(s) + AssociationSweep(s); n != 0 {
+		t.Errorf("%d for what it has not", n)
+	}
+	for _, w := range []Work{Reconcile, Associations, Archived} {
+		if n := PerDay(w, s); n != 0 {
+			t.Errorf("%s: %.0f", w, n)
+		}
+	}
+}

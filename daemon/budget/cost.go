@@ -32,6 +32,9 @@ type Stream struct {
 	// that the past of some properties is.
 	Pairs   int
 	History bool
+	// Whole is what a run costs that reads everything each time, 0 where runs ask
+	// for what has changed. All else of the stream costs nothing then.
+	Whole int64
 	// Changes is how many records change in a day.
 	Changes int64
 	// How often each kind of work is wanted; 0 is never.
@@ -44,6 +47,9 @@ func requests(n, each int64) int64 { return max(1, (n+each-1)/each) }
 // FirstLoad is what the first reading of everything costs, the archived records
 // included.
 func FirstLoad(s Stream) int64 {
+	if s.Whole > 0 {
+		return s.Whole
+	}
 	n := requests(s.Records, listed) + ArchivedSweep(s) + AssociationSweep(s)
 	if s.Wide {
 		n += requests(s.Records, listed)
@@ -56,7 +62,12 @@ func FirstLoad(s Stream) int64 {
 
 // ReconcileWalk is what holding everything against HubSpot costs, the archived
 // records included.
-func ReconcileWalk(s Stream) int64 { return requests(s.Records, listed) + ArchivedSweep(s) }
+func ReconcileWalk(s Stream) int64 {
+	if s.Whole > 0 {
+		return 0
+	}
+	return requests(s.Records, listed) + ArchivedSweep(s)
+}
 
 // Reread is what it costs at most to hold everything against HubSpot and find that
 // all of it has to be read again: by batch, with its associations.
@@ -65,10 +76,26 @@ func Reread(s Stream) int64 {
 }
 
 // ArchivedSweep is what reading the list of archived records costs.
-func ArchivedSweep(s Stream) int64 { return requests(s.Archived, listed) }
+func ArchivedSweep(s Stream) int64 {
+	if s.Whole > 0 {
+		return 0
+	}
+	return requests(s.Archived, listed)
+}
 
 // AssociationSweep is what reading all associations costs, 0 without pairs.
-func AssociationSweep(s Stream) int64 { return int64(s.Pairs) * requests(s.Records, associated) }
+func AssociationSweep(s Stream) int64 {
+	if s.Whole > 0 {
+		return 0
+	}
+	return int64(s.Pairs) * requests(s.Records, associated)
+}
+
+// WholeRead is what it costs to list so many records by id and to ask for what
+// belongs to them, so many at once.
+func WholeRead(records int64, atOnce int) int64 {
+	return requests(records, listed) + requests(records, int64(atOnce))
+}
 
 // Filling is what a new property costs: by walking everything, and by searching
 // for the records that have it. Searches are the second alone.
@@ -109,6 +136,12 @@ func times(every time.Duration) float64 {
 // PerDay is what a kind of work of a stream costs in a day at the intervals that
 // are wanted; 0 for work that comes once.
 func PerDay(w Work, s Stream) float64 {
+	if s.Whole > 0 {
+		if w != Incremental {
+			return 0
+		}
+		return times(s.Interval) * float64(s.Whole)
+	}
 	switch w {
 	case Incremental:
 		runs := times(s.Interval)

@@ -3,11 +3,13 @@ package dispatch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/budget"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // planFor is how long what was worked out about a portal's budget is used again:
@@ -51,7 +53,7 @@ func (d *Dispatcher) purse(portal string, now time.Time) *purse {
 		live := int64(d.store.Live(name))
 		p.plan.Streams = append(p.plan.Streams, budget.Stream{Name: name, Records: live, Archived: budget.Bin(live),
 			Interval: d.interval(s, now), ArchivedEvery: cfg.ArchivedEvery, ReconcileEvery: cfg.ReconcileEvery,
-			Pairs: len(cfg.Associations), AssociationsEvery: cfg.AssociateEvery})
+			Pairs: len(cfg.Associations), AssociationsEvery: cfg.AssociateEvery, Whole: d.wholeRead(cfg)})
 	}
 	p.day = budget.Day{Remaining: use.Remaining, Left: ends.Sub(now), Used: map[budget.Work]int64{}}
 	for kind, n := range use.Total().ByKind() {
@@ -65,6 +67,34 @@ func (d *Dispatcher) purse(portal string, now time.Time) *purse {
 	}
 	d.purses[portal] = p
 	return p
+}
+
+// wholeRead is what a run costs that asks for what belongs to records of other
+// streams, 0 for all other streams. Where nobody copies those records, it is
+// counted for as many as it has rows itself.
+func (d *Dispatcher) wholeRead(cfg *StreamConfig) (n int64) {
+	e := cfg.row.Endpoint
+	if e.Inputs == 0 {
+		return 0
+	}
+	objects := []string{e.Parent.Stream}
+	if e.Parent.Kind == catalogue.ParentPairRecords {
+		objects = nil
+		for _, pair := range cfg.Parents {
+			from, _, _ := strings.Cut(pair, "/")
+			objects = append(objects, from)
+		}
+	}
+	for _, object := range objects {
+		of := cfg.Name
+		for name, other := range d.config {
+			if other.Portal == cfg.Portal && other.row.Name == object {
+				of = name
+			}
+		}
+		n += budget.WholeRead(int64(d.store.Live(of)), e.Inputs)
+	}
+	return n
 }
 
 // spent says why a kind of work has to wait until the portal's day ends, "" where

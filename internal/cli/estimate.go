@@ -14,6 +14,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/schedule"
 	"github.com/hubpipe/hubpipe/worker"
 	"github.com/hubpipe/hubpipe/worker/hubspot"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // estimateTime bounds what is asked of one portal for an estimate: HubSpot may
@@ -111,9 +112,11 @@ func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal
 			continue
 		}
 		row := streamCost{Stream: s.Name}
-		size, err := worker.Measure(ctx, client, s.Object, s.Properties, s.Exclude)
+		size, err := measure(ctx, client, s)
 		if err != nil {
-			row.Error = inWords(err)
+			row.Error = strings.ReplaceAll(inWords(err), "\n", "; ")
+		}
+		if err != nil && len(size.Parents) == 0 {
 			e.Streams = append(e.Streams, row)
 			continue
 		}
@@ -121,6 +124,10 @@ func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal
 			History: len(s.History) > 0, Changes: size.Changed, Interval: intervalOf(s), ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval}
 		if b.Pairs > 0 {
 			b.AssociationsEvery = associationsEvery
+		}
+		for _, n := range size.Parents {
+			o, _ := catalogue.Lookup(s.Object)
+			b.Whole += budget.WholeRead(n, o.Endpoint.Inputs)
 		}
 		plan.Streams = append(plan.Streams, b)
 		row.Records, row.Changed, row.Properties, row.Wide, row.FirstLoad = size.Records, size.Changed, size.Properties, size.Wide, budget.FirstLoad(b)
@@ -133,6 +140,14 @@ func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal
 	plan.Daily, plan.SearchRate, e.Rate = e.Daily, u.SearchRate, u.BurstRate
 	e.Work = workOf(plan, u.BurstRate)
 	return e
+}
+
+// measure asks for the size of a stream, or of what it is read for.
+func measure(ctx context.Context, client *hubspot.Client, s config.Stream) (worker.Size, error) {
+	if o, ok := catalogue.Lookup(s.Object); ok && o.Endpoint.Inputs > 0 {
+		return worker.MeasureParents(ctx, client, o, s.Parents)
+	}
+	return worker.Measure(ctx, client, s.Object, s.Properties, s.Exclude)
 }
 
 // inWords adds to an error what to do about it.

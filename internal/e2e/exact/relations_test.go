@@ -238,7 +238,7 @@ func TestAPairIsRefused(t *testing.T) {
 	until(t, "a word about the pair", func() error {
 		st := r.status("associations")
 		if st.Error == nil || st.Error.Type != "pair-refused" || !strings.Contains(st.Error.Detail, "contacts/companies: HubSpot knows no associations") || st.State == client.StateBlocked {
-			return fmt.Errorf("%s %+v", st.State, st.Error)
+			return fmt.Errorf("it is %s, its pair is not named", st.State)
 		}
 		return nil
 	})
