@@ -52,7 +52,7 @@ func (r *ranger) readPairs(ctx context.Context, h *holding) error {
 	a := r.a
 	read, refused := 0, error(nil)
 	for _, pair := range a.pairs() {
-		if r.passed(pair) {
+		if h.passed(pair) {
 			read++
 			continue
 		}
@@ -79,8 +79,8 @@ func (r *ranger) readPairs(ctx context.Context, h *holding) error {
 }
 
 // passed tells whether an attempt before this one has read a parent.
-func (r *ranger) passed(p parent) bool {
-	return r.g.Cursor != "" && protocol.CompareIDs(p.end(), r.g.Cursor) <= 0
+func (h *holding) passed(p parent) bool {
+	return h.from != "" && protocol.CompareIDs(p.end(), h.from) <= 0
 }
 
 // inWords is what people are told of a refusal.
@@ -105,7 +105,7 @@ func (r *ranger) readPair(ctx context.Context, pair parent, h *holding) error {
 			of[i] = pair.recordOf(id)
 		}
 		last := of[len(of)-1]
-		if r.passed(last) {
+		if h.passed(last) {
 			continue
 		}
 		got, err := a.readOfPair(ctx, of)
@@ -113,7 +113,7 @@ func (r *ranger) readPair(ctx context.Context, pair parent, h *holding) error {
 			return err
 		}
 		h.except = append(h.except, got.except...)
-		h.add(got.records, r.g.Cursor)
+		h.add(got.records)
 		h.to = last.end()
 		if err := h.flush(false); err != nil {
 			return err

@@ -41,7 +41,8 @@ type wholeNotes struct {
 // holding gathers what is to be listed.
 type holding struct {
 	rows
-	nothing bool // is missing for being absent: not all rows were handed out
+	from    string // where the reading begins; the range's own cursor moves on
+	nothing bool   // is missing for being absent: not all rows were handed out
 	bytes   int
 	emit    func(rows) error
 }
@@ -49,9 +50,9 @@ type holding struct {
 // whole lists the stream's rows from the range's cursor on, parent by parent,
 // and brings what is wanted of them.
 func (r *ranger) whole() error {
-	a := r.a
+	a, from := r.a, r.g.Cursor
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
-		h := &holding{emit: func(p rows) error { return emit(ctx, batch{rows: &p}) }}
+		h := &holding{from: from, emit: func(p rows) error { return emit(ctx, batch{rows: &p}) }}
 		if a.row.Endpoint.Parent.Kind == catalogue.ParentPairRecords {
 			return r.readPairs(ctx, h)
 		}
@@ -76,7 +77,7 @@ func (r *ranger) readAll(ctx context.Context, all []parent, h *holding) error {
 	for i := 0; i < len(all); i += at {
 		of := all[i:min(i+at, len(all))]
 		last := of[len(of)-1]
-		if r.passed(last) {
+		if h.passed(last) {
 			// An attempt before this one read them; how they stood is not known.
 			after.keep(of, before)
 			skipped++
@@ -105,7 +106,7 @@ func (r *ranger) readAll(ctx context.Context, all []parent, h *holding) error {
 				h.except = append(h.except, got.except...)
 				after.At = before.At
 			}
-			h.add(got.records, r.g.Cursor)
+			h.add(got.records)
 		}
 		h.to = last.end()
 		if err := h.flush(false); err != nil {
@@ -234,9 +235,9 @@ func (n wholeNotes) String() string {
 }
 
 // add takes up a parent's rows, those that a range has passed left out.
-func (h *holding) add(records []protocol.Record, cursor string) {
+func (h *holding) add(records []protocol.Record) {
 	for i := range records {
-		if cursor != "" && protocol.CompareIDs(records[i].ID, cursor) <= 0 {
+		if h.from != "" && protocol.CompareIDs(records[i].ID, h.from) <= 0 {
 			continue
 		}
 		h.records = append(h.records, records[i])

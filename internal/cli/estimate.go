@@ -254,6 +254,11 @@ func estimateTable(w io.Writer, all []portalCost) error {
 		if err := tables(w, work, streams); err != nil {
 			return err
 		}
+		for _, s := range e.Streams { // in full: the table is as wide as the screen
+			if s.Error != "" {
+				fmt.Fprintf(w, "\n%s: %s\n", s.Stream, clean(s.Error))
+			}
+		}
 	}
 	return nil
 }
