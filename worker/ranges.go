@@ -28,7 +28,7 @@ type ranger struct {
 	a       *attempt
 	g       protocol.Range
 	ended   bool
-	brought bool              // nothing of what was wanted is any more
+	brought bool              // the last answer said that nothing is wanted any more
 	more    []protocol.Listed // what the last answer wants besides
 	links   map[string]bool   // whose associations are wanted beside the record
 	linked  []string          // whose associations are to be read now
@@ -63,7 +63,7 @@ func (r *ranger) run() {
 // fetch reads the range to its end.
 func (r *ranger) fetch() error {
 	for want := r.g.Want; len(want) > 0; want = r.more {
-		r.more, r.brought = nil, false
+		r.more = nil
 		bring := r.bring
 		if r.a.row.Strategy != catalogue.StrategyObjects {
 			bring = r.lookUp
@@ -151,9 +151,6 @@ func (r *ranger) answered(an protocol.Answer) error {
 	return fmt.Errorf("%w: %s", errRefused, an.Reason)
 }
 
-// over tells whether what is being read is wanted no more.
-func (r *ranger) over() bool { return r.ended || r.brought }
-
 // batch is what was read while the one before is in flight.
 type batch struct {
 	records []protocol.Record
@@ -200,7 +197,7 @@ func (r *ranger) ahead(read func(ctx context.Context, emit func(context.Context,
 		})
 	})
 	for b := range batches {
-		if err := send(b); err != nil || r.over() {
+		if err := send(b); err != nil || r.ended {
 			stop()
 			r.a.log.Trace("the reader was not needed any more", "error", <-done)
 			return err
@@ -213,6 +210,7 @@ func (r *ranger) ahead(read func(ctx context.Context, emit func(context.Context,
 // moves the cursor. A record that the broker cannot carry stays out and is
 // named as open. It returns which ids the daemon does not believe yet.
 func (r *ranger) records(b batch, moves bool) (again []string, err error) {
+	r.brought = false
 	cuts := cut(b.records)
 	open, gone := b.open, []string(nil)
 	for _, o := range b.gone {
@@ -222,14 +220,14 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 			open = append(open, o)
 		}
 	}
-	for len(gone) > protocol.MaxGone && !r.over() {
+	for len(gone) > protocol.MaxGone && !r.ended {
 		p := protocol.Page{Kind: protocol.RecordsPage, Gone: gone[:protocol.MaxGone], AsOf: r.a.source.Now()}
 		if _, err := r.send(p, false); err != nil {
 			return nil, err
 		}
 		gone = gone[protocol.MaxGone:]
 	}
-	for len(cuts) > 0 && !r.over() {
+	for len(cuts) > 0 && !r.ended && !r.brought {
 		merged, fit := merges(cuts[0])
 		if fit < len(cuts[0]) {
 			cuts = append([][]protocol.Record{cuts[0][:fit], cuts[0][fit:]}, cuts[1:]...)

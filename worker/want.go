@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,10 +14,20 @@ import (
 // again before the id is given back as open.
 const doubts = 3
 
-// bring reads what is wanted and sends it until nothing is: the records, and then
-// the associations of those that HubSpot has, and of those whose associations
-// alone are wanted.
+// errBrought ends a reading whose rest is not wanted any more.
+var errBrought = errors.New("nothing is wanted any more")
+
+// bring reads what is wanted and sends it until nothing is.
 func (r *ranger) bring(want []protocol.Listed) error {
+	if err := r.bringAll(want); !errors.Is(err, errBrought) {
+		return err
+	}
+	return nil
+}
+
+// bringAll reads the records, and then the associations of those that HubSpot
+// has, and of those whose associations alone are wanted.
+func (r *ranger) bringAll(want []protocol.Listed) error {
 	var records []protocol.Listed
 	r.linked = nil
 	for _, l := range want {
@@ -32,7 +43,7 @@ func (r *ranger) bring(want []protocol.Listed) error {
 	}
 	r.links = wanted
 	if len(records) > 0 {
-		if err := r.bringRecords(records); err != nil || r.over() {
+		if err := r.bringRecords(records); err != nil || r.ended {
 			return err
 		}
 	}
@@ -60,7 +71,7 @@ func (r *ranger) bringLinks(ids []string) error {
 		}
 		return nil
 	}, func(b batch) error {
-		for len(b.parts) > 0 && !r.over() {
+		for len(b.parts) > 0 && !r.ended {
 			n, size := 0, 0
 			for n < min(len(b.parts), protocol.MaxParts) && (n == 0 || size+len(b.parts[n].Associations)+80 <= protocol.MaxPageBytes) {
 				size += len(b.parts[n].Associations) + 80 // with id, time and digest
@@ -70,7 +81,9 @@ func (r *ranger) bringLinks(ids []string) error {
 			if _, err := r.send(p, false); err != nil {
 				return err
 			}
-			b.parts = b.parts[n:]
+			if b.parts = b.parts[n:]; r.brought {
+				return errBrought
+			}
 		}
 		return nil
 	})
@@ -86,7 +99,7 @@ func (r *ranger) bringRecords(want []protocol.Listed) error {
 	err := r.read(want, func(b batch) error {
 		return r.deliver(b, doubted)
 	})
-	for n := 0; err == nil && len(doubted) > 0 && !r.over(); n++ {
+	for n := 0; err == nil && len(doubted) > 0 && !r.ended; n++ {
 		if n == doubts {
 			return r.surrender(doubted)
 		}
@@ -112,6 +125,9 @@ func (r *ranger) deliver(b batch, doubted map[string]protocol.Record) error {
 		if rec := &b.records[i]; r.links[rec.ID] && rec.State == "live" && !slices.Contains(again, rec.ID) {
 			r.linked = append(r.linked, rec.ID)
 		}
+	}
+	if r.brought {
+		return errBrought
 	}
 	return nil
 }
@@ -160,7 +176,7 @@ func (r *ranger) confirm(doubted map[string]protocol.Record) (map[string]protoco
 	first, err := r.reread(doubted, 0, still, func(rec *protocol.Record) bool {
 		return rec.Version > doubted[rec.ID].Version
 	})
-	if err != nil || r.over() || len(first) == 0 {
+	if err != nil || r.ended || len(first) == 0 {
 		return still, err
 	}
 	_, err = r.reread(first, 1, still, func(rec *protocol.Record) bool {
