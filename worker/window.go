@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 )
@@ -214,6 +215,9 @@ func (r *ranger) sweep() error {
 				l := protocol.Listed{ID: page.Records[i].ID, Version: page.Records[i].Version}
 				if whole {
 					l.Digest = page.Records[i].Digest
+				}
+				if at, err := time.Parse(time.RFC3339, page.Records[i].ArchivedAt); archived && err == nil {
+					l.ArchivedAt = at.UnixMilli()
 				}
 				held.listing = append(held.listing, l)
 			}

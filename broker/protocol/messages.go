@@ -184,6 +184,10 @@ type Listed struct {
 	// Digest names the content where a listing of whole records was read; it
 	// is zero where only versions were.
 	Digest [16]byte `json:"-"`
+	// ArchivedAt, of a listing of what is archived, is since when (ms; 0 where
+	// HubSpot does not say): a record that was restored and archived again
+	// between two listings has nothing else that moved.
+	ArchivedAt int64 `json:"-"`
 }
 
 // Merge says that HubSpot made one record of several: those From are now part

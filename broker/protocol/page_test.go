@@ -69,7 +69,7 @@ func samples() []*Page {
 		{ID: "2", State: "merged", MergedInto: "1", Confirmed: true},
 	}
 	listing := base
-	listing.Kind, listing.Listing = ListingPage, []Listed{{ID: "1", Version: 5}, {ID: "x-2", Digest: [16]byte{1}}}
+	listing.Kind, listing.Listing = ListingPage, []Listed{{ID: "1", Version: 5}, {ID: "x-2", Digest: [16]byte{1}}, {ID: "3", Version: 6, ArchivedAt: 1764028800123}}
 	empty := base
 	empty.Kind = ListingPage
 	schema := base
@@ -163,6 +163,7 @@ func TestBadPagesAreRefused(t *testing.T) {
 		"last line cut":      `{"kind":"listing","count":1}` + "\n1\t2",
 		"listed without id":  `{"kind":"listing","count":1}` + "\n\t2\n",
 		"listed version":     `{"kind":"listing","count":1}` + "\n1\tx\n",
+		"listed since":       `{"kind":"listing","count":1}` + "\n1\t5\t@x\n",
 		"record fields":      `{"kind":"records","count":1}` + "\n1\tlive\n",
 		"record not object":  `{"kind":"records","count":1}` + "\n1\tlive\t1\t1\t" + strings.Repeat("0", 32) + "\t\t\t\t\t\t[1]\n",
 		"record broken JSON": `{"kind":"records","count":1}` + "\n1\tlive\t1\t1\t" + strings.Repeat("0", 32) + "\t\t\t\t\t\t{\"a\":\n",
@@ -226,6 +227,7 @@ func TestWhatWouldBreakALineIsNotEncoded(t *testing.T) {
 		{Kind: RecordsPage, Records: []Record{{ID: "1\t2"}}},
 		{Kind: RecordsPage, Records: []Record{{ID: "1", Properties: []byte("{\n}")}}},
 		{Kind: ListingPage, Listing: []Listed{{ID: "1\n"}}},
+		{Kind: ListingPage, Listing: []Listed{{ID: "1", Digest: [16]byte{1}, ArchivedAt: 5}}},
 		{Kind: SchemaPage, Schema: []byte("[\n]")},
 	} {
 		if _, err := c.Encode(p); !errors.Is(err, ErrUndecodable) {

@@ -128,11 +128,8 @@ const keptArchived = 89 * 24 * time.Hour
 // expired tells whether HubSpot was to let an archived record go by now: a bin
 // that is emptied 90 days after a great deal was thrown away is no surprise.
 func expired(h *stream.Head, run *stream.Run) bool {
-	if h.State != stream.Archived || run.Began == 0 {
-		return false
-	}
-	at, err := time.Parse(time.RFC3339, h.ArchivedAt)
-	return err == nil && time.UnixMilli(run.Began).Sub(at) > keptArchived
+	at := h.ArchivedMS()
+	return at != 0 && run.Began-at > keptArchived.Milliseconds()
 }
 
 // brake is how many records a run may end by absence.

@@ -479,7 +479,7 @@ func differs(stored *stream.Head, l protocol.Listed, kind stream.RangeKind, stal
 		return stored.State.Bare() || stored.Version != l.Version || stored.Digest != l.Digest
 	case stored.State == stream.Merged && state == stream.Archived:
 		return false // what was merged away may be listed as archived, too
-	case stored.State != state || stored.Version != l.Version:
+	case stored.State != state || stored.Version != l.Version || stored.ArchivedAgain(l.ArchivedAt):
 		return true
 	}
 	if l.Digest != [16]byte{} {

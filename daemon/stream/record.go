@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -58,6 +59,27 @@ type Head struct {
 	HistoryPart      Part
 }
 
+// ArchivedMS is when an archived record was archived, in ms since 1970; 0 where
+// it is not archived or does not say.
+func (h *Head) ArchivedMS() int64 {
+	if h.State != Archived {
+		return 0
+	}
+	at, err := time.Parse(time.RFC3339, h.ArchivedAt)
+	if err != nil {
+		return 0
+	}
+	return at.UnixMilli()
+}
+
+// ArchivedAgain tells whether an archived record was archived at another time
+// than it says (in ms; 0 is not known): it was restored in between, which need
+// not have left another trace.
+func (h *Head) ArchivedAgain(ms int64) bool {
+	was := h.ArchivedMS()
+	return was != 0 && ms != 0 && ms != was
+}
+
 // Record is one HubSpot object as hubpipe holds it. Properties is the JSON
 // object as HubSpot sent it, nil for a tombstone without them; Associations
 // and History are a line of JSON each, nil where they were never read.
@@ -87,8 +109,8 @@ func (v Verdict) Stores() bool { return v == Insert || v == Replace || v == Regr
 
 // Judge decides whether a reading replaces what is stored: a newer version
 // does; the same version with other content does when it was read later, and
-// with no older property list; an older version only when a second read
-// confirmed it. The same version and content changes nothing. What was merged
+// with no older property list, and so does one that was archived at another
+// time; an older version only when a second read confirmed it. The same version and content changes nothing. What was merged
 // away stays so: it may be given as archived, too.
 func Judge(stored *Head, r *Head, confirmed bool) Verdict {
 	switch {
@@ -105,7 +127,7 @@ func Judge(stored *Head, r *Head, confirmed bool) Verdict {
 			return Regress
 		}
 		return Older
-	case r.Digest == stored.Digest && r.State == stored.State:
+	case r.Digest == stored.Digest && r.State == stored.State && !stored.ArchivedAgain(r.ArchivedMS()):
 		return Same
 	case r.List < stored.List:
 		return Older

@@ -39,6 +39,18 @@ func TestJudge(t *testing.T) {
 			t.Errorf("what was merged, given as archived in version %d: verdict %d", version, got)
 		}
 	}
+	since := func(asOf int64, at string) *Head {
+		return &Head{Version: 10, AsOf: asOf, State: Archived, ArchivedAt: at}
+	}
+	binned := since(100, "2026-11-03T00:00:00Z")
+	for at, want := range map[string]Verdict{"2026-11-03T00:00:00.000Z": Same, "": Same, "2026-11-03T00:00:00.001Z": Replace} {
+		if got := Judge(binned, since(200, at), false); got != want {
+			t.Errorf("archived again at %q: verdict %d, want %d", at, got, want)
+		}
+	}
+	if got := Judge(binned, since(99, "2026-11-02T00:00:00Z"), false); got != Same {
+		t.Errorf("archived at another time, read before: verdict %d", got)
+	}
 	if got := Judge(nil, &Head{}, false); got != Insert {
 		t.Fatalf("the first reading: %d", got)
 	}

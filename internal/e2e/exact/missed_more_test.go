@@ -123,6 +123,11 @@ func missedManyAssociated(t scene) {
 }
 
 func missedArchived(t scene) {
+	t.Run("and is restored, or gone", func(t *testing.T) { t.Parallel(); archivedAndRestored(scene{t}) })
+	t.Run("and is archived again", func(t *testing.T) { t.Parallel(); archivedAgain(scene{t}) })
+}
+
+func archivedAndRestored(t scene) {
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 400}}, pace+"stream \"contacts\" {}\n").start()
 	r.becomesEqual("contacts")
 	live := r.live("contacts")
@@ -138,6 +143,25 @@ func missedArchived(t scene) {
 	r.becomesEqual("contacts")
 	if err := r.indexed("contacts"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Restored and archived again while nobody looks, with the modification time
+// that it had: since when it is archived is all that moved.
+func archivedAgain(t scene) {
+	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 200}, RestoreKeepsTime: true}, pace+"stream \"contacts\" {}\n").start()
+	r.becomesEqual("contacts")
+	live := r.live("contacts")[:20]
+	r.change("contacts", simulator.Change{Archive: live})
+	r.becomesEqual("contacts")
+	r.stopWorker()
+	r.change("contacts", simulator.Change{Restore: live[:12]})
+	r.change("contacts", simulator.Change{Archive: live[:10]})
+	position := r.position("contacts")
+	r.startWorker()
+	r.becomesEqual("contacts")
+	if got := r.position("contacts") - position; got > 12 {
+		t.Errorf("%d records were written, of whom ten were archived again and two restored", got)
 	}
 }
 

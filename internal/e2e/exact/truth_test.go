@@ -100,11 +100,6 @@ func (r *rig) same(stream, object string, except ...string) error {
 		}
 		got, ok := stored[want.ID]
 		delete(stored, want.ID)
-		if r.keepsTime {
-			// Restored and archived again between two sweeps, nothing in the
-			// list says so.
-			want.ArchivedAt = nil
-		}
 		if err := differs(byID, want, got, ok, drifting); err != nil {
 			wrong = append(wrong, fmt.Errorf("%s %s: %w", stream, want.ID, err))
 		}
