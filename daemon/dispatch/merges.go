@@ -17,8 +17,14 @@ func (c *change) mergers(p *protocol.Page, run *stream.Run, s *stream.Stream) er
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, m.Into, err)
 		}
-		if into == nil || into.State.Bare() {
-			continue // it was not stored, or was taken in itself since
+		switch {
+		case into == nil || into.State == stream.Purged:
+			continue
+		case into.State == stream.Merged: // taken in itself before it was read
+			if into, err = c.chainEnd(s, into); err != nil {
+				return err
+			}
+			into = &stream.Head{ID: into.MergedInto, Version: into.Version, AsOf: into.AsOf}
 		}
 		if err := c.merge(run, s, into, m.From); err != nil {
 			return err
@@ -99,16 +105,9 @@ func (c *change) unchain(run *stream.Run, s *stream.Stream, ids []string) error 
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
 		}
-		into := h
-		for range longestChain {
-			next, err := c.tx.Head(s.Name, into.MergedInto)
-			if err != nil {
-				return fmt.Errorf("read %s %s: %w", s.Name, into.MergedInto, err)
-			}
-			if next == nil || next.State != stream.Merged {
-				break
-			}
-			into = next
+		into, err := c.chainEnd(s, h)
+		if err != nil {
+			return err
 		}
 		if into.ID == h.ID {
 			continue
@@ -118,6 +117,22 @@ func (c *change) unchain(run *stream.Run, s *stream.Stream, ids []string) error 
 		}
 	}
 	return nil
+}
+
+// chainEnd is the last of a chain of merged records, whose MergedInto is what
+// they all are part of.
+func (c *change) chainEnd(s *stream.Stream, h *stream.Head) (*stream.Head, error) {
+	for range longestChain {
+		next, err := c.tx.Head(s.Name, h.MergedInto)
+		if err != nil {
+			return nil, fmt.Errorf("read %s %s: %w", s.Name, h.MergedInto, err)
+		}
+		if next == nil || next.State != stream.Merged {
+			break
+		}
+		h = next
+	}
+	return h, nil
 }
 
 // losers reads from a stored record which others it had taken in.

@@ -450,6 +450,10 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 			// To associate changes no time: who has just been changed is often
 			// associated a moment later.
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Parts: true, Known: true})
+		case g.Kind == stream.ArchivedRange && run.Kind == stream.Reconcile && stored.State == stream.Merged:
+			// Merged away before its last change was read, it has not said whom
+			// it had taken in; who was would be listed as archived for ever.
+			g.Want = append(g.Want, stream.Listed{ID: l.ID})
 		}
 		hold(run.Report, stored, wanted)
 	}
