@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -237,5 +239,157 @@ func TestOpenIDsHaveTheirTurn(t *testing.T) {
 	}
 	if n := len(b.d.streams[modelStream].Open); len(asked) != n || n != open {
 		t.Errorf("%d of %d were asked for", len(asked), n)
+	}
+}
+
+// linkedConfig is modelConfig with associations.
+func linkedConfig() []StreamConfig {
+	config := modelConfig()
+	config[0].Associations, config[0].AssociateEvery = []string{"companies"}, 24*time.Hour
+	return config
+}
+
+// A backfill that was stopped before its associations came goes on without them
+// when nobody wants them any more, and ends.
+func TestBackfillGoesOnWithoutItsAssociations(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before  int      // so many pages of list and archived are read before the stop
+		resumed []string // the kinds of range that go on
+	}{
+		"in the list":               {0, []string{"list", "archived"}},
+		"in the archived":           {1, []string{"archived"}},
+		"with nothing else to read": {2, []string{"archived"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.must(b.d.Stop(b.now, modelStream, "api"))
+			b.must(b.d.Reload(b.now, linkedConfig()))
+			b.must(b.d.Start(b.now, modelStream, "", "api"))
+			attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+			pages := []protocol.Page{
+				{Attempt: attempt, Kind: protocol.RecordsPage, Last: true, Records: []protocol.Record{{ID: "7", State: "live", Version: 5, AsOf: 9}}},
+				{Attempt: attempt, Range: 1, Kind: protocol.ListingPage, Last: true},
+			}
+			for _, p := range pages[:c.before] {
+				if a := b.page(p); a.Type != protocol.Committed || a.RunEnded {
+					t.Fatalf("%+v", a)
+				}
+			}
+			b.must(b.d.Stop(b.now, modelStream, "api"))
+			b.must(b.d.Reload(b.now, modelConfig()))
+			outs := b.must(b.d.Start(b.now, modelStream, "", "api"))
+			attempt = fetches(outs)["backfill"]
+			own := b.d.ranges[b.d.attempts[attempt]]
+			var kinds []string
+			for _, id := range slices.Sorted(maps.Keys(own)) {
+				kinds = append(kinds, string(own[id].Kind))
+				if own[id].Parts {
+					t.Error("associations that nobody wants are read")
+				}
+			}
+			if !slices.Equal(kinds, c.resumed) {
+				t.Fatalf("%v go on, expected %v", kinds, c.resumed)
+			}
+			for i, kind := range c.resumed {
+				p := protocol.Page{Attempt: attempt, Range: uint32(i), Kind: protocol.ListingPage, Last: true}
+				if kind == "list" {
+					p.Kind = protocol.RecordsPage
+				}
+				if a := b.page(p); a.Type != protocol.Committed || a.RunEnded != (i == len(c.resumed)-1) {
+					t.Fatalf("the %s: %+v", kind, a)
+				}
+			}
+			if s := b.d.streams[modelStream]; !s.Backfilled || len(s.Linked) > 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// Associations come of a record that was erased while they were read: nothing
+// is wanted any more, nothing is stored, and the range stays where it is.
+func TestAssociationsOfWhatWasErased(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	b.must(b.d.Reload(b.now, linkedConfig()))
+	b.now = b.now.Add(time.Minute)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+	v := b.now.UnixMilli()
+	if a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.ListingPage, Listing: []protocol.Listed{{ID: "2", Version: v}}}); len(a.Want) != 1 || !a.Want[0].Parts {
+		t.Fatalf("%+v", a)
+	}
+	b.must(b.d.Erase(b.now, modelStream, "2"))
+	records := []protocol.Record{{ID: "2", State: "live", Version: v, AsOf: v, Properties: []byte(`{}`)}}
+	if a := b.page(protocol.Page{Attempt: attempt, Seq: 1, Kind: protocol.RecordsPage, Records: records}); a.Type != protocol.Committed {
+		t.Fatalf("%+v", a)
+	}
+	links := []protocol.Part{{ID: "2", AsOf: v, Digest: [16]byte{1}, Associations: []byte(`{"companies":[{"id":"9"}]}`)}}
+	if a := b.page(protocol.Page{Attempt: attempt, Seq: 2, Kind: protocol.PartsPage, Parts: links}); a.Type != protocol.Committed || a.RangeEnded {
+		t.Fatalf("%+v", a)
+	}
+	if h := b.store.records[recordKey(modelStream, "2")]; h.State != stream.Purged || h.AssociationsPart.AsOf != 0 {
+		t.Errorf("%+v", h)
+	}
+	if a := b.page(protocol.Page{Attempt: attempt, Seq: 3, Kind: protocol.ListingPage, To: "x", Last: true}); !a.RunEnded {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Parts where none are wanted leave a range where it is, whatever came before.
+func TestPartsThatNobodyWants(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, To: "17"})
+	links := []protocol.Part{{ID: "2", AsOf: 9, Associations: []byte(`{}`)}}
+	a := b.page(protocol.Page{Attempt: attempt, Seq: 1, From: "17", To: "17", Kind: protocol.PartsPage, Parts: links})
+	if a.Type != protocol.Committed || a.Cursor != "17" || a.RangeEnded {
+		t.Errorf("%+v", a)
+	}
+}
+
+// A record is asked for while a walk goes on, which has heard of it itself since
+// it began: that is no reason to keep it when HubSpot has it nowhere by then.
+func TestARecordThatWasReadSinceTheWalkBegan(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	_, attempt := b.reconcile(false)
+	w := b.walk(attempt)
+	if a := w.send(liveOf, protocol.Page{Kind: protocol.ListingPage, To: "2", Listing: []protocol.Listed{{ID: "1", Version: 5}, {ID: "2", Version: 6}}}); len(a.Want) != 1 {
+		t.Fatalf("%+v", a)
+	}
+	w.send(liveOf, protocol.Page{Kind: protocol.RecordsPage, Records: []protocol.Record{{ID: "2", State: "live", Version: 6, AsOf: 9}}})
+	id := b.asks("2")
+	w.send(2, protocol.Page{Kind: protocol.RecordsPage, Gone: []string{"2"}, AsOf: 12})
+	if r := b.store.runs[id]; b.state(2) != stream.Purged || r == nil || r.State != stream.Done {
+		t.Errorf("record 2 is %s, the run %+v", b.state(2), r)
+	}
+}
+
+// Associations that were wanted, then not, and then again are all read anew:
+// meanwhile nobody has followed them.
+func TestAssociationsAreWantedAgain(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	sweep := func() uint64 { return fetches(b.beat(protocol.Heartbeat{}))["associations"] }
+	for _, again := range []bool{false, true} {
+		b.must(b.d.Reload(b.now, linkedConfig()))
+		attempt := sweep()
+		if attempt == 0 {
+			t.Fatalf("no associations are read, again: %v", again)
+		}
+		links := make([]protocol.Part, 0, 3)
+		for _, id := range span(1, 3) {
+			links = append(links, protocol.Part{ID: id, AsOf: b.now.UnixMilli(), Digest: [16]byte{1}, Associations: []byte(`{}`)})
+		}
+		if a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.PartsPage, Parts: links}); !a.RunEnded {
+			t.Fatalf("%+v", a)
+		}
+		if sweep() != 0 {
+			t.Fatal("associations are read twice")
+		}
+		b.must(b.d.Reload(b.now, modelConfig()))
 	}
 }

@@ -50,13 +50,14 @@ func (c *change) newRun(s *stream.Stream, kind stream.Kind, ranges ...*stream.Ra
 // backfill makes a walk over everything, or goes on with one that was stopped.
 func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 	var ranges []*stream.Range
+	parted := false
 	old := c.d.runs[s.Unfinished]
 	if old != nil {
 		c.dropped[old.ID] = true
 		if again {
 			old = nil
 		} else {
-			ranges = c.unfinished(s, old)
+			ranges, parted = c.unfinished(s, old)
 		}
 	}
 	s.Unfinished = ""
@@ -84,7 +85,9 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 		run.Linked = slices.Clone(c.d.linkedWith(s.Name))
 	}
 	if old != nil {
-		run.Linked = old.Linked
+		if run.Linked = old.Linked; parted {
+			run.Linked = nil
+		}
 		run.Began, run.Whole, run.Braked, run.Expired = old.Began, old.Whole, old.Braked, old.Expired
 		if old.Report != nil {
 			run.Report.Candidates, run.Report.Disorder = old.Report.Candidates, old.Report.Disorder
@@ -94,10 +97,9 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 }
 
 // unfinished are the ranges of a backfill that did not end, for another run to go
-// on with; those for associations that nobody wants any more have no work left.
-func (c *change) unfinished(s *stream.Stream, old *stream.Run) []*stream.Range {
-	var ranges []*stream.Range
-	parted := false
+// on with; those for associations that nobody wants any more have no work left,
+// and are parted with.
+func (c *change) unfinished(s *stream.Stream, old *stream.Run) (ranges []*stream.Range, parted bool) {
 	for _, g := range c.allRanges(old.ID) {
 		switch own := g.Clone(); {
 		case own.Ended:
@@ -112,7 +114,7 @@ func (c *change) unfinished(s *stream.Stream, old *stream.Run) []*stream.Range {
 		// Nothing else is left: what is archived costs least, and ends the run.
 		ranges = append(ranges, &stream.Range{Kind: stream.ArchivedRange, Phase: archivedPhase})
 	}
-	return ranges
+	return ranges, parted
 }
 
 // firstPhase is the phase that a run with these ranges begins in.

@@ -142,12 +142,15 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return stream.ArchivedSweep
 	case len(cfg.Associations) == 0:
 		return ""
-	case slices.Equal(s.Linked, cfg.Associations):
-		if due(s.AssociatedAt, cfg.AssociateEvery, stream.Associations) {
-			return stream.Associations
-		}
-	case due(s.AssociatedAt, missingRetry, stream.Associations):
-		return stream.Associations // never read to their end as they are wanted
+	case s.AssociatedAt.IsZero():
+		return stream.Associations // others were wanted meanwhile, or none
+	}
+	every := cfg.AssociateEvery
+	if !slices.Equal(s.Linked, cfg.Associations) {
+		every = missingRetry // never read to their end as they are wanted
+	}
+	if due(s.AssociatedAt, every, stream.Associations) {
+		return stream.Associations
 	}
 	return ""
 }
