@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,9 +29,10 @@ type hub struct {
 	now     int64
 	records map[int]int64 // id: version
 	names   []string
-	big     map[int]int // bytes of a record's text
-	missing map[int]bool
-	lag     map[int]int // so many reads still give the version less 5
+	big     map[int]int  // bytes of a record's text
+	missing map[int]bool // listed, and not handed out
+	took    map[int]int  // how many others each says were merged into it
+	lag     map[int]int  // so many reads still give the version less 5
 	page    int
 	onePage int // what one search shows
 	split   int // a window above it is split
@@ -122,7 +124,11 @@ func (v *view) record(id int, names []string) protocol.Record {
 		}
 		text = string(b)
 	}
-	r.Properties, _ = json.Marshal(map[string]string{"text": text})
+	properties := map[string]string{"text": text}
+	for i := range v.h.took[id] {
+		properties[catalogue.MergedObjects] += fmt.Sprintf("%d;", 1000*id+i)
+	}
+	r.Properties, _ = json.Marshal(properties)
 	r.Digest[0], r.Digest[1] = byte(r.Version), byte(r.Version>>8)
 	return r
 }
@@ -148,6 +154,10 @@ func (v *view) List(ctx context.Context, _, after string, names []string, archiv
 			break
 		}
 		last = id
+		if v.h.missing[id] && len(names) > 0 {
+			p.Open = append(p.Open, protocol.OpenID{ID: strconv.Itoa(id), Version: v.h.records[id], Reason: "not handed out"})
+			continue
+		}
 		p.Records = append(p.Records, v.record(id, names))
 	}
 	if v.h.opaque && p.Next != "" {

@@ -43,6 +43,8 @@ type ledger struct {
 	records  map[string]protocol.Record
 	open     map[string]string
 	gone     []string
+	merged   map[string]string // into what
+	listed   []string          // in all listings, one after the other
 	kinds    map[protocol.PageKind]int
 	problem  *protocol.Problem
 	leaving  int
@@ -65,7 +67,7 @@ type lrange struct {
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
 	return &ledger{t: t, codec: new(protocol.Codec), top: protocol.Topics{Prefix: "hubpipe"}, rng: rand.New(rand.NewPCG(1, 1)),
-		records: map[string]protocol.Record{}, open: map[string]string{}, kinds: map[protocol.PageKind]int{},
+		records: map[string]protocol.Record{}, open: map[string]string{}, merged: map[string]string{}, kinds: map[protocol.PageKind]int{},
 		changed: make(chan struct{})}
 }
 
@@ -372,6 +374,7 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 			l.open[o.ID] = o.Reason
 		}
 		for _, h := range p.Listing {
+			l.listed = append(l.listed, h.ID)
 			r, ok := l.records[h.ID]
 			if !ok || r.Version != h.Version || h.Digest != [16]byte{} && h.Digest != r.Digest {
 				g.Want = append(g.Want, h)
@@ -412,6 +415,14 @@ func (l *ledger) bring(p *protocol.Page, g *lrange) {
 		}
 		got[r.ID] = true
 		delete(l.open, r.ID)
+	}
+	for _, m := range p.Merges {
+		if !got[m.Into] {
+			l.t.Errorf("%s is said to have taken others in on a page that it is not on", m.Into)
+		}
+		for _, id := range m.From {
+			l.merged[id] = m.Into
+		}
 	}
 	for _, id := range p.Gone {
 		if got[id] = true; !g.Ask {

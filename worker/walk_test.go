@@ -177,3 +177,68 @@ func TestManyAreGone(t *testing.T) {
 		t.Errorf("%d of %d are gone", got, len(want)-3)
 	}
 }
+
+// Records name so many as merged into them that they do not fit in one page
+// with it: the page is cut, and every one of them is told.
+func TestManyAreMerged(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]func(l *ledger){
+		"read by list": func(l *ledger) { l.run(backfill()) },
+		"wanted":       func(l *ledger) { l.run(protocol.Fetch{Kind: "incremental"}, newest(900)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, h := newLedger(t), newHub(10)
+			h.took = map[int]int{1: 3, 2: 240, 3: 240, 4: 240, 5: protocol.MaxMerged, 6: 1, 10: protocol.MaxMerged + 7}
+			run(l)
+			l.start(h)
+			l.done()
+			l.exact(h)
+			told := map[string]int{}
+			for _, into := range l.merged {
+				told[into]++
+			}
+			for id, n := range h.took {
+				// More than HubSpot takes into one is told by their absence.
+				if n = min(n, protocol.MaxMerged); told[strconv.Itoa(id)] != n {
+					t.Errorf("record %d took in %d, and %d are told", id, n, told[strconv.Itoa(id)])
+				}
+			}
+		})
+	}
+}
+
+// What a list names and does not hand out stands at its place in the listing: a
+// listing out of order would prove nothing.
+func TestUnreadableAmongTheListed(t *testing.T) {
+	t.Parallel()
+	l, h := newLedger(t), newHub(120)
+	h.missing = map[int]bool{1: true, 7: true, 50: true, 119: true, 120: true}
+	l.run(protocol.Fetch{Kind: "reconcile"}, protocol.Range{Kind: "sweep"})
+	l.start(h)
+	l.done()
+	l.exact(h)
+	if !slices.Equal(l.listed, span(1, 120)) {
+		t.Errorf("listed: %v", l.listed)
+	}
+	for id := range h.missing {
+		if l.open[strconv.Itoa(id)] == "" {
+			t.Errorf("%d is not open", id)
+		}
+	}
+	twice := among([]protocol.Listed{{ID: "9"}, {ID: "10"}}, []protocol.OpenID{{ID: "10"}, {ID: "100"}, {ID: "x"}, {ID: "2"}})
+	var ids []string
+	for _, l := range twice {
+		ids = append(ids, l.ID)
+	}
+	if want := []string{"2", "9", "10", "100", "x"}; !slices.Equal(ids, want) {
+		t.Errorf("%v, expected %v", ids, want)
+	}
+}
+
+func span(lo, hi int) (ids []string) {
+	for i := lo; i <= hi; i++ {
+		ids = append(ids, strconv.Itoa(i))
+	}
+	return ids
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -223,6 +224,7 @@ type shelf struct {
 	batch func(read int, id string, archived bool) string // the record, "" for none
 	get   map[string]string
 	reads map[string]int
+	bad   string // an id for which a batch is refused whole
 }
 
 func (p *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -238,6 +240,11 @@ func (p *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in batchBody
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		p.tb.Error(err)
+	}
+	if p.bad != "" && slices.Contains(in.Inputs, batchInput{ID: p.bad}) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"status":"error","category":"VALIDATION_ERROR","message":"%s is no id"}`, p.bad)
+		return
 	}
 	var found []string
 	for _, one := range in.Inputs {
@@ -314,6 +321,51 @@ func TestEveryIDIsAccountedFor(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]bool{"old": true, "gone": true, "odd/id": true}, reasons); diff != "" {
 			t.Errorf("open (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// HubSpot refuses a batch for one of its ids: the others are read singly, and
+// the batches beside it as ever.
+func TestBatchThatIsRefusedWhole(t *testing.T) {
+	t.Parallel()
+	const v = 1_700_000_000_000
+	synctest.Test(t, func(t *testing.T) {
+		p := &shelf{tb: t, reads: map[string]int{}, get: map[string]string{}, bad: "7"}
+		p.batch = func(_ int, id string, archived bool) string {
+			if archived {
+				return ""
+			}
+			return at(id, v)
+		}
+		var hits []Hit
+		for _, id := range ids(1, 251) {
+			hits = append(hits, Hit{ID: id})
+			if id != p.bad {
+				p.get[id] = at(id, v)
+			}
+		}
+		c := clientOf(t, p, func(o *Options) { o.Concurrency = 1 })
+		got := map[string]int{}
+		open, err := c.ReadAll(t.Context(), contacts(t), hits, nil, false, func(recs []Record) error {
+			for _, r := range recs {
+				got[r.ID]++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range hits {
+			if want := 1; h.ID != p.bad && got[h.ID] != want || h.ID == p.bad && got[h.ID] != 0 {
+				t.Errorf("%s came %d times", h.ID, got[h.ID])
+			}
+		}
+		if len(open) != 1 || open[0].ID != p.bad || !open[0].Gone {
+			t.Errorf("open: %+v", open)
+		}
+		if n := c.Requests(); n != 3+1+100 {
+			t.Errorf("%d requests: three batches, one among the archived, and a hundred records", n)
 		}
 	})
 }
