@@ -44,6 +44,7 @@ type parent struct {
 	pair string // of objects, in addresses, where it is a record of the first
 	mark string // differs when what belongs to it may have changed
 	time int64  // when it changed last, in ms, where it says so
+	busy bool   // HubSpot still works out what belongs to it
 }
 
 // prefix is what the ids of a parent's rows begin with.
@@ -110,6 +111,10 @@ func parentOf(rec *protocol.Record, of catalogue.Parent) parent {
 	}
 	if len(marks) > 0 {
 		p.mark = fmt.Sprintf("%08x", uint32(xxh3.HashString(strings.Join(marks, "\x00"))))
+	}
+	if of.Settled.Name != "" {
+		says := valueAt(rec.Properties, of.Settled.Name)
+		p.busy = says != "" && says != of.Settled.Value
 	}
 	return p
 }
@@ -274,6 +279,10 @@ func (r *ranger) lookUp(want []protocol.Listed) error {
 		p, ok := belongs(l.ID, known)
 		if !ok && a.row.Endpoint.Parent.Kind != catalogue.ParentStream {
 			b.open = append(b.open, protocol.OpenID{ID: l.ID, Version: l.Version, Reason: "it belongs to none of the objects that are read"})
+			continue
+		}
+		if p.busy {
+			b.open = append(b.open, protocol.OpenID{ID: l.ID, Version: l.Version, Reason: "HubSpot still works out what belongs to " + p.name})
 			continue
 		}
 		var rec *protocol.Record

@@ -161,7 +161,7 @@ func (a *attempt) readTogether(ctx context.Context, of []parent) (some, error) {
 		return some{}, fmt.Errorf("read %s of %s: %w", a.row.Name, of[0].name, err)
 	}
 	out := some{reading: got}
-	if !got.complete {
+	if !got.complete || slices.ContainsFunc(of, func(p parent) bool { return p.busy }) {
 		out.except = prefixes(of)
 		return out, nil
 	}

@@ -14,11 +14,6 @@ import (
 // TestWhatOthersMissed are the ways in which other programs that copy HubSpot
 // have lost records, doubled work or stood still, each named after what went
 // wrong, with a HubSpot that would do it to us.
-//
-// Three are not here yet: that a list is read while HubSpot still works it out,
-// that marketing emails with their statistics lack some on each pass, and that
-// memory runs out in catching up with millions of changes. Of the last, the
-// benchmarks measure the worker of a backfill.
 func TestWhatOthersMissed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -45,12 +40,15 @@ func TestWhatOthersMissed(t *testing.T) {
 		{"what is merged while it is read", missedMergedMeanwhile},
 		{"what HubSpot hands out in an old version", missedOldReading},
 		{"what changes while the list is read", missedMeanwhile},
+		{"a list that HubSpot still works out", missedProcessing},
 		{"where it was, after an upgrade", missedUpgrade},
 		{"the rest of the stream, for one bad value", missedBadValue},
 		{"an object of one's own with a name of HubSpot's", missedOwnName},
 		{"what was not to be copied, once it is new", missedSchemaPolicy},
+		{"memory, in catching up with everything at once", missedMemory},
 		{"all of it, for one refusal of a request that nobody retries", missedRefusal},
 		{"the day's limit, which is not the second's", missedDaily},
+		{"statistics that a pass leaves out", missedStatistics},
 		{"an account's higher limit", missedHigherLimit},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -78,6 +78,10 @@ type Parent struct {
 	// Changed are the fields of a parent that differ when its children may
 	// have changed. Where none is named the children are always read.
 	Changed []string
+	// Settled is a field of a parent with what it says when its children are
+	// all there. While it says anything else HubSpot still works them out: what
+	// is missing has not gone, and they are read again.
+	Settled Param
 }
 
 // Param is a parameter of a request.

@@ -142,6 +142,7 @@ func marketingRows() []Object {
 	).with(of("lists", "{parent}", "recordId")).with(func(e *Endpoint) {
 		e.Time = "membershipTimestamp"
 		e.Parent.Changed = []string{"additionalProperties.hs_list_size", "additionalProperties.hs_last_record_added_at", "additionalProperties.hs_last_record_removed_at"}
+		e.Parent.Settled = Param{"processingStatus", "COMPLETE"}
 	})
 	return []Object{
 		row("lists", StrategyWhole, quarter, lists, "crm.lists.read"),
