@@ -96,6 +96,24 @@ func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 // id it reads that one, beside the walk where one goes on, and the run is that
 // record's alone.
 func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, error) {
+	return d.runNow(now, name, func(c *change, s *stream.Stream) (*stream.Run, error) {
+		if record != "" {
+			if err := checkRecordID(record); err != nil {
+				return nil, err
+			}
+		}
+		c.retryPortal(s.Portal)
+		if record != "" {
+			return c.oneRecord(s, record)
+		}
+		return c.asked(c.syncRun(s))
+	})
+}
+
+// runNow does what the commands that make a run have in common: the stream has
+// to be one that can have runs, what failed is tried at once, and what waits is
+// handed out in the commit in which the run is made. It returns the run's id.
+func (d *Dispatcher) runNow(now time.Time, name string, run func(*change, *stream.Stream) (*stream.Run, error)) (string, []Out, error) {
 	if d.stopping {
 		return "", nil, ErrStopped
 	}
@@ -106,27 +124,18 @@ func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, er
 	if cfg.Problem != nil {
 		return "", nil, cfg.Problem
 	}
-	if record != "" {
-		if err := checkRecordID(record); err != nil {
-			return "", nil, err
-		}
-	}
 	c := d.begin(now)
 	s := c.stream(name)
 	s.RetryAt = time.Time{}
-	c.retryPortal(s.Portal)
-	run, err := c.syncRun(s, record)
+	made, err := run(c, s)
 	if err != nil {
 		return "", nil, c.abandon(err)
-	}
-	if record == "" {
-		c.run(run.ID).Asked = true
 	}
 	if err := c.assign(); err != nil {
 		return "", nil, c.abandon(err)
 	}
 	outs, err := c.commit()
-	return run.ID, outs, err
+	return made.ID, outs, err
 }
 
 // checkRecordID returns a problem where a record's id is none.
@@ -138,11 +147,8 @@ func checkRecordID(id string) error {
 	return nil
 }
 
-func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {
+func (c *change) syncRun(s *stream.Stream) (*stream.Run, error) {
 	d := c.d
-	if record != "" {
-		return c.oneRecord(s, record)
-	}
 	walk := d.runOf(s.Name, true)
 	if walk != nil && walk.Kind == stream.Backfill {
 		return walk, nil
@@ -163,38 +169,26 @@ func (c *change) syncRun(s *stream.Stream, record string) (*stream.Run, error) {
 
 // Resync reads everything again over what is there; it empties nothing.
 func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
-	if d.stopping {
-		return "", nil, ErrStopped
+	return d.runNow(now, name, func(c *change, s *stream.Stream) (*stream.Run, error) {
+		var guests []*stream.Range
+		if walk := d.runOf(name, true); walk != nil {
+			own := c.run(walk.ID)
+			guests = c.makeWay(s, own)
+			// The ranges of the walk that ends here go with it.
+			c.dropped[own.ID] = true
+			s.Unfinished = ""
+		}
+		s.ReconcileNow = s.Backfilled // what is there stays, and is held against HubSpot then
+		return c.asked(c.hosting(guests)(c.backfill(s, true)))
+	})
+}
+
+// asked notes that somebody asked for a run.
+func (c *change) asked(run *stream.Run, err error) (*stream.Run, error) {
+	if err == nil {
+		c.run(run.ID).Asked = true
 	}
-	cfg := d.config[name]
-	if cfg == nil {
-		return "", nil, notFound(name)
-	}
-	if cfg.Problem != nil {
-		return "", nil, cfg.Problem
-	}
-	c := d.begin(now)
-	s := c.stream(name)
-	s.RetryAt = time.Time{}
-	var guests []*stream.Range
-	if walk := d.runOf(name, true); walk != nil {
-		own := c.run(walk.ID)
-		guests = c.makeWay(s, own)
-		// The ranges of the walk that ends here go with it.
-		c.dropped[own.ID] = true
-		s.Unfinished = ""
-	}
-	s.ReconcileNow = s.Backfilled // what is there stays, and is held against HubSpot then
-	run, err := c.hosting(guests)(c.backfill(s, true))
-	if err != nil {
-		return "", nil, c.abandon(err)
-	}
-	c.run(run.ID).Asked = true
-	if err := c.assign(); err != nil {
-		return "", nil, c.abandon(err)
-	}
-	outs, err := c.commit()
-	return run.ID, outs, err
+	return run, err
 }
 
 // Reconcile holds everything against HubSpot now and returns the run's id: that
@@ -202,29 +196,9 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 // any. Another walk makes way, but a backfill, after which it comes by itself.
 // With accept absence ends records however many they are.
 func (d *Dispatcher) Reconcile(now time.Time, name string, accept bool) (string, []Out, error) {
-	if d.stopping {
-		return "", nil, ErrStopped
-	}
-	cfg := d.config[name]
-	if cfg == nil {
-		return "", nil, notFound(name)
-	}
-	if cfg.Problem != nil {
-		return "", nil, cfg.Problem
-	}
-	c := d.begin(now)
-	s := c.stream(name)
-	s.RetryAt = time.Time{}
-	run, err := c.reconcileRun(s, accept)
-	if err != nil {
-		return "", nil, c.abandon(err)
-	}
-	c.run(run.ID).Asked = true
-	if err := c.assign(); err != nil {
-		return "", nil, c.abandon(err)
-	}
-	outs, err := c.commit()
-	return run.ID, outs, err
+	return d.runNow(now, name, func(c *change, s *stream.Stream) (*stream.Run, error) {
+		return c.asked(c.reconcileRun(s, accept))
+	})
 }
 
 // Mend writes down which records the store has lost, and holds the streams
