@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -396,22 +395,12 @@ func missedDaily(t scene) {
 }
 
 // A portal grants two hundred requests a second; until it says so it is asked
-// nine a second, at which these pages would take seventeen.
+// nine a second. How fast that is on a machine that is busy is no matter.
 func missedHigherLimit(t scene) {
-	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 15000}, Properties: 8, Limits: true, BurstPer10s: 2000}, alone)
-	var first, last atomic.Int64
-	r.between(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
-		if kind(q) == "list" {
-			now := time.Now().UnixMilli()
-			first.CompareAndSwap(0, now)
-			last.Store(now)
-		}
-		next.ServeHTTP(w, q)
-	})
-	r.start()
+	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 3000}, Properties: 8, Limits: true, BurstPer10s: 2000}, alone).start()
 	r.becomesEqual("contacts")
-	if took := last.Load() - first.Load(); took > 12000 && !slowly {
-		t.Errorf("%s s for 150 pages", strconv.FormatInt(took/1000, 10))
+	if u := r.hubspot.Usage(); u.BurstRate < 100 {
+		t.Errorf("%.0f requests a second of two hundred", u.BurstRate)
 	}
 	if n := r.sim.Stats().Refused.Burst; n > 0 {
 		t.Errorf("%d requests over the limit", n)
