@@ -189,7 +189,7 @@ func TestChosenAssociationsComeFirst(t *testing.T) {
 	if kind := b.d.walkDue(b.d.streams[modelStream], b.now); kind != stream.Associations {
 		t.Errorf("%q is due first", kind)
 	}
-	b.d.streams[modelStream].Linked = []string{"deals"}
+	b.d.streams[modelStream].Linked, b.d.streams[modelStream].AssociatedAt = []string{"deals"}, b.now
 	if kind := b.d.walkDue(b.d.streams[modelStream], b.now); kind != stream.Reconcile {
 		t.Errorf("%q is due when they have been read", kind)
 	}

@@ -130,8 +130,8 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return ""
 	case s.ReconcileNow, (s.Missing > 0 || s.ReconcileOwed) && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
-	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0 && !slices.Equal(s.Linked, cfg.Associations):
-		return stream.Associations // others were asked for: what comes again and again may wait
+	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0:
+		return stream.Associations // others were asked for, or none: what comes again and again may wait
 	case !cfg.reconciles():
 		return ""
 	case due(s.ReconciledAt, cfg.ReconcileEvery, stream.Reconcile):
@@ -142,8 +142,6 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return stream.ArchivedSweep
 	case len(cfg.Associations) == 0:
 		return ""
-	case s.AssociatedAt.IsZero():
-		return stream.Associations // others were wanted meanwhile, or none
 	}
 	every := cfg.AssociateEvery
 	if !slices.Equal(s.Linked, cfg.Associations) {
