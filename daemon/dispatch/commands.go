@@ -310,6 +310,9 @@ func (c *change) reconfigure(x *Change) error {
 	for _, w := range x.Works {
 		w.make(s)
 	}
+	if len(cfg.Associations) == 0 {
+		s.Linked = nil // nobody follows them; who wants them again has all of them read
+	}
 	s.Since = cfg.StartDate
 	// A person has looked: what was blocked is tried at once.
 	if s.Error != nil && s.Error.Blocked {
