@@ -237,7 +237,7 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 	for i, l := range want {
 		hits[i], named[l.ID] = hubspot.Hit{ID: l.ID, Version: l.Version}, l.Version
 	}
-	left, err := s.client.ReadAll(ctx, o, hits, withCursor(o, names), archived, func(rs []hubspot.Record) error {
+	left, err := s.client.ReadAll(ctx, o, hits, hubspot.ReadRequest{Properties: withCursor(o, names), Archived: archived}, func(rs []hubspot.Record) error {
 		return emit(recordsOf(rs, named))
 	})
 	if err != nil {

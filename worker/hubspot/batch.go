@@ -36,17 +36,17 @@ func (c *Client) BatchRead(ctx context.Context, obj catalogue.Object, ids, props
 	if len(ids) == 0 {
 		return out, 0, nil
 	}
-	asOf, err := c.batch(ctx, obj, ids, withCursor(props, obj), archived, out)
+	asOf, err := c.batch(ctx, obj, ids, selection{names: withCursor(props, obj)}, archived, out)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %d %s: %w", len(ids), obj.Name, final(err))
 	}
 	return out, asOf, nil
 }
 
-// batch reads into out. Ids whose records are too large together are read in
-// halves.
-func (c *Client) batch(ctx context.Context, obj catalogue.Object, ids, names []string, archived bool, out map[string]Record) (int64, error) {
-	body := batchBody{Inputs: make([]batchInput, len(ids)), Properties: names, History: []string{}}
+// batchOf reads into out, with one request. Ids whose records are too large
+// together are read in halves.
+func (c *Client) batchOf(ctx context.Context, obj catalogue.Object, ids []string, f selection, archived bool, out map[string]Record) (int64, error) {
+	body := batchBody{Inputs: make([]batchInput, len(ids)), Properties: f.names, History: append([]string{}, f.history...)}
 	for i, id := range ids {
 		body.Inputs[i].ID = id
 	}
@@ -60,7 +60,7 @@ func (c *Client) batch(ctx context.Context, obj catalogue.Object, ids, names []s
 		path:  func(version string) string { return obj.Path(version) + "/batch/read" },
 		query: "archived=" + strconv.FormatBool(archived), body: text,
 		decode: func(rep reply) error {
-			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, asOf: rep.asOf, limit: len(ids)}
+			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, history: len(f.history) > 0, asOf: rep.asOf, limit: len(ids)}
 			p, err := rd.page(rep.body)
 			if err != nil {
 				return fmt.Errorf("decode batch read: %w", err)
@@ -77,9 +77,9 @@ func (c *Client) batch(ctx context.Context, obj catalogue.Object, ids, names []s
 	})
 	if errors.Is(err, errTooLarge) && len(ids) > 1 {
 		half := len(ids) / 2
-		asOf, err = c.batch(ctx, obj, ids[:half], names, archived, out)
+		asOf, err = c.batchOf(ctx, obj, ids[:half], f, archived, out)
 		if err == nil {
-			_, err = c.batch(ctx, obj, ids[half:], names, archived, out)
+			_, err = c.batchOf(ctx, obj, ids[half:], f, archived, out)
 		}
 	}
 	return asOf, err
@@ -90,20 +90,24 @@ func (c *Client) batch(ctx context.Context, obj catalogue.Object, ids, names []s
 // then from the one that was asked for. Where the names are too many for an
 // address, the record has its version but no other properties.
 func (c *Client) Get(ctx context.Context, obj catalogue.Object, id string, props []string, archived bool) (Record, error) {
+	return c.get(ctx, obj, id, selection{names: withCursor(props, obj)}, archived)
+}
+
+// get is Get, with the history of properties where that fits, too.
+func (c *Client) get(ctx context.Context, obj catalogue.Object, id string, f selection, archived bool) (Record, error) {
 	if !plainID(id) {
 		return Record{}, fmt.Errorf("read %s %q: %w", obj.Name, id, ErrNotFound)
 	}
-	names := withCursor(props, obj)
 	var rec Record
-	if !c.fitsSingly(obj, id, names) {
-		names = []string{obj.Cursor} // it serves to learn which record answers
+	if !c.fitsSingly(obj, id, f) {
+		f = selection{names: []string{obj.Cursor}} // it serves to learn which record answers
 	}
 	err := c.do(ctx, call{
 		kind: "get", method: http.MethodGet, family: "objects/" + obj.Name, preferred: obj.Version,
 		path:  func(version string) string { return obj.Path(version) + "/" + id },
-		query: getQuery(names, archived), single: true,
+		query: getQuery(f, archived), single: true,
 		decode: func(rep reply) error {
-			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, asOf: rep.asOf, limit: 1}
+			rd := reading{cursor: obj.Cursor, quiet: c.quiet, digest: true, history: len(f.history) > 0, asOf: rep.asOf, limit: 1}
 			got, err := rd.one(rep.body)
 			if err != nil {
 				return fmt.Errorf("decode record: %w", err)
@@ -119,14 +123,18 @@ func (c *Client) Get(ctx context.Context, obj catalogue.Object, id string, props
 	return rec, nil
 }
 
-func getQuery(names []string, archived bool) string {
-	return "archived=" + strconv.FormatBool(archived) + "&properties=" + url.QueryEscape(strings.Join(names, ","))
+func getQuery(f selection, archived bool) string {
+	q := "archived=" + strconv.FormatBool(archived) + "&properties=" + url.QueryEscape(strings.Join(f.names, ","))
+	if len(f.history) > 0 {
+		q += "&propertiesWithHistory=" + url.QueryEscape(strings.Join(f.history, ","))
+	}
+	return q
 }
 
 // fitsSingly says whether Get brings all of these properties; where the names
 // are too many for an address, it brings the version only.
-func (c *Client) fitsSingly(obj catalogue.Object, id string, names []string) bool {
-	return len(obj.Path(catalogue.DefaultVersion))+len(id)+2+len(getQuery(names, false)) <= c.shared.maxAddress
+func (c *Client) fitsSingly(obj catalogue.Object, id string, f selection) bool {
+	return len(obj.Path(catalogue.DefaultVersion))+len(id)+2+len(getQuery(f, false)) <= c.shared.maxAddress
 }
 
 // plainID says whether an id can stand in an address as it is.

@@ -34,6 +34,10 @@ type Record struct {
 	// for, null and absent alike, and whether it is archived. The order of the
 	// properties does not count, nor what is linked with the record.
 	Digest [16]byte
+	// History is the JSON object of what properties have been, each newest first,
+	// as sent; nil where it was not asked for. HistoryDigest names it.
+	History       []byte
+	HistoryDigest [16]byte
 }
 
 // page is what list, batch read and search have in common.
@@ -49,14 +53,16 @@ type reading struct {
 	cursor string
 	quiet  map[string]bool // properties that do not count in the digest
 	digest bool            // search results need none
-	asOf   int64
-	limit  int // more results than this are refused
-	body   []byte
-	pairs  []pair
-	known  int    // of the pairs, how many were found by the heads
-	order  []int  // see ordered
-	heads  []head // of the record that order was made for
-	buf    []byte
+	// history says that the past of properties was asked for.
+	history bool
+	asOf    int64
+	limit   int // more results than this are refused
+	body    []byte
+	pairs   []pair
+	known   int    // of the pairs, how many were found by the heads
+	order   []int  // see ordered
+	heads   []head // of the record that order was made for
+	buf     []byte
 }
 
 var (
@@ -169,6 +175,8 @@ func (r *reading) record(s *rawjson.Scanner, rec *Record) error {
 			rec.ID = identity(s.Value())
 		case is(name, "properties"):
 			r.properties(s, rec)
+		case r.history && is(name, "propertiesWithHistory"):
+			r.pastOf(s, rec)
 		case is(name, "createdAt"):
 			rec.CreatedAt = moment(s.Value())
 		case is(name, "updatedAt"):
@@ -192,6 +200,12 @@ func (r *reading) record(s *rawjson.Scanner, rec *Record) error {
 	}
 	if r.digest {
 		rec.Digest = r.sum(rec.Archived)
+	}
+	if r.history {
+		if rec.History == nil {
+			rec.History = []byte("{}")
+		}
+		rec.HistoryDigest = r.sumPast(rec.History)
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (c *Client) fill(ctx context.Context, obj catalogue.Object, p *ListPage, na
 		want[i] = Hit{ID: rec.ID, Version: rec.Version}
 	}
 	p.Records = p.Records[:0]
-	open, err := c.readAll(ctx, obj, want, names, archived, func(recs []Record) error {
+	open, err := c.readAll(ctx, obj, want, selection{names: names}, archived, func(recs []Record) error {
 		p.Records = append(p.Records, recs...)
 		return nil
 	})

@@ -27,6 +27,15 @@ type OpenID struct {
 	Old *Record
 }
 
+// ReadRequest says what to read of records.
+type ReadRequest struct {
+	// Properties are the names to read; the object's cursor property is read in
+	// any case. History are those whose earlier values are read as well.
+	Properties, History []string
+	// Archived says that the records are looked for among the archived first.
+	Archived bool
+}
+
 // ReadAll reads records by their ids and emits them as they come, in no order.
 // Every id ends up as emitted or as open: one that is missing, or older than
 // search named it, is read again after the delays of Options.Reread, then
@@ -38,8 +47,8 @@ type OpenID struct {
 //
 // emit is not called twice at once; its error ends the reading and is
 // returned.
-func (c *Client) ReadAll(ctx context.Context, obj catalogue.Object, want []Hit, props []string, archived bool, emit func([]Record) error) ([]OpenID, error) {
-	open, err := c.readAll(ctx, obj, want, withCursor(props, obj), archived, emit)
+func (c *Client) ReadAll(ctx context.Context, obj catalogue.Object, want []Hit, r ReadRequest, emit func([]Record) error) ([]OpenID, error) {
+	open, err := c.readAll(ctx, obj, want, selection{withCursor(r.Properties, obj), r.History}, r.Archived, emit)
 	if err != nil {
 		return nil, fmt.Errorf("read %d %s: %w", len(want), obj.Name, final(err))
 	}
@@ -53,7 +62,7 @@ type straggler struct {
 }
 
 // readAll is ReadAll for live or for archived records.
-func (c *Client) readAll(ctx context.Context, obj catalogue.Object, want []Hit, names []string, archived bool, emit func([]Record) error) ([]OpenID, error) {
+func (c *Client) readAll(ctx context.Context, obj catalogue.Object, want []Hit, f selection, archived bool, emit func([]Record) error) ([]OpenID, error) {
 	var mu sync.Mutex
 	emitted := func(recs []Record) error {
 		if len(recs) == 0 {
@@ -67,7 +76,7 @@ func (c *Client) readAll(ctx context.Context, obj catalogue.Object, want []Hit, 
 	for i, h := range want {
 		left[i].Hit = h
 	}
-	left, err := c.readOnce(ctx, obj, left, names, archived, emitted)
+	left, err := c.readOnce(ctx, obj, left, f, archived, emitted)
 	for _, delay := range c.reread {
 		if err != nil || len(left) == 0 {
 			return nil, err
@@ -77,31 +86,31 @@ func (c *Client) readAll(ctx context.Context, obj catalogue.Object, want []Hit, 
 		}
 		c.log.Debug("batch read lacks records or has them old, reading again", "object", obj.Name, "ids", len(left), "in", delay)
 		if err = sleep(ctx, delay); err == nil {
-			left, err = c.readOnce(ctx, obj, left, names, archived, emitted)
+			left, err = c.readOnce(ctx, obj, left, f, archived, emitted)
 		}
 	}
 	if err != nil || len(left) == 0 {
 		return nil, err
 	}
-	if left, err = c.readOnce(ctx, obj, left, names, !archived, emitted); err != nil || len(left) == 0 {
+	if left, err = c.readOnce(ctx, obj, left, f, !archived, emitted); err != nil || len(left) == 0 {
 		return nil, err
 	}
-	return c.readSingly(ctx, obj, left, names, emitted)
+	return c.readSingly(ctx, obj, left, f, emitted)
 }
 
 // readOnce reads all of want by batch, several batches at a time, and returns
 // what is still to be had.
-func (c *Client) readOnce(ctx context.Context, obj catalogue.Object, want []straggler, names []string, archived bool, emit func([]Record) error) ([]straggler, error) {
+func (c *Client) readOnce(ctx context.Context, obj catalogue.Object, want []straggler, f selection, archived bool, emit func([]Record) error) ([]straggler, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.concurrency)
 	var mu sync.Mutex
 	var left []straggler
-	for part := range slices.Chunk(want, obj.BatchLimit) {
+	for part := range slices.Chunk(want, f.atOnce(obj)) {
 		g.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err //nolint:wrapcheck // the first error of the group says why
 			}
-			recs, missing, err := c.readPart(ctx, obj, part, names, archived)
+			recs, missing, err := c.readPart(ctx, obj, part, f, archived)
 			if err != nil {
 				return err
 			}
@@ -117,13 +126,13 @@ func (c *Client) readOnce(ctx context.Context, obj catalogue.Object, want []stra
 	return left, nil
 }
 
-func (c *Client) readPart(ctx context.Context, obj catalogue.Object, part []straggler, names []string, archived bool) ([]Record, []straggler, error) {
+func (c *Client) readPart(ctx context.Context, obj catalogue.Object, part []straggler, f selection, archived bool) ([]Record, []straggler, error) {
 	ids := make([]string, len(part))
 	for i, w := range part {
 		ids[i] = w.ID
 	}
 	got := make(map[string]Record, len(part))
-	_, err := c.batch(ctx, obj, ids, names, archived, got)
+	_, err := c.batch(ctx, obj, ids, f, archived, got)
 	if failing, ok := errors.AsType[*Failing](err); ok && failing.Status == http.StatusBadRequest {
 		c.log.Debug("HubSpot refuses a batch, its ids are read singly", "object", obj.Name, "ids", len(ids), "error", err)
 		return nil, part, nil
@@ -150,14 +159,14 @@ func (c *Client) readPart(ctx context.Context, obj catalogue.Object, part []stra
 
 // readSingly is the last try: a record that was merged answers with another
 // id. What cannot be read even so is open.
-func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []straggler, names []string, emit func([]Record) error) ([]OpenID, error) {
+func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []straggler, f selection, emit func([]Record) error) ([]OpenID, error) {
 	var open []OpenID
 	for _, w := range want {
 		reason, gone := "", false
 		if w.old != nil {
 			reason = fmt.Sprintf("HubSpot gives the version of %s, search named %s", moments(w.old.Version), moments(w.Version))
 		}
-		rec, err := c.Get(ctx, obj, w.ID, names, false)
+		rec, err := c.get(ctx, obj, w.ID, f, false)
 		var failing *Failing
 		switch {
 		case errors.Is(err, ErrNotFound) && w.old == nil:
@@ -173,7 +182,7 @@ func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []st
 				return nil, err
 			}
 			continue
-		case len(names) > 1 && !c.fitsSingly(obj, w.ID, names):
+		case len(f.names)+len(f.history) > 1 && !c.fitsSingly(obj, w.ID, f):
 			reason = orElse(reason, "it answers singly only, and its properties are too many for that")
 		case rec.Version >= w.Version:
 			if err := emit([]Record{rec}); err != nil {

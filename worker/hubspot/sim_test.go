@@ -224,7 +224,7 @@ func TestOneMillisecondOf12000(t *testing.T) {
 			}
 		}
 		got := map[string]Record{}
-		open, err := c.ReadAll(t.Context(), obj, want, names(t, c, obj), false, func(recs []Record) error {
+		open, err := c.ReadAll(t.Context(), obj, want, ReadRequest{Properties: names(t, c, obj)}, func(recs []Record) error {
 			for _, r := range recs {
 				if _, twice := got[r.ID]; twice {
 					t.Errorf("contact %s is emitted twice", r.ID)

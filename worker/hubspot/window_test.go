@@ -290,7 +290,7 @@ func TestEveryIDIsAccountedFor(t *testing.T) {
 		}
 		got := map[string]string{}
 		first := 0
-		open, err := c.ReadAll(t.Context(), contacts(t), hits, nil, false, func(recs []Record) error {
+		open, err := c.ReadAll(t.Context(), contacts(t), hits, ReadRequest{}, func(recs []Record) error {
 			if first == 0 {
 				first = len(recs)
 			}
@@ -380,7 +380,7 @@ func TestReadAllEndsWithItsReader(t *testing.T) {
 			hits[i].ID = strconv.Itoa(i + 1)
 		}
 		full := errors.New("the reader has enough")
-		if _, err := c.ReadAll(t.Context(), contacts(t), hits, nil, false, func([]Record) error { return full }); !errors.Is(err, full) {
+		if _, err := c.ReadAll(t.Context(), contacts(t), hits, ReadRequest{}, func([]Record) error { return full }); !errors.Is(err, full) {
 			t.Errorf("got %v", err)
 		}
 		if n := c.Requests(); n > 2 {
@@ -388,7 +388,7 @@ func TestReadAllEndsWithItsReader(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := c.ReadAll(ctx, contacts(t), hits, nil, false, nil); !errors.Is(err, context.Canceled) {
+		if _, err := c.ReadAll(ctx, contacts(t), hits, ReadRequest{}, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
