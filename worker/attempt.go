@@ -58,6 +58,7 @@ type attempt struct {
 
 	// Set before the first range begins.
 	names []string // of the properties, in a fixed order
+	past  []string // those of them whose history is kept
 	list  string   // their hash
 	found map[uint32][]protocol.Listed
 	top   uint64 // the greatest id, 0 where the list is not to be shared

@@ -83,6 +83,11 @@ func (a *attempt) definitions(force bool) (d Definitions, fresh bool, err error)
 		return d, fresh, err
 	}
 	a.list = protocol.ListHash(a.names)
+	if len(a.fetch.History) > 0 {
+		if a.past, err = choose(a.names, a.fetch.History, nil); err != nil {
+			return d, fresh, err
+		}
+	}
 	quiet, err := choose(a.names, append(catalogue.Volatile(), a.fetch.Volatile...), nil)
 	if err != nil {
 		return d, fresh, err

@@ -30,6 +30,8 @@ type hub struct {
 	records map[int]int64 // id: version
 	names   []string
 	big     map[int]int  // bytes of a record's text
+	pasts   map[int]int  // how long a record's history is besides
+	noise   map[int]int  // the same, of what does not pack
 	missing map[int]bool // listed, and not handed out
 	took    map[int]int  // how many others each says were merged into it
 	lag     map[int]int  // so many reads still give the version less 5
@@ -117,12 +119,7 @@ func (v *view) record(id int, names []string) protocol.Record {
 	}
 	text := strings.Join(names, ",")
 	if n := v.h.big[id]; n > 0 {
-		rng := rand.New(rand.NewPCG(1, uint64(id)))
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte('a' + rng.IntN(26))
-		}
-		text = string(b)
+		text = noise(id, n)
 	}
 	properties := map[string]string{"text": text}
 	for i := range v.h.took[id] {
@@ -131,6 +128,28 @@ func (v *view) record(id int, names []string) protocol.Record {
 	r.Properties, _ = json.Marshal(properties)
 	r.Digest[0], r.Digest[1] = byte(r.Version), byte(r.Version>>8)
 	return r
+}
+
+// noise is a text that does not pack.
+func noise(id, n int) string {
+	rng := rand.New(rand.NewPCG(1, uint64(id)))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte('a' + rng.IntN(26))
+	}
+	return string(b)
+}
+
+// past is as long as the hub says, and names the version that it is of.
+func (v *view) past(rec *protocol.Record, names []string) protocol.Part {
+	id, _ := strconv.Atoi(rec.ID)
+	text := strings.Repeat("x", v.h.pasts[id]) + strconv.FormatInt(rec.Version, 10)
+	p := protocol.Part{ID: rec.ID, AsOf: rec.AsOf, Digest: [16]byte{2, byte(rec.Version)}}
+	if n := v.h.noise[id]; n > 0 {
+		text = noise(id, n)
+	}
+	p.Body, _ = json.Marshal(map[string]string{strings.Join(names, ","): text})
+	return p
 }
 
 func (v *view) List(ctx context.Context, _, after string, names []string, archived bool) (ListPage, error) {
@@ -234,13 +253,14 @@ func (v *view) proof(w Window) ([]protocol.Listed, *Split, error) {
 	return some, &Split{ID: id}, nil
 }
 
-func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, names []string, _ bool, emit func([]protocol.Record) error) (Unread, error) {
+func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, req ReadRequest, emit func([]protocol.Record, []protocol.Part) error) (Unread, error) {
 	var open []protocol.OpenID
 	for part := range slices.Chunk(want, v.h.page) {
 		if err := v.call(ctx, "read"); err != nil {
 			return Unread{}, err
 		}
 		var out []protocol.Record
+		var past []protocol.Part
 		v.h.mu.Lock()
 		for _, l := range part {
 			id, _ := strconv.Atoi(l.ID)
@@ -248,10 +268,13 @@ func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, na
 				open = append(open, protocol.OpenID{ID: l.ID, Version: l.Version, Reason: "not handed out"})
 				continue
 			}
-			out = append(out, v.record(id, names))
+			out = append(out, v.record(id, req.Properties))
+			if rec := &out[len(out)-1]; len(req.History) > 0 && rec.Version >= l.Version {
+				past = append(past, v.past(rec, req.History))
+			}
 		}
 		v.h.mu.Unlock()
-		if err := emit(out); err != nil {
+		if err := emit(out, past); err != nil {
 			return Unread{}, err
 		}
 	}
@@ -277,7 +300,7 @@ func (v *view) Associations(ctx context.Context, _ string, with, ids []string) (
 	for i, id := range ids {
 		n, _ := strconv.Atoi(id)
 		out[i] = protocol.Part{ID: id, AsOf: v.h.now, Digest: [16]byte{1, byte(v.h.links[n])},
-			Associations: fmt.Appendf(nil, `{%q:[{"id":"%d"}]}`, with[0], v.h.links[n])}
+			Body: fmt.Appendf(nil, `{%q:[{"id":"%d"}]}`, with[0], v.h.links[n])}
 	}
 	return out, nil
 }

@@ -136,7 +136,7 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 	return ListPage{Records: recordsOf(p.Records, nil), Open: append(left.Open, left.Gone...), Next: p.Next, Release: p.Release}, nil
 }
 
-// Associations is a JSON object with a member for each of the other objects, in
+// Associations gives JSON objects with a member for each of the other objects, in
 // their order; what is associated with none has empty lists.
 func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids []string) ([]protocol.Part, error) {
 	o, err := object(name)
@@ -145,7 +145,7 @@ func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids
 	}
 	parts := make([]protocol.Part, len(ids))
 	for i, id := range ids {
-		parts[i] = protocol.Part{ID: id, Associations: []byte{'{'}}
+		parts[i] = protocol.Part{ID: id, Body: []byte{'{'}}
 	}
 	for n, other := range with {
 		to, err := object(other)
@@ -166,15 +166,15 @@ func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids
 				return nil, fmt.Errorf("encode associations: %w", err)
 			}
 			if n > 0 {
-				p.Associations = append(p.Associations, ',')
+				p.Body = append(p.Body, ',')
 			}
-			p.Associations = append(append(strconv.AppendQuote(p.Associations, other), ':'), list...)
+			p.Body = append(append(strconv.AppendQuote(p.Body, other), ':'), list...)
 		}
 	}
 	for i := range parts {
 		p := &parts[i]
-		p.Associations = append(p.Associations, '}')
-		sum := sha256.Sum256(p.Associations)
+		p.Body = append(p.Body, '}')
+		sum := sha256.Sum256(p.Body)
 		p.Digest = [16]byte(sum[:16])
 	}
 	return parts, nil
@@ -225,8 +225,8 @@ func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window, 
 	return &Split{At: split.At, ID: split.ID}, nil
 }
 
-func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, names []string,
-	archived bool, emit func([]protocol.Record) error,
+func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, r ReadRequest,
+	emit func([]protocol.Record, []protocol.Part) error,
 ) (Unread, error) {
 	o, err := object(name)
 	if err != nil {
@@ -237,8 +237,9 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 	for i, l := range want {
 		hits[i], named[l.ID] = hubspot.Hit{ID: l.ID, Version: l.Version}, l.Version
 	}
-	left, err := s.client.ReadAll(ctx, o, hits, hubspot.ReadRequest{Properties: withCursor(o, names), Archived: archived}, func(rs []hubspot.Record) error {
-		return emit(recordsOf(rs, named))
+	r.Properties = withCursor(o, r.Properties)
+	left, err := s.client.ReadAll(ctx, o, hits, hubspot.ReadRequest(r), func(rs []hubspot.Record) error {
+		return emit(recordsOf(rs, named), pastsOf(rs, named))
 	})
 	if err != nil {
 		return Unread{}, plain(err)
@@ -250,6 +251,18 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 		}
 	}
 	return out, nil
+}
+
+// pastsOf are the histories that came with records. A record that is older than
+// it was named has not all of its history yet, and what was merged away has none.
+func pastsOf(rs []hubspot.Record, named map[string]int64) (out []protocol.Part) {
+	for i := range rs {
+		r := &rs[i]
+		if r.History != nil && r.MergedInto == "" && r.Version >= named[r.ID] {
+			out = append(out, protocol.Part{ID: r.ID, AsOf: r.AsOf, Digest: r.HistoryDigest, Body: r.History})
+		}
+	}
+	return out
 }
 
 func unreadOf(ids []hubspot.OpenID) (out Unread) {

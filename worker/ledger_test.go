@@ -41,6 +41,7 @@ type ledger struct {
 	held     uint64 // attempt that is open, 0 when none
 	process  string
 	records  map[string]protocol.Record
+	pasts    map[string]string // the history of properties
 	open     map[string]string
 	gone     []string
 	merged   map[string]string // into what
@@ -67,7 +68,7 @@ type lrange struct {
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
 	return &ledger{t: t, codec: new(protocol.Codec), top: protocol.Topics{Prefix: "hubpipe"}, rng: rand.New(rand.NewPCG(1, 1)),
-		records: map[string]protocol.Record{}, open: map[string]string{}, merged: map[string]string{}, kinds: map[protocol.PageKind]int{},
+		records: map[string]protocol.Record{}, open: map[string]string{}, merged: map[string]string{}, pasts: map[string]string{}, kinds: map[protocol.PageKind]int{},
 		changed: make(chan struct{})}
 }
 
@@ -377,6 +378,7 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 			l.listed = append(l.listed, h.ID)
 			r, ok := l.records[h.ID]
 			if !ok || r.Version != h.Version || h.Digest != [16]byte{} && h.Digest != r.Digest {
+				h.Past = len(l.fetch.History) > 0
 				g.Want = append(g.Want, h)
 			}
 		}
@@ -391,6 +393,40 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 		}
 	case protocol.RecordsPage:
 		l.bring(p, g)
+	case protocol.PartsPage:
+		if p.PartKind != protocol.HistoryPart || len(g.Want) == 0 {
+			l.t.Errorf("%d parts of kind %q where %d are wanted", len(p.Parts), p.PartKind, len(g.Want))
+		}
+		l.satisfied(g, l.past(p), nil)
+	}
+}
+
+// past takes histories up, and gives the ids that a page says something of.
+func (l *ledger) past(p *protocol.Page) map[string]bool {
+	said := map[string]bool{}
+	for _, part := range p.Parts {
+		said[part.ID], l.pasts[part.ID] = true, string(part.Body)
+	}
+	for _, o := range p.Open {
+		said[o.ID], l.open[o.ID] = true, o.Reason
+	}
+	for _, id := range p.Gone {
+		said[id] = true
+	}
+	return said
+}
+
+// satisfied takes off what a range wants what has come: got are the records
+// that a page brings, past those whose history is known by now.
+func (l *ledger) satisfied(g *lrange, past, got map[string]bool) {
+	g.Want = slices.DeleteFunc(g.Want, func(w protocol.Listed) bool {
+		return (w.Known || got[w.ID]) && (!w.Past || past[w.ID])
+	})
+	for i := range g.Want {
+		g.Want[i].Known = g.Want[i].Known || got[g.Want[i].ID]
+	}
+	if len(g.Want) == 0 {
+		g.Cursor, g.ended = g.to, g.Last
 	}
 }
 
@@ -443,10 +479,7 @@ func (l *ledger) bring(p *protocol.Page, g *lrange) {
 	if len(g.Want) == 0 || p.To != p.From {
 		l.t.Errorf("records where %d are wanted, from %q to %q", len(g.Want), p.From, p.To)
 	}
-	g.Want = slices.DeleteFunc(g.Want, func(w protocol.Listed) bool { return got[w.ID] })
-	if len(g.Want) == 0 {
-		g.Cursor, g.ended = g.to, g.Last
-	}
+	l.satisfied(g, l.past(p), got)
 }
 
 // exact compares the ledger's records with the hub's.

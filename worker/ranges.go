@@ -28,11 +28,13 @@ type ranger struct {
 	a       *attempt
 	g       protocol.Range
 	ended   bool
-	brought bool              // the last answer said that nothing is wanted any more
-	more    []protocol.Listed // what the last answer wants besides
-	links   map[string]bool   // whose associations are wanted beside the record
-	linked  []string          // whose associations are to be read now
-	top     uint64            // no id of a list is known above it, 0 where nothing is known
+	brought bool                       // the last answer said that nothing is wanted any more
+	more    []protocol.Listed          // what the last answer wants besides
+	wanted  map[string]protocol.Listed // what is to be read now, by id
+	linked  []string                   // whose associations are to be read then
+	behind  []protocol.Listed          // whose history is, since it did not come with the record
+	withAll bool                       // history is read with the records
+	top     uint64                     // no id of a list is known above it, 0 where nothing is known
 	answers chan protocol.Answer
 }
 
@@ -168,7 +170,7 @@ type batch struct {
 
 // pack does while the page before is in flight what need not wait for it.
 func (r *ranger) pack(b batch) batch {
-	if len(cut(b.records)) == 1 {
+	if len(cut(b.records, b.parts)) == 1 {
 		p := &protocol.Page{Kind: protocol.RecordsPage, Records: b.records}
 		if r.a.w.o.Codec.Pack(p) == nil { // else sending says what is wrong
 			b.packed = p
@@ -211,7 +213,7 @@ func (r *ranger) ahead(read func(ctx context.Context, emit func(context.Context,
 // named as open. It returns which ids the daemon does not believe yet.
 func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 	r.brought = false
-	cuts := cut(b.records)
+	cuts := cut(b.records, b.parts)
 	open, gone := b.open, []string(nil)
 	for _, o := range b.gone {
 		if r.g.Ask {
@@ -227,6 +229,7 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 		}
 		gone = gone[protocol.MaxGone:]
 	}
+	past := byID(b.parts)
 	for len(cuts) > 0 && !r.ended && !r.brought {
 		merged, fit := merges(cuts[0])
 		if fit < len(cuts[0]) {
@@ -238,7 +241,7 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 		if b.packed != nil && len(cuts[0]) == len(b.packed.Records) {
 			p = *b.packed
 		}
-		p.Merges = merged
+		p.Merges, p.Parts = merged, partsOf(cuts[0], past)
 		if final {
 			p.To, p.Last, p.Open = b.next, b.last, open
 			if p.Gone = gone; len(gone) > 0 {
@@ -250,8 +253,13 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 		case errors.Is(err, errTooLarge) && n > 1:
 			cuts = append([][]protocol.Record{cuts[0][:n/2], cuts[0][n/2:]}, cuts[1:]...)
 			continue
+		case errors.Is(err, errTooLarge) && n == 1 && len(p.Parts) > 0:
+			// What the record is now goes without what it has been.
+			open = append(open, r.unfit(cuts[0][0].ID, cuts[0][0].Version, "the record's history", len(p.Parts[0].Body)))
+			delete(past, cuts[0][0].ID)
+			continue
 		case errors.Is(err, errTooLarge) && n == 1:
-			open = append(open, r.unfit(cuts[0][0]))
+			open = append(open, r.unfit(cuts[0][0].ID, cuts[0][0].Version, "the record", len(cuts[0][0].Properties)))
 			if cuts[0] = nil; !final {
 				cuts = cuts[1:]
 			}
@@ -305,20 +313,44 @@ func mergedInto(properties []byte) []string {
 	return catalogue.MergedIDs(text(p.Objects), text(p.Vids))
 }
 
-func (r *ranger) unfit(rec protocol.Record) protocol.OpenID {
+func (r *ranger) unfit(id string, version int64, what string, size int) protocol.OpenID {
 	limit := r.a.w.o.Bus.MaxPacket()
-	r.a.log.Warn("a record is larger than the broker takes", "id", rec.ID, "bytes", len(rec.Properties), "max_packet", limit)
-	return protocol.OpenID{ID: rec.ID, Version: rec.Version, TooLarge: true,
-		Reason: fmt.Sprintf("the record has %d bytes, the broker takes packets of %d: raise max_packet in the broker block", len(rec.Properties), limit)}
+	r.a.log.Warn("what was read is larger than the broker takes", "id", id, "what", what, "bytes", size, "max_packet", limit)
+	return protocol.OpenID{ID: id, Version: version, TooLarge: true,
+		Reason: fmt.Sprintf("%s has %d bytes, the broker takes packets of %d: raise max_packet in the broker block", what, size, limit)}
 }
 
-// cut divides records into pages within the bounds, at whole records; there is
-// always one page. A record above the bound travels alone.
-func cut(records []protocol.Record) [][]protocol.Record {
+// byID finds parts by the record that they are of.
+func byID(parts []protocol.Part) map[string]protocol.Part {
+	out := make(map[string]protocol.Part, len(parts))
+	for _, p := range parts {
+		out[p.ID] = p
+	}
+	return out
+}
+
+// partsOf are the parts of some records, in their order.
+func partsOf(records []protocol.Record, parts map[string]protocol.Part) (out []protocol.Part) {
+	for i := range records {
+		if p, ok := parts[records[i].ID]; ok {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// cut divides records, with the parts that go with them, into pages within the
+// bounds, at whole records; there is always one page. A record above the bound
+// travels alone.
+func cut(records []protocol.Record, parts []protocol.Part) [][]protocol.Record {
+	past := make(map[string]int, len(parts))
+	for i := range parts {
+		past[parts[i].ID] = len(parts[i].Body) + len(parts[i].ID) + 80
+	}
 	var cuts [][]protocol.Record
 	begin, size := 0, 0
 	for i := range records {
-		n := len(records[i].Properties) + len(records[i].ID) + 160 // with times, digest and tabs
+		n := len(records[i].Properties) + len(records[i].ID) + 160 + past[records[i].ID] // with times, digest and tabs
 		if i > begin && (size+n > protocol.MaxPageBytes || i-begin == protocol.MaxPageRecords) {
 			cuts = append(cuts, records[begin:i])
 			begin, size = i, 0

@@ -29,9 +29,11 @@ type Source interface {
 	// window in any case. An error of emit ends it and is returned.
 	ProveWindow(ctx context.Context, object string, w Window, emit func([]protocol.Listed) error) (*Split, error)
 	// ReadAll reads the wanted records, emits them as they come, and returns
-	// those that cannot be read; every id is in one or the other. Archived says
-	// where they are looked for first. An error of emit ends it and is returned.
-	ReadAll(ctx context.Context, object string, want []protocol.Listed, properties []string, archived bool, emit func([]protocol.Record) error) (Unread, error)
+	// those that cannot be read; every id is in one or the other. Where the
+	// history of properties is asked for, a part of it comes with each record
+	// that is there in the version wanted. An error of emit ends it and is
+	// returned.
+	ReadAll(ctx context.Context, object string, want []protocol.Listed, r ReadRequest, emit func([]protocol.Record, []protocol.Part) error) (Unread, error)
 	// Associations reads with which records of other objects records are
 	// associated: a part for each id, of up to a thousand.
 	Associations(ctx context.Context, object string, with, ids []string) ([]protocol.Part, error)
@@ -61,6 +63,13 @@ type Definitions struct {
 	Names []string
 	JSON  []byte
 	AsOf  int64
+}
+
+// ReadRequest says what to read of records: which properties, and of which of
+// them the history. Archived says where the records are looked for first.
+type ReadRequest struct {
+	Properties, History []string
+	Archived            bool
 }
 
 // Unread are wanted ids that were not read: Open could not be, Gone are those

@@ -25,33 +25,70 @@ func (r *ranger) bring(want []protocol.Listed) error {
 	return nil
 }
 
-// bringAll reads the records, and then the associations of those that HubSpot
-// has, and of those whose associations alone are wanted.
+// bringAll reads the records, with their history where that is wanted; then the
+// history of those that it did not come with; and then the associations of those
+// that HubSpot has. Of what is known already it reads these two alone.
 func (r *ranger) bringAll(want []protocol.Listed) error {
 	var records []protocol.Listed
-	r.linked = nil
+	r.linked, r.behind, r.withAll = nil, nil, false
+	r.wanted = make(map[string]protocol.Listed, len(want))
 	for _, l := range want {
-		if l.Known {
-			r.linked = append(r.linked, l.ID)
-		} else {
+		switch {
+		case !l.Known:
 			records = append(records, l)
+			r.wanted[l.ID] = l
+			r.withAll = r.withAll || l.Past
+		default:
+			r.follow(l)
 		}
 	}
-	wanted := map[string]bool{}
-	for _, l := range records {
-		wanted[l.ID] = l.Parts
-	}
-	r.links = wanted
 	if len(records) > 0 {
 		if err := r.bringRecords(records); err != nil || r.ended {
 			return err
 		}
 	}
+	if err := r.bringPast(r.behind); err != nil || r.ended {
+		return err
+	}
 	return r.bringLinks(r.linked)
 }
 
-// bringLinks reads associations, as many at once as HubSpot gives, and sends
-// them in pages within bounds.
+// follow notes what is to be read of a record that is known.
+func (r *ranger) follow(l protocol.Listed) {
+	if l.Past {
+		r.behind = append(r.behind, l)
+	}
+	if l.Parts {
+		r.linked = append(r.linked, l.ID)
+	}
+}
+
+// bringPast reads the history of records alone, with no more of the records
+// than tells whether it is of the version that is wanted.
+func (r *ranger) bringPast(want []protocol.Listed) error {
+	a := r.a
+	if len(want) == 0 {
+		return nil
+	}
+	if len(a.past) == 0 {
+		// The properties that it is kept of are none of the object's.
+		parts := make([]protocol.Part, len(want))
+		for i, l := range want {
+			parts[i] = protocol.Part{ID: l.ID, AsOf: a.source.Now(), Body: []byte("{}")}
+		}
+		return r.sendParts(protocol.HistoryPart, batch{parts: parts})
+	}
+	return r.read(want, ReadRequest{History: a.past}, func(b batch) error {
+		for i := range b.records {
+			if b.records[i].State == "merged" { // it has none, and ends by what its survivor says
+				b.gone = append(b.gone, protocol.OpenID{ID: b.records[i].ID})
+			}
+		}
+		return r.sendParts(protocol.HistoryPart, b)
+	})
+}
+
+// bringLinks reads associations, as many at once as HubSpot gives.
 func (r *ranger) bringLinks(ids []string) error {
 	a := r.a
 	if len(ids) == 0 || len(a.fetch.Associations) == 0 {
@@ -70,33 +107,54 @@ func (r *ranger) bringLinks(ids []string) error {
 			}
 		}
 		return nil
-	}, func(b batch) error {
-		for len(b.parts) > 0 && !r.ended {
-			n, size := 0, 0
-			for n < min(len(b.parts), protocol.MaxParts) && (n == 0 || size+len(b.parts[n].Associations)+80 <= protocol.MaxPageBytes) {
-				size += len(b.parts[n].Associations) + 80 // with id, time and digest
-				n++
-			}
-			p := protocol.Page{Kind: protocol.PartsPage, Parts: b.parts[:n]}
-			if _, err := r.send(p, false); err != nil {
-				return err
-			}
-			if b.parts = b.parts[n:]; r.brought {
-				return errBrought
-			}
-		}
-		return nil
-	})
+	}, func(b batch) error { return r.sendParts(protocol.AssociationsPart, b) })
 }
 
 // linksAtOnce is how many records one request for associations may name.
 const linksAtOnce = catalogue.AssociationsLimit
 
+// sendParts sends parts in pages within bounds, and at the end the ids of which
+// none are to be had. One that the broker cannot carry is among them.
+func (r *ranger) sendParts(kind protocol.PartKind, b batch) error {
+	open, gone := b.open, make([]string, len(b.gone))
+	for i, o := range b.gone {
+		gone[i] = o.ID
+	}
+	for most := protocol.MaxParts; len(b.parts) > 0 && !r.ended; {
+		n, size := 0, 0
+		for n < min(len(b.parts), most) && (n == 0 || size+len(b.parts[n].Body)+80 <= protocol.MaxPageBytes) {
+			size += len(b.parts[n].Body) + 80 // with id, time and digest
+			n++
+		}
+		_, err := r.send(protocol.Page{Kind: protocol.PartsPage, PartKind: kind, Parts: b.parts[:n]}, false)
+		switch {
+		case errors.Is(err, errTooLarge) && n > 1:
+			most = n / 2
+			continue
+		case errors.Is(err, errTooLarge):
+			open = append(open, r.unfit(b.parts[0].ID, r.wanted[b.parts[0].ID].Version, "a part of the record", len(b.parts[0].Body)))
+		case err != nil:
+			return err
+		case r.brought:
+			return errBrought
+		}
+		b.parts, most = b.parts[n:], protocol.MaxParts
+	}
+	for len(open)+len(gone) > 0 && !r.ended {
+		n := min(len(gone), protocol.MaxGone)
+		if _, err := r.send(protocol.Page{Kind: protocol.PartsPage, PartKind: kind, Open: open, Gone: gone[:n]}, false); err != nil {
+			return err
+		}
+		open, gone = nil, gone[n:]
+	}
+	return nil
+}
+
 // bringRecords reads records: what cannot be read is named as open, and what the
 // daemon does not believe is read again.
 func (r *ranger) bringRecords(want []protocol.Listed) error {
 	doubted := map[string]protocol.Record{}
-	err := r.read(want, func(b batch) error {
+	err := r.read(want, r.wholeRecords(), func(b batch) error {
 		return r.deliver(b, doubted)
 	})
 	for n := 0; err == nil && len(doubted) > 0 && !r.ended; n++ {
@@ -121,10 +179,16 @@ func (r *ranger) deliver(b batch, doubted map[string]protocol.Record) error {
 			}
 		}
 	}
+	past := byID(b.parts)
 	for i := range b.records {
-		if rec := &b.records[i]; r.links[rec.ID] && rec.State == "live" && !slices.Contains(again, rec.ID) {
-			r.linked = append(r.linked, rec.ID)
+		rec := &b.records[i]
+		if rec.State != "live" || slices.Contains(again, rec.ID) {
+			continue
 		}
+		l := r.wanted[rec.ID]
+		_, came := past[rec.ID]
+		l.Past = l.Past && !came && !older(rec, l)
+		r.follow(l)
 	}
 	if r.brought {
 		return errBrought
@@ -132,8 +196,21 @@ func (r *ranger) deliver(b batch, doubted map[string]protocol.Record) error {
 	return nil
 }
 
+// older tells whether a record came in a version older than wanted: it is named
+// as open then, and read again in another run.
+func older(rec *protocol.Record, l protocol.Listed) bool { return rec.Version < l.Version }
+
+// wholeRecords asks for all that is wanted of records.
+func (r *ranger) wholeRecords() ReadRequest {
+	req := ReadRequest{Properties: r.a.names, Archived: r.g.Kind == archivedRange}
+	if r.withAll {
+		req.History = r.a.past
+	}
+	return req
+}
+
 // read reads the wanted records by and by, one batch ahead of what is sent.
-func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
+func (r *ranger) read(want []protocol.Listed, req ReadRequest, send func(batch) error) error {
 	a := r.a
 	left := make(map[string]bool, len(want))
 	for _, l := range want {
@@ -148,8 +225,8 @@ func (r *ranger) read(want []protocol.Listed, send func(batch) error) error {
 					rest = append(rest, l)
 				}
 			}
-			return r.source().ReadAll(ctx, a.fetch.Object, rest, a.names, r.g.Kind == archivedRange, func(records []protocol.Record) error {
-				if err := emit(ctx, batch{records: records}); err != nil {
+			return r.source().ReadAll(ctx, a.fetch.Object, rest, req, func(records []protocol.Record, parts []protocol.Part) error {
+				if err := emit(ctx, batch{records: records, parts: parts}); err != nil {
 					return err
 				}
 				for i := range records {
@@ -200,8 +277,8 @@ func (r *ranger) reread(records map[string]protocol.Record, delay int, still map
 		want = append(want, protocol.Listed{ID: id})
 	}
 	others := map[string]protocol.Record{}
-	err := r.read(want, func(b batch) error {
-		out := batch{open: b.open, gone: b.gone}
+	err := r.read(want, r.wholeRecords(), func(b batch) error {
+		out := batch{open: b.open, gone: b.gone, parts: b.parts}
 		for _, rec := range b.records {
 			if ready(&rec) {
 				out.records = append(out.records, rec)

@@ -199,7 +199,7 @@ func TestCut(t *testing.T) {
 		"large is alone": {sizes(10, 1<<20, 10), []int{1, 1, 1}},
 	} {
 		var got []int
-		for _, p := range cut(c.records) {
+		for _, p := range cut(c.records, nil) {
 			got = append(got, len(p))
 		}
 		if !slices.Equal(got, c.want) {

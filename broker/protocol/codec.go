@@ -64,7 +64,8 @@ func Digest(encoded []byte) string {
 }
 
 // Encode returns the page as it travels: zstd of a header line of JSON and the
-// records, the listing or the definitions, one a line. The header is a frame of
+// records with what history they have, the listing, the parts or the
+// definitions, one a line. The header is a frame of
 // its own, so that the rest, the costly part, may be packed before the header is
 // known; frames one after another are one zstd stream.
 func (c *Codec) Encode(p *Page) ([]byte, error) {
@@ -82,6 +83,9 @@ func (c *Codec) Encode(p *Page) ([]byte, error) {
 	head.Count = len(p.Records) + len(p.Listing) + len(p.Parts)
 	if p.Schema != nil {
 		head.Count = 1
+	}
+	if p.Kind == RecordsPage {
+		head.PartLines = len(p.Parts)
 	}
 	line, err := json.Marshal(&head)
 	if err != nil {
@@ -210,6 +214,9 @@ func (c *Codec) Decode(encoded []byte) (*Page, error) {
 
 func (p *Page) decodeBody(rest []byte) error {
 	lines := 0
+	if p.PartLines != 0 && (p.Kind != RecordsPage || p.PartLines < 0 || p.PartLines > min(p.Count, MaxPageRecords)) {
+		return fmt.Errorf("%d lines of parts: %w", p.PartLines, ErrUndecodable)
+	}
 	if p.Kind == RecordsPage {
 		// The header may say anything.
 		p.Records = make([]Record, 0, min(max(p.Count, 0), MaxPageRecords))
@@ -220,10 +227,14 @@ func (p *Page) decodeBody(rest []byte) error {
 			return fmt.Errorf("line %d is cut: %w", lines+1, ErrUndecodable)
 		}
 		rest = after
-		if lines++; lines > mostLines(p.Kind) && mostLines(p.Kind) > 0 {
+		if lines++; lines > p.PartLines+mostLines(p.Kind) && mostLines(p.Kind) > 0 {
 			return fmt.Errorf("more than %d lines: %w", lines-1, ErrTooLarge)
 		}
-		switch p.Kind {
+		kind := p.Kind
+		if kind == RecordsPage && lines > p.Count-p.PartLines {
+			kind = PartsPage
+		}
+		switch kind {
 		case RecordsPage:
 			r, err := decodeRecord(line)
 			if err != nil {

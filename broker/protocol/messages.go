@@ -137,6 +137,9 @@ type Fetch struct {
 	// Associations are the objects with which the records' associations are
 	// kept.
 	Associations []string `json:"associations,omitempty"`
+	// History are patterns over the names of the properties that are read: of
+	// which of them the earlier values are kept.
+	History []string `json:"history,omitempty"`
 	// Account is the HubSpot account that the stream's data came from, 0 when
 	// none was read yet. Another one must not be read.
 	Account int64 `json:"account,omitempty"`
@@ -177,9 +180,10 @@ type Range struct {
 type Listed struct {
 	ID      string `json:"id"`
 	Version int64  `json:"v"`
-	// Parts says that the record's parts are wanted (its associations); Known,
-	// that they alone are.
+	// Parts says that the record's associations are wanted, Past, that the
+	// history of its properties is; Known, that they alone are.
 	Parts bool `json:"p,omitempty"`
+	Past  bool `json:"h,omitempty"`
 	Known bool `json:"k,omitempty"`
 	// Digest names the content where a listing of whole records was read; it
 	// is zero where only versions were.

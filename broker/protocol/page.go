@@ -15,7 +15,7 @@ type PageKind string
 // a Schema the property definitions, a Split the wish to divide the range, a
 // Sweep the wish to read the range by list instead of search, a Join the wish
 // that one walker goes on where several had shared a list. Parts bring what is
-// read apart from the properties: associations.
+// read apart from the properties: associations, or the history of properties.
 const (
 	RecordsPage PageKind = "records"
 	ListingPage PageKind = "listing"
@@ -24,6 +24,15 @@ const (
 	SweepPage   PageKind = "sweep"
 	JoinPage    PageKind = "join"
 	PartsPage   PageKind = "parts"
+)
+
+// PartKind is which part of a record a page of parts brings.
+type PartKind string
+
+// The kinds of part.
+const (
+	AssociationsPart PartKind = ""
+	HistoryPart      PartKind = "history"
 )
 
 // Bounds of a page before compression. A record above them travels alone.
@@ -90,6 +99,11 @@ type Page struct {
 	Notes string `json:"notes,omitempty"`
 	// Reason says why, for a sweep page and a join page.
 	Reason string `json:"reason,omitempty"`
+	// PartKind is what the parts of a page of parts are. Those in a page of
+	// records, of which PartLines says how many of its lines they are, are the
+	// history of its records, read with them.
+	PartKind  PartKind `json:"part,omitempty"`
+	PartLines int      `json:"part_lines,omitempty"`
 
 	Records []Record `json:"-"`
 	Parts   []Part   `json:"-"`
@@ -125,13 +139,14 @@ type Record struct {
 	Properties []byte
 }
 
-// Part is what was read of a record apart from its properties, at AsOf by
-// HubSpot's clock: Associations is one line of JSON, an object.
+// Part is what a record has beside its properties, read at AsOf by HubSpot's
+// clock: Body is one line of JSON, an object. Its members are the objects with
+// which the record is associated, or the properties whose history is kept.
 type Part struct {
-	ID           string
-	AsOf         int64
-	Digest       [16]byte
-	Associations []byte
+	ID     string
+	AsOf   int64
+	Digest [16]byte
+	Body   []byte
 }
 
 // Errors of decoding. A page that gives one is refused.

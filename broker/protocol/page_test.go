@@ -77,8 +77,12 @@ func samples() []*Page {
 	split := base
 	split.Kind, split.SplitAt = SplitPage, 12
 	parts := base
-	parts.Kind, parts.Parts = PartsPage, []Part{{ID: "1", AsOf: 7, Digest: [16]byte{9}, Associations: []byte(`{"companies":[{"id":"4"}]}`)}, {ID: "x", Associations: []byte(`{}`)}}
-	return []*Page{&records, &listing, &empty, &schema, &split, &parts}
+	parts.Kind, parts.Parts = PartsPage, []Part{{ID: "1", AsOf: 7, Digest: [16]byte{9}, Body: []byte(`{"companies":[{"id":"4"}]}`)}, {ID: "x", Body: []byte(`{}`)}}
+	past := parts
+	past.PartKind = HistoryPart
+	both := records
+	both.Parts = []Part{{ID: "1", AsOf: 6, Digest: [16]byte{3}, Body: []byte(`{"a":[{"value":"x"}]}`)}}
+	return []*Page{&records, &listing, &empty, &schema, &split, &parts, &past, &both}
 }
 
 func TestPageTravels(t *testing.T) {
@@ -94,6 +98,9 @@ func TestPageTravels(t *testing.T) {
 			t.Fatalf("%s: %v", want.Kind, err)
 		}
 		want.Count = len(want.Records) + len(want.Listing) + len(want.Parts)
+		if want.Kind == RecordsPage {
+			want.PartLines = len(want.Parts)
+		}
 		if want.Schema != nil {
 			want.Count = 1
 		}
@@ -171,6 +178,10 @@ func TestBadPagesAreRefused(t *testing.T) {
 		"definitions":        `{"kind":"schema","count":1}` + "\n{\n",
 		"part fields":        `{"kind":"parts","count":1}` + "\n1\t5\n",
 		"part not object":    `{"kind":"parts","count":1}` + "\n1\t5\t" + strings.Repeat("0", 32) + "\t[]\n",
+		"parts of none":      `{"kind":"records","count":0,"part_lines":1}` + "\n",
+		"parts less than 0":  `{"kind":"records","count":0,"part_lines":-1}` + "\n",
+		"parts elsewhere":    `{"kind":"listing","count":1,"part_lines":1}` + "\n1\t5\t" + strings.Repeat("0", 32) + "\t{}\n",
+		"a record as a part": `{"kind":"records","count":1,"part_lines":1}` + "\n1\tlive\t1\t1\t" + strings.Repeat("0", 32) + "\t\t\t\t\t\t{}\n",
 		"too many ids":       `{"kind":"listing","count":2001}` + "\n" + strings.Repeat("1\t2\n", MaxListed+1),
 	} {
 		t.Run(name, func(t *testing.T) {

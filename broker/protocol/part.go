@@ -14,13 +14,13 @@ func appendPart(raw []byte, p *Part) ([]byte, error) {
 	if err := plain(p.ID); err != nil {
 		return nil, err
 	}
-	if bytes.IndexByte(p.Associations, '\n') >= 0 {
+	if bytes.IndexByte(p.Body, '\n') >= 0 {
 		return nil, fmt.Errorf("encode part of %s: it is not one line: %w", p.ID, ErrUndecodable)
 	}
 	raw = append(append(raw, p.ID...), '\t')
 	raw = append(strconv.AppendInt(raw, p.AsOf, 10), '\t')
 	raw = append(hex.AppendEncode(raw, p.Digest[:]), '\t')
-	return append(append(raw, p.Associations...), '\n'), nil
+	return append(append(raw, p.Body...), '\n'), nil
 }
 
 // decodePart is the inverse of appendPart, without the end of the line.
@@ -38,8 +38,8 @@ func decodePart(line []byte) (Part, error) {
 		return Part{}, fmt.Errorf("digest: %w", ErrUndecodable)
 	}
 	if len(body) == 0 || body[0] != '{' || !rawjson.Valid(body) {
-		return Part{}, fmt.Errorf("associations are not a JSON object: %w", ErrUndecodable)
+		return Part{}, fmt.Errorf("the part is not a JSON object: %w", ErrUndecodable)
 	}
-	p.Associations = body
+	p.Body = body
 	return p, nil
 }

@@ -109,6 +109,14 @@ func BulkEdit(s Stream, changed int64) (search, walk int64) {
 	return requests(changed, searched) + requests(changed, listed), requests(s.Records, listed)
 }
 
+// batch is how many records a batch read brings: history comes with them.
+func (s Stream) batch() int64 {
+	if s.History {
+		return withPast
+	}
+	return listed
+}
+
 // Run is what an incremental run over so many changes costs, with what its
 // windows cost when they settle, and how many of these are searches. A run in
 // which nothing changed is one search.
@@ -117,7 +125,7 @@ func Run(s Stream, changes int64) (all, searches int64) {
 		return 1, 1
 	}
 	searches = 1 + Passes*((changes+searched-1)/searched)
-	all = searches + requests(changes, listed)
+	all = searches + requests(changes, s.batch())
 	all += int64(s.Pairs) * Passes * requests(changes, associated)
 	return all, searches
 }

@@ -153,6 +153,7 @@ func (c *change) later(run *stream.Run, ids []string, ask bool) {
 		return
 	}
 	var open *stream.Range
+	keeps := c.d.historyOf(run.Stream) != nil
 	for _, g := range c.allRanges(run.ID) {
 		if g.Kind == stream.IdsRange && g.Phase >= askPhase && g.Phase > run.Phase && g.Ask == ask && len(g.Want) < protocol.MaxListed {
 			open = c.rangeOf(run.ID, g.ID)
@@ -162,7 +163,7 @@ func (c *change) later(run *stream.Run, ids []string, ask bool) {
 		if open == nil || len(open.Want) == protocol.MaxListed {
 			open = c.addLast(run, &stream.Range{Kind: stream.IdsRange, Ask: ask})
 		}
-		open.Want = append(open.Want, stream.Listed{ID: id})
+		open.Want = append(open.Want, stream.Listed{ID: id, Past: keeps})
 	}
 }
 
@@ -242,6 +243,7 @@ func stillThere(h *stream.Head, run *stream.Run) bool {
 // refill wants the next of the ids that the store has.
 func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) error {
 	g.To, g.Last, g.Refilled = g.Cursor, true, true
+	keeps := c.d.historyOf(s.Name) != nil
 	err := c.tx.Heads(s.Name, g.Cursor, g.UpTo, func(h *stream.Head) error {
 		if len(g.Want) == chunk {
 			g.Last = false
@@ -251,8 +253,10 @@ func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) erro
 		switch {
 		case g.Parts && h.State == stream.Live:
 			g.Want = append(g.Want, stream.Listed{ID: h.ID, Parts: true, Known: true})
+		case g.Past && h.State == stream.Live:
+			g.Want = append(g.Want, stream.Listed{ID: h.ID, Version: h.Version, Past: true, Known: true})
 		case g.Ask && stillThere(h, run):
-			g.Want = append(g.Want, stream.Listed{ID: h.ID})
+			g.Want = append(g.Want, stream.Listed{ID: h.ID, Past: keeps})
 		}
 		return nil
 	})

@@ -53,7 +53,7 @@ func (d *Dispatcher) purse(portal string, now time.Time) *purse {
 		live := int64(d.store.Live(name))
 		p.plan.Streams = append(p.plan.Streams, budget.Stream{Name: name, Records: live, Archived: budget.Bin(live),
 			Interval: d.interval(s, now), ArchivedEvery: cfg.ArchivedEvery, ReconcileEvery: cfg.ReconcileEvery,
-			Pairs: len(cfg.Associations), AssociationsEvery: cfg.AssociateEvery, Whole: d.wholeRead(cfg)})
+			Pairs: len(cfg.Associations), AssociationsEvery: cfg.AssociateEvery, Whole: d.wholeRead(cfg), History: len(cfg.History) > 0})
 	}
 	p.day = budget.Day{Remaining: use.Remaining, Left: ends.Sub(now), Used: map[budget.Work]int64{}}
 	for kind, n := range use.Total().ByKind() {

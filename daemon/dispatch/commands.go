@@ -313,6 +313,7 @@ func (c *change) reconfigure(x *Change) error {
 	if len(cfg.Associations) == 0 {
 		s.Linked = nil // nobody follows them; who wants them again has all of them read
 	}
+	c.chooseHistory(s)
 	s.Since = cfg.StartDate
 	// A person has looked: what was blocked is tried at once.
 	if s.Error != nil && s.Error.Blocked {

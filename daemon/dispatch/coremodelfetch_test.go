@@ -325,7 +325,7 @@ func (a *drive) parts(r *driveRange, page *protocol.Page) {
 	page.Kind = protocol.PartsPage
 	for _, w := range r.g.Want[:min(len(r.g.Want), a.size(1, 12, protocol.MaxParts))] {
 		n, _ := strconv.Atoi(w.ID)
-		page.Parts = append(page.Parts, protocol.Part{ID: w.ID, AsOf: a.hub().ms(), Digest: [16]byte{1, a.hub().records[n].link}, Associations: []byte("{}")})
+		page.Parts = append(page.Parts, protocol.Part{ID: w.ID, AsOf: a.hub().ms(), Digest: [16]byte{1, a.hub().records[n].link}, Body: []byte("{}")})
 		a.p.m.seen["part"]++
 	}
 }

@@ -70,13 +70,14 @@ func definedNames(schema []byte) map[string]bool {
 // chosen tells whether the configuration asks for a property. The patterns have
 // been checked when it was read.
 func chosen(cfg *StreamConfig, name string) bool {
-	matches := func(patterns []string) bool {
-		return slices.ContainsFunc(patterns, func(p string) bool {
-			ok, err := path.Match(p, name)
-			return ok && err == nil
-		})
-	}
-	return (len(cfg.Properties) == 0 || matches(cfg.Properties)) && !matches(cfg.Exclude)
+	return (len(cfg.Properties) == 0 || matchesAny(cfg.Properties, name)) && !matchesAny(cfg.Exclude, name)
+}
+
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, name)
+		return ok && err == nil
+	})
 }
 
 // unknown is what was found out about the properties that a stream names, by the

@@ -83,8 +83,11 @@ type StreamConfig struct {
 	// every record each AssociateEvery.
 	Associations   []string
 	AssociateEvery time.Duration
-	Tail           time.Duration
-	Settle         []time.Duration
+	// History are patterns over the properties that the stream copies: of which
+	// of them the earlier values are kept.
+	History []string
+	Tail    time.Duration
+	Settle  []time.Duration
 	// ArchivedEvery and ReconcileEvery are how often the walks are made, 0 for
 	// never. MaxDeletes is the share of live records above which absence ends
 	// none.

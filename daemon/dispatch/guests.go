@@ -15,8 +15,8 @@ import (
 
 // recordRange is what reads one record, which may be gone.
 func (c *change) recordRange(name, id string) *stream.Range {
-	linked := len(c.d.linkedWith(name)) > 0
-	return &stream.Range{Kind: stream.IdsRange, Last: true, Ask: true, Want: []stream.Listed{{ID: id, Parts: linked}}}
+	w := stream.Listed{ID: id, Parts: len(c.d.linkedWith(name)) > 0, Past: c.d.historyOf(name) != nil}
+	return &stream.Range{Kind: stream.IdsRange, Last: true, Ask: true, Want: []stream.Listed{w}}
 }
 
 // oneRecord makes a run that reads a record, or puts it up with the walk.

@@ -26,6 +26,7 @@ type memStore struct {
 	answers  map[string]*stream.Answered
 	records  map[string]stream.Head
 	bodies   map[string][]byte
+	pasts    map[string][]byte // the history of properties
 	schemas  map[string][]byte
 	erased   map[string]bool
 	versions map[string]int // how often a record took a place in the feed
@@ -46,7 +47,7 @@ func newMemStore() *memStore {
 	return &memStore{epoch: 1, streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
 		ranges: map[string]map[uint32]*stream.Range{}, workers: map[string]*stream.Worker{},
 		portals: map[string]*stream.Portal{}, answers: map[string]*stream.Answered{}, records: map[string]stream.Head{},
-		bodies: map[string][]byte{}, schemas: map[string][]byte{}, erased: map[string]bool{}, versions: map[string]int{}}
+		bodies: map[string][]byte{}, pasts: map[string][]byte{}, schemas: map[string][]byte{}, erased: map[string]bool{}, versions: map[string]int{}}
 }
 
 func (m *memStore) ID() string    { return "store" }
@@ -75,7 +76,7 @@ func (m *memStore) Live(streamName string) (n uint64) {
 func (m *memStore) Missing() map[string]uint64 { return m.missing }
 
 func (m *memStore) Begin() (Tx, error) {
-	return &memTx{m: m, records: map[string]stream.Head{}, bodies: map[string][]byte{}}, nil
+	return &memTx{m: m, records: map[string]stream.Head{}, bodies: map[string][]byte{}, pasts: map[string][]byte{}}, nil
 }
 
 // openAttempt finds the run that an attempt holds, by what is durable.
@@ -118,6 +119,7 @@ type memTx struct {
 	ops     []func()
 	records map[string]stream.Head
 	bodies  map[string][]byte
+	pasts   map[string][]byte
 }
 
 // recordKey names a record of a stream.
@@ -139,6 +141,7 @@ func (t *memTx) Put(streamName string, r *stream.Record) error {
 	r.Seq = t.m.seq
 	t.records[recordKey(streamName, r.ID)] = r.Head
 	t.bodies[recordKey(streamName, r.ID)] = r.Properties
+	t.pasts[recordKey(streamName, r.ID)] = r.History
 	return nil
 }
 
@@ -151,7 +154,11 @@ func (t *memTx) Record(streamName, id string) (*stream.Record, error) {
 	if !ok {
 		body = t.m.bodies[recordKey(streamName, id)]
 	}
-	return &stream.Record{Head: *h, Properties: body}, nil
+	past, ok := t.pasts[recordKey(streamName, id)]
+	if !ok {
+		past = t.m.pasts[recordKey(streamName, id)]
+	}
+	return &stream.Record{Head: *h, Properties: body, History: past}, nil
 }
 
 func (t *memTx) Heads(streamName, after, upTo string, fn func(*stream.Head) error) error {
@@ -258,7 +265,7 @@ func (t *memTx) Commit() error {
 	if t.m.loseRecords == nil || !t.m.loseRecords() {
 		for id, h := range t.records {
 			t.m.records[id] = h
-			t.m.bodies[id] = t.bodies[id]
+			t.m.bodies[id], t.m.pasts[id] = t.bodies[id], t.pasts[id]
 			t.m.versions[id]++
 		}
 	}

@@ -325,7 +325,7 @@ func TestAssociationsOfWhatWasErased(t *testing.T) {
 	if a := b.page(protocol.Page{Attempt: attempt, Seq: 1, Kind: protocol.RecordsPage, Records: records}); a.Type != protocol.Committed {
 		t.Fatalf("%+v", a)
 	}
-	links := []protocol.Part{{ID: "2", AsOf: v, Digest: [16]byte{1}, Associations: []byte(`{"companies":[{"id":"9"}]}`)}}
+	links := []protocol.Part{{ID: "2", AsOf: v, Digest: [16]byte{1}, Body: []byte(`{"companies":[{"id":"9"}]}`)}}
 	if a := b.page(protocol.Page{Attempt: attempt, Seq: 2, Kind: protocol.PartsPage, Parts: links}); a.Type != protocol.Committed || a.RangeEnded {
 		t.Fatalf("%+v", a)
 	}
@@ -343,7 +343,7 @@ func TestPartsThatNobodyWants(t *testing.T) {
 	b := newBench(t)
 	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
 	b.page(protocol.Page{Attempt: attempt, Kind: protocol.RecordsPage, To: "17"})
-	links := []protocol.Part{{ID: "2", AsOf: 9, Associations: []byte(`{}`)}}
+	links := []protocol.Part{{ID: "2", AsOf: 9, Body: []byte(`{}`)}}
 	a := b.page(protocol.Page{Attempt: attempt, Seq: 1, From: "17", To: "17", Kind: protocol.PartsPage, Parts: links})
 	if a.Type != protocol.Committed || a.Cursor != "17" || a.RangeEnded {
 		t.Errorf("%+v", a)
@@ -382,7 +382,7 @@ func TestAssociationsAreWantedAgain(t *testing.T) {
 		}
 		links := make([]protocol.Part, 0, 3)
 		for _, id := range span(1, 3) {
-			links = append(links, protocol.Part{ID: id, AsOf: b.now.UnixMilli(), Digest: [16]byte{1}, Associations: []byte(`{}`)})
+			links = append(links, protocol.Part{ID: id, AsOf: b.now.UnixMilli(), Digest: [16]byte{1}, Body: []byte(`{}`)})
 		}
 		if a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.PartsPage, Parts: links}); !a.RunEnded {
 			t.Fatalf("%+v", a)

@@ -235,6 +235,9 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		if p.To != p.From || p.Last {
 			return "parts that move the cursor"
 		}
+		if p.PartKind != protocol.AssociationsPart && p.PartKind != protocol.HistoryPart {
+			return fmt.Sprintf("parts of kind %q", p.PartKind)
+		}
 	case protocol.JoinPage:
 		if g.Kind != stream.ListRange {
 			return "only the parts of a list can be joined"
@@ -297,7 +300,7 @@ func (c *change) begins(run *stream.Run, began int64, a *protocol.Account) {
 func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(p.List)
 	got, seen := make(map[string]bool, len(p.Records)+len(p.Open)), make(map[string]int64, len(p.Records))
-	live := make(map[string]bool, len(p.Records))
+	live, past := make(map[string]bool, len(p.Records)), c.pastsOf(s, p)
 	var doubted []string
 	readings := map[stream.Verdict]uint64{}
 	for i := range p.Records {
@@ -323,10 +326,16 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 			if err := c.keepParts(s, stored, r); err != nil {
 				return err
 			}
+			c.takePast(s, r, past[r.ID])
 			if err := c.put(s, run, r); err != nil {
 				return err
 			}
 			note(run.Report, stored, &r.Head)
+		}
+		if part := past[r.ID]; verdict == stream.Same && part != nil {
+			if err := c.putPast(s, run, stored, part); err != nil {
+				return err
+			}
 		}
 		if verdict == stream.Regress {
 			s.Regressed++
@@ -367,11 +376,22 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		g.Cursor, g.Ended = p.To, p.Last
 		return nil
 	}
-	g.Want = slices.DeleteFunc(g.Want, func(w stream.Listed) bool { return got[w.ID] && !(w.Parts && live[w.ID]) })
 	for i := range g.Want {
-		g.Want[i].Known = g.Want[i].Known || got[g.Want[i].ID]
+		w := &g.Want[i]
+		if !got[w.ID] {
+			continue
+		}
+		// What is not live keeps the parts that it has.
+		w.Known, w.Parts, w.Past = true, w.Parts && live[w.ID], w.Past && live[w.ID] && past[w.ID] == nil && !isOpen(p, w.ID)
+		w.Version = max(w.Version, seen[w.ID])
 	}
-	return c.brought(s, run, g)
+	return c.satisfied(run, g, s)
+}
+
+// isOpen tells whether a page says that there is something of a record that it
+// does not bring.
+func isOpen(p *protocol.Page, id string) bool {
+	return slices.ContainsFunc(p.Open, func(o protocol.OpenID) bool { return o.ID == id })
 }
 
 // tooOld tells whether a record was last modified before the stream's start.
@@ -421,7 +441,7 @@ func byHand(run *stream.Run, g *stream.Range) bool {
 // in a walk what is absent is noted.
 func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
 	generation, _ := s.Generation(s.CurrentList())
-	linked := len(c.d.linkedWith(s.Name)) > 0
+	linked, keeps := len(c.d.linkedWith(s.Name)) > 0, c.d.historyOf(s.Name) != nil
 	g.To, g.Last, g.Notes = p.To, p.Last, p.Notes
 	c.refused(s, run, p.Open)
 	// A worker that was not told what is wanted lists anew; what was brought
@@ -445,7 +465,7 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		wanted := differs(stored, l, g.Kind, stale)
 		switch {
 		case wanted:
-			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange})
+			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange, Past: keeps})
 		case linked && g.Kind == stream.SpanRange && !g.Newest:
 			// To associate changes no time: who has just been changed is often
 			// associated a moment later.

@@ -26,6 +26,9 @@ func (c *change) parts(p *protocol.Page, run *stream.Run, g *stream.Range, s *st
 	if len(g.Want) == 0 {
 		return nil // whose records were erased meanwhile
 	}
+	if p.PartKind == protocol.HistoryPart {
+		return c.pasts(p, run, g, s)
+	}
 	got := make(map[string]bool, len(p.Parts))
 	for i := range p.Parts {
 		part := &p.Parts[i]
@@ -41,7 +44,7 @@ func (c *change) parts(p *protocol.Page, run *stream.Run, g *stream.Range, s *st
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, part.ID, err)
 		}
-		r.Associations, r.AssociationsPart = part.Associations, stream.Part{AsOf: part.AsOf, Digest: part.Digest}
+		r.Associations, r.AssociationsPart = part.Body, stream.Part{AsOf: part.AsOf, Digest: part.Digest}
 		if err := c.put(s, run, r); err != nil {
 			return err
 		}
@@ -50,8 +53,12 @@ func (c *change) parts(p *protocol.Page, run *stream.Run, g *stream.Range, s *st
 	for _, o := range p.Open {
 		got[o.ID] = true // HubSpot does not say; the next sweep asks again
 	}
-	g.Want = slices.DeleteFunc(g.Want, func(w stream.Listed) bool { return w.Known && got[w.ID] })
-	return c.brought(s, run, g)
+	for i := range g.Want {
+		if got[g.Want[i].ID] {
+			g.Want[i].Parts = false
+		}
+	}
+	return c.satisfied(run, g, s)
 }
 
 // keepParts gives a record that is read anew what is stored of it and was not
@@ -65,7 +72,9 @@ func (c *change) keepParts(s *stream.Stream, stored *stream.Head, r *stream.Reco
 		return fmt.Errorf("read %s %s: %w", s.Name, r.ID, err)
 	}
 	r.Associations, r.AssociationsPart = old.Associations, old.AssociationsPart
-	r.History, r.HistoryPart = old.History, old.HistoryPart
+	if c.d.historyOf(s.Name) != nil {
+		r.History, r.HistoryPart = old.History, old.HistoryPart
+	}
 	keepVanished(s, old, r)
 	return nil
 }

@@ -33,7 +33,7 @@ func prepared(config []StreamConfig) map[string]*StreamConfig {
 		// What is unknown is an object of the CRM: the worker says what is wrong.
 		config[i].row, _ = catalogue.Lookup(config[i].Object)
 		if !config[i].ofCRM() {
-			config[i].Associations = nil // set for all streams, and nothing to these
+			config[i].Associations, config[i].History = nil, nil // set for all streams, and nothing to these
 		}
 		out[config[i].Name] = &config[i]
 	}

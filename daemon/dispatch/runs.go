@@ -50,6 +50,8 @@ func (c *change) newRun(s *stream.Stream, kind stream.Kind, ranges ...*stream.Ra
 // backfill makes a walk over everything, or goes on with one that was stopped.
 func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 	var ranges []*stream.Range
+	// What a list brings comes without its history.
+	s.HistoryRead, s.HistoryFrom = false, ""
 	parted := false
 	old := c.d.runs[s.Unfinished]
 	if old != nil {
@@ -170,7 +172,7 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 		n := min(len(s.Open), neverBraked)
 		for _, o := range s.Open[:n] {
 			// Without a version: it was waited for when search named it.
-			g.Want = append(g.Want, stream.Listed{ID: o.ID, Parts: len(cfg.Associations) > 0})
+			g.Want = append(g.Want, stream.Listed{ID: o.ID, Parts: len(cfg.Associations) > 0, Past: len(cfg.History) > 0})
 		}
 		// Those that are not asked for come first the next time.
 		s.Open = slices.Concat(s.Open[n:], s.Open[:n])
@@ -226,6 +228,8 @@ func (c *change) finish(run *stream.Run) {
 		c.settled(s, run)
 	case stream.Associations:
 		s.Linked = run.Linked
+	case stream.History:
+		s.HistoryRead, s.HistoryFrom = true, ""
 	case stream.Backfill:
 		s.Backfilled, s.ArchivedAt = true, c.now.Round(0)
 		if s.Linked = run.Linked; len(s.Linked) > 0 && slices.Equal(s.Linked, c.d.linkedWith(s.Name)) {
@@ -341,6 +345,9 @@ func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 		return
 	}
 	c.dropped[run.ID] = true
+	if run.Kind == stream.History {
+		c.historyPlace(s, run)
+	}
 	if run.Kind == stream.Reconcile {
 		// What was asked for is owed, and what a person accepted stays so.
 		s.ReconcileOwed, s.AcceptNext = true, s.AcceptNext || run.Accept

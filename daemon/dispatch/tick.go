@@ -101,24 +101,51 @@ func (c *change) startDue() error {
 				return err
 			}
 		}
-		var err error
-		switch kind := c.d.walkDue(s, c.now); kind {
-		case "":
-		case stream.Associations:
-			_, err = c.sweepLinks(c.stream(name))
-		default:
-			_, err = c.walk(c.stream(name), kind, s.AcceptNext)
-		}
-		if err != nil {
-			return err
+		if kind := c.d.walkDue(s, c.now); kind != "" {
+			if err := c.startWalk(c.stream(name), kind); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// startWalk makes a walk that is due. A history run that goes on makes way.
+func (c *change) startWalk(s *stream.Stream, kind stream.Kind) error {
+	var guests []*stream.Range
+	if walk := c.d.runOf(s.Name, true); walk != nil {
+		guests = c.makeWay(s, c.run(walk.ID))
+	}
+	host := c.hosting(guests)
+	var err error
+	switch kind {
+	case stream.Associations:
+		_, err = host(c.sweepLinks(s))
+	case stream.History:
+		_, err = host(c.sweepHistory(s))
+	default:
+		_, err = host(c.walk(s, kind, s.AcceptNext))
+	}
+	return err
+}
+
 // walkDue is which walk of a stream that has its first backfill is due, ""
-// where none is. A reconcile has an archived sweep in it.
+// where none is. The history of what is there comes last.
 func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
+	walk := d.runOf(s.Name, true)
+	if !s.Backfilled || walk != nil && !(walk.Kind == stream.History && now.Sub(walk.Started) >= historyTurn) {
+		return ""
+	}
+	kind := d.sweepDue(s, now)
+	if kind == "" && walk == nil && d.historyOf(s.Name) != nil && !s.HistoryRead && !d.unpaid(s, stream.History, now) {
+		return stream.History
+	}
+	return kind
+}
+
+// sweepDue is which of the walks is due that come again and again. A reconcile
+// has an archived sweep in it.
+func (d *Dispatcher) sweepDue(s *stream.Stream, now time.Time) stream.Kind {
 	cfg := d.config[s.Name]
 	due := func(last time.Time, wanted time.Duration, kind stream.Kind) bool {
 		every, _ := d.stretched(s.Portal, workOf(kind), wanted, now)
@@ -126,8 +153,6 @@ func (d *Dispatcher) walkDue(s *stream.Stream, now time.Time) stream.Kind {
 		return every > 0 && !last.IsZero() && (now.Sub(last) >= every || last.Sub(now) > every) && !d.unpaid(s, kind, now)
 	}
 	switch {
-	case !s.Backfilled || d.runOf(s.Name, true) != nil:
-		return ""
 	case s.ReconcileNow, (s.Missing > 0 || s.ReconcileOwed) && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
 	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0:

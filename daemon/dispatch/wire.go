@@ -19,7 +19,7 @@ func domainRecord(r *protocol.Record, generation uint32) *stream.Record {
 func wireListed(in []stream.Listed) []protocol.Listed {
 	out := make([]protocol.Listed, len(in))
 	for i, l := range in {
-		out[i] = protocol.Listed{ID: l.ID, Version: l.Version, Parts: l.Parts, Known: l.Known}
+		out[i] = protocol.Listed{ID: l.ID, Version: l.Version, Parts: l.Parts, Past: l.Past, Known: l.Known}
 	}
 	return out
 }
@@ -68,7 +68,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude, f.Associations = cfg.Properties, cfg.Exclude, cfg.Associations
-		f.Volatile, f.Parents = cfg.Volatile, cfg.Parents
+		f.History, f.Volatile, f.Parents = cfg.History, cfg.Volatile, cfg.Parents
 	}
 	if run.Phase < askPhase {
 		f.Notes = s.Notes

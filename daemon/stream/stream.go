@@ -23,7 +23,9 @@ const (
 	Reconcile Kind = "reconcile"
 	// Associations reads the associations of every record.
 	Associations Kind = "associations"
-	OneRecord    Kind = "record"
+	// History reads the history of properties of every record.
+	History   Kind = "history"
+	OneRecord Kind = "record"
 )
 
 // Walk tells whether a run of this kind is a walk (everything that is not
@@ -125,6 +127,12 @@ type Stream struct {
 	// Linked are the objects with which the associations that are stored were
 	// read, sorted.
 	Linked []string `json:"linked,omitempty"`
+	// History is which history the stream keeps, nil for none; HistoryRead says
+	// that it has been read of every record, and HistoryFrom is the id up to
+	// which a run has that did not end.
+	History     *HistoryChoice `json:"history,omitempty"`
+	HistoryRead bool           `json:"history_read,omitempty"`
+	HistoryFrom string         `json:"history_from,omitempty"`
 	// Missing counts the records that the store has lost and that no reconcile
 	// has brought back yet.
 	Missing uint64 `json:"missing,omitempty"`
@@ -341,9 +349,10 @@ const (
 type Listed struct {
 	ID      string `json:"id"`
 	Version int64  `json:"version"`
-	// Parts says that the record's associations are wanted, too; Known, that they
-	// alone are.
+	// Parts says that the record's associations are wanted, too, Past, that the
+	// history of its properties is; Known, that they alone are.
 	Parts bool `json:"parts,omitempty"`
+	Past  bool `json:"past,omitempty"`
 	Known bool `json:"known,omitempty"`
 }
 
@@ -361,8 +370,10 @@ type Range struct {
 	// Ask says that what is wanted may be gone: what HubSpot has neither live
 	// nor archived comes back as that.
 	Ask bool `json:"ask,omitempty"`
-	// Parts says that a Known range wants the records' associations.
+	// Parts says that a Known range wants the records' associations, Past, that
+	// it wants their history.
 	Parts bool `json:"parts,omitempty"`
+	Past  bool `json:"past,omitempty"`
 	// Reached is the id up to which the listings of a walk have come, and
 	// Disorder that they went back: from then on nothing counts as absent.
 	Reached  string `json:"reached,omitempty"`

@@ -347,7 +347,7 @@ func TestBatchThatIsRefusedWhole(t *testing.T) {
 		}
 		c := clientOf(t, p, func(o *Options) { o.Concurrency = 1 })
 		got := map[string]int{}
-		open, err := c.ReadAll(t.Context(), contacts(t), hits, nil, false, func(recs []Record) error {
+		open, err := c.ReadAll(t.Context(), contacts(t), hits, ReadRequest{}, func(recs []Record) error {
 			for _, r := range recs {
 				got[r.ID]++
 			}
