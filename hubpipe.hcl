@@ -117,7 +117,10 @@ defaults {
   # "associations" has a row for each instead, of pairs: ["deals/contacts"].
   associations = []
 
-  # Properties whose earlier values are copied too, as patterns.
+  # Properties whose earlier values are copied too, as patterns over those that
+  # are copied: ["dealstage", "amount"], or ["*"]. After the first load a run of
+  # its own reads them, fifty records a request; later they come with what
+  # changes.
   history = []
 
   # Properties that never make a change by themselves, as patterns, besides

@@ -60,6 +60,7 @@ type Daemon struct {
 	address   atomic.Pointer[string]
 	presences presences
 	running   *config.Config // taken over last; of the dispatcher's goroutine
+	shown     shown
 
 	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection
 
@@ -169,6 +170,7 @@ func (d *Daemon) startLoop(ctx, own context.Context) error {
 	if _, err := x.Reload(now, streams); err != nil {
 		return fmt.Errorf("take over the configuration: %w", err)
 	}
+	d.shown.choose(streams)
 	d.bus = newBus(d.topics, d.codec, d.o.Lease, d.log.Named("bus"))
 	d.publisher = newPublisher(d, x.Names())
 	d.loop = dispatch.NewLoop(dispatch.LoopOptions{Dispatcher: x, Send: d.bus.send, Changed: d.publisher.wake,

@@ -21,7 +21,7 @@ import (
 // serve opens the HTTP API; it comes last, so that what answers is ready.
 func (d *Daemon) serve(ctx, _ context.Context) error {
 	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Token: d.token,
-		Control: apiControl{d}, Data: dataAdapter{d.store}, Health: d, Metrics: metrics.New(d.reading), Version: d.o.Version, Logger: d.log.Named("http"),
+		Control: apiControl{d}, Data: dataAdapter{d.store, &d.shown}, Health: d, Metrics: metrics.New(d.reading), Version: d.o.Version, Logger: d.log.Named("http"),
 		Known: []api.Known{
 			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
 			{Err: store.ErrFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "the disk is nearly full", Status: 507}},
@@ -361,8 +361,25 @@ func wireProblem(p *stream.Problem) *client.Problem {
 }
 
 // dataAdapter gives the API the store by the interface it declares.
-type dataAdapter struct{ *store.Store }
+type dataAdapter struct {
+	*store.Store
+
+	shown *shown
+}
+
+func (a dataAdapter) Record(name, id string) (*stream.Record, error) {
+	r, err := a.Store.Record(name, id)
+	if err == nil {
+		a.shown.of(name, r)
+	}
+	return r, err
+}
 
 func (a dataAdapter) Records(ctx context.Context, name string, q api.RecordQuery, fn func(*stream.Record) error) (string, error) {
-	return a.Store.Records(ctx, name, store.Query{After: q.After, Limit: q.Limit, States: q.States, ModifiedSince: q.ModifiedSince}, fn)
+	query := store.Query{After: q.After, Limit: q.Limit, States: q.States, ModifiedSince: q.ModifiedSince}
+	return a.Store.Records(ctx, name, query, a.shown.each(name, fn))
+}
+
+func (a dataAdapter) Changes(ctx context.Context, name string, since uint64, limit int, fn func(*stream.Record) error) (uint64, error) {
+	return a.Store.Changes(ctx, name, since, limit, a.shown.each(name, fn))
 }

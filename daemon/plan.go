@@ -49,6 +49,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 		outs, err := x.Reload(now, streams)
 		if err == nil {
 			d.running = next
+			d.shown.choose(streams)
 		}
 		return outs, err
 	})

@@ -13,7 +13,8 @@ import (
 
 // appendRecord appends a record as one line of JSON without its end. Property
 // values are written as they are stored; with fields only those, in their
-// order, null where the record has none.
+// order, null where the record has none. History is there where the stream
+// keeps some and it has been read.
 func appendRecord(b []byte, r *stream.Record, fields []string) ([]byte, error) {
 	b = append(b, `{"id":`...)
 	b = appendString(b, r.ID)
@@ -46,9 +47,13 @@ func appendRecord(b []byte, r *stream.Record, fields []string) ([]byte, error) {
 	}
 	b = append(b, `,"associations":`...)
 	if len(r.Associations) == 0 {
-		return append(b, "{}}"...), nil
+		b = append(b, "{}"...)
 	}
-	return append(append(b, r.Associations...), '}'), nil
+	b = append(b, r.Associations...)
+	if len(r.History) > 0 {
+		b = append(append(b, `,"history":`...), r.History...)
+	}
+	return append(b, '}'), nil
 }
 
 func appendString(b []byte, s string) []byte {

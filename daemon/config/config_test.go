@@ -178,7 +178,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		t.Fatal(err, diags)
 	}
 	base := Stream{Interval: 7 * time.Minute, Timezone: "Asia/Tokyo", Properties: []string{"a"}, Exclude: []string{"b_*"},
-		Associations: []string{"deals"}, History: []string{"c"}, Volatile: []string{"d"},
+		Associations: []string{"deals"}, History: []string{"c*"}, Volatile: []string{"d"},
 		StartDate: time.Date(2024, 1, 31, 0, 0, 0, 0, time.UTC), Tail: 3 * time.Minute, Settle: []time.Duration{time.Hour},
 		ArchivedInterval: 2 * time.Hour, ReconcileInterval: 48 * time.Hour, MaxDeletes: 0.05, MaxLag: 2 * time.Hour}
 	first, second := base, base

@@ -200,6 +200,14 @@ func (s *section) stream(one *Stream, where *chosen) {
 	if s.has("properties") && len(one.Properties) == 0 {
 		s.bad("properties", `properties is empty; write ["*"] for all of them`)
 	}
+	if name := forgotten(one); name != "" && (s.has("history") || s.has("properties") || s.has("exclude")) {
+		line := s.lineOf("history")
+		if !s.has("history") {
+			line = s.line
+		}
+		s.report(Warning, s.src, line, fmt.Sprintf("%s: history names %q, which is not among its properties", s.title, scrub(name)),
+			"earlier values are kept of properties that are copied themselves")
+	}
 	parsed(s, "start_date", "2024-01-31", parseDate, &one.StartDate)
 	if s.has("start_date") && one.StartDate.After(s.o.now()) {
 		s.report(Warning, s.src, s.lineOf("start_date"), s.title+": start_date lies ahead: nothing is copied that was modified before it", "")
@@ -210,6 +218,23 @@ func (s *section) stream(one *Stream, where *chosen) {
 	s.duration("reconcile_interval", &one.ReconcileInterval, MinInterval)
 	parsed(s, "max_deletes", "2%", ParsePercent, &one.MaxDeletes)
 	s.duration("max_lag", &one.MaxLag, MinInterval)
+}
+
+// forgotten is a property that history names and the stream does not copy, ""
+// where there is none. Which of them there are HubSpot alone knows.
+func forgotten(one *Stream) string {
+	among := func(patterns []string, name string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool {
+			ok, err := path.Match(p, name)
+			return ok && err == nil
+		})
+	}
+	for _, name := range one.History {
+		if !strings.ContainsAny(name, `*?[\`) && (!among(one.Properties, name) || among(one.Exclude, name)) {
+			return name
+		}
+	}
+	return ""
 }
 
 func (s *section) portalChoice(where *chosen) {

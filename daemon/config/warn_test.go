@@ -21,6 +21,9 @@ func TestWarnings(t *testing.T) {
 		"a password":           {streams + "portal \"a\" { token = env(\"T\") }\nbroker {\n  url = \"mqtt://127.0.0.1\"\n  username = \"u\"\n  password = \"" + long + "\"\n}", "password stands in the file"},
 		"a start ahead":        {streams + "portal \"a\" { token = env(\"T\") }\ndefaults { start_date = \"2999-01-01\" }", "start_date lies ahead"},
 		"a start behind":       {streams + "portal \"a\" { token = env(\"T\") }\ndefaults { start_date = \"2024-01-31\" }", ""},
+		"history of one":       {"stream \"contacts\" {\n  properties = [\"email\"]\n  history = [\"email\", \"e*\"]\n}\n" + `portal "a" { token = env("T") }`, ""},
+		"history of another":   {"stream \"contacts\" {\n  properties = [\"email\"]\n  history = [\"phone\"]\n}\n" + `portal "a" { token = env("T") }`, `history names "phone"`},
+		"history of none":      {"defaults { history = [\"email\"] }\nstream \"contacts\" { exclude = [\"em*\"] }\n" + `portal "a" { token = env("T") }`, `history names "email"`},
 		"a word of a test":     {streams + `portal "a" { token = "demo" }`, ""},
 		"a token from outside": {streams + `portal "a" { token = "${env("T")}` + long + `" }`, ""},
 	} {

@@ -23,8 +23,5 @@ func unread(cfg *config.Config) []string {
 		say(p.Journal != nil, "the journal of portal %s", p.Name)
 		say(p.Webhook != nil, "the webhook of portal %s", p.Name)
 	}
-	for _, s := range cfg.Streams {
-		say(len(s.History) > 0, "history of stream %s", s.Name)
-	}
 	return out
 }

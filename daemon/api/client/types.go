@@ -218,6 +218,10 @@ type Record struct {
 	// Properties and Associations are JSON objects, kept as they came.
 	Properties   json.RawMessage `json:"properties"`
 	Associations json.RawMessage `json:"associations"`
+	// History is what the properties have been of which the stream keeps that:
+	// of each an array as HubSpot gave it, newest first. nil where it keeps none,
+	// or has not read it yet.
+	History json.RawMessage `json:"history,omitempty"`
 }
 
 // RecordPage is a page of records; Next is the cursor of the page after it, ""

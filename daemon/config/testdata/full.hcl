@@ -54,7 +54,7 @@ defaults {
   properties         = ["a"]
   exclude            = ["b_*"]
   associations       = ["deals"]
-  history            = ["c"]
+  history            = ["c*"]
   volatile           = ["d"]
   start_date         = "2024-01-31"
   tail               = "3m"

@@ -158,8 +158,11 @@ func (w *world) streams(dealsWith string) string {
   reconcile_interval = "24h"
 }
 stream "contacts" { associations = ["companies"] }
-stream "companies" {}
-stream "deals" { associations = [%s] }
+stream "companies" { history = ["*"] }
+stream "deals" {
+  associations = [%s]
+  history      = ["dealstage", "amount"]
+}
 `, 1+rng.IntN(2), 1+rng.IntN(2), []string{`["8s"]`, `["2s", "8s"]`, `["3s", "5s", "9s"]`}[rng.IntN(3)], 1+rng.IntN(3), dealsWith)
 }
 
@@ -222,7 +225,8 @@ func (w *world) quiet() {
 		for _, o := range w.objects {
 			errs = append(errs, w.equal(o))
 		}
-		return errors.Join(append(errs, w.linked("deals", "contacts"), w.linked("contacts", "companies"))...)
+		return errors.Join(append(errs, w.linked("deals", "contacts"), w.linked("contacts", "companies"),
+			w.remembered("deals", "deals", "dealstage", "amount"), w.remembered("companies", "companies", w.lasting("companies")...))...)
 	})
 	for _, o := range w.objects {
 		until(w.t, "the table of "+o, func() error { return w.indexed(o) })
