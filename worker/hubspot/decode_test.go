@@ -198,12 +198,14 @@ func TestMillis(t *testing.T) {
 // FuzzPage holds the decoder against encoding/json: what one takes the other
 // takes, and values keep their bytes.
 func FuzzPage(f *testing.F) {
-	for _, s := range []string{golden, pageOf("1", "2"), `{"results":[{"id":7,"properties":{"a":"\ud83d","a":null}}],"total":3}`, `{"results":[]}`, `{`, `{"results":[{"id":"1","properties":{"x":"\\\""}}]}`,
+	for _, s := range []string{golden, pageOf("1", "2"), `{"results":[{"id":7,"properties":{"a":"\ud83d","a":null}}],"total":3}`, `{"results":[]}`, `{`, `{"results":[{"id":"1","propertiesWithHistory":{"a":[{"value":"1","sourceType":"CALCULATED"}],
+"b":null}}]}`, `{`, `{"results":[{"id":"1","properties":{"x":"\\\""}}]}`,
 		`{"results":[{"id":"1","properties":{"b":"1","a":"2"}},{"id":"2","properties":{"b":"1" ,"a":null}},{"id":"3","properties":{"b" :"1"}}]}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := read(string(body))
+		rd := reading{cursor: "lastmodifieddate", digest: true, history: true, asOf: 5, limit: 100}
+		p, err := rd.page(bytes.Clone(body))
 		if err != nil {
 			return
 		}
@@ -222,7 +224,7 @@ func FuzzPage(f *testing.F) {
 			return // a name that stands twice
 		}
 		for i, rec := range p.records {
-			if rec.ID == "" || strings.ContainsAny(rec.ID, "\n\t") || !json.Valid(rec.Properties) || bytes.ContainsAny(rec.Properties, "\n\r") {
+			if rec.ID == "" || strings.ContainsAny(rec.ID, "\n\t") || !json.Valid(rec.Properties) || bytes.ContainsAny(rec.Properties, "\n\r") || !json.Valid(rec.History) || bytes.ContainsAny(rec.History, "\n\r") {
 				t.Fatalf("record %q with %s", rec.ID, rec.Properties)
 			}
 			var id string

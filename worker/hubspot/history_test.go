@@ -107,6 +107,34 @@ func TestHistorySingly(t *testing.T) {
 	}
 }
 
+// A record of which a later request gives an older version was not read: its
+// history would have a hole.
+func TestHistoryOfTwoVersions(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			History []string `json:"propertiesWithHistory"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		version := map[bool]string{true: "2026-01-02T00:00:00Z", false: "2026-01-01T00:00:00Z"}[in.History[0] == "first"]
+		_, _ = fmt.Fprintf(w, `{"results":[{"id":"1","properties":{"lastmodifieddate":%q},"propertiesWithHistory":{%q:[]}},
+			{"id":"2","properties":{"lastmodifieddate":"2026-01-01T00:00:00Z"},"propertiesWithHistory":{%[2]q:[]}}]}`, version, in.History[0])
+	}))
+	t.Cleanup(server.Close)
+	client := New(Options{BaseURL: server.URL, Token: func() string { return "t" }, Unpaced: true})
+	t.Cleanup(client.Close)
+	got := map[string]Record{}
+	f := selection{history: []string{"first", strings.Repeat("x", maxPastNames)}}
+	if _, err := client.batch(t.Context(), contacts(t), []string{"1", "2"}, f, false, got); err != nil || len(got) != 1 {
+		t.Fatalf("%v: %+v", err, got)
+	}
+	if want := `{"first":[],"` + f.history[1] + `":[]}`; string(got["2"].History) != want {
+		t.Errorf("history %.60s", got["2"].History)
+	}
+}
+
 func TestPortions(t *testing.T) {
 	t.Parallel()
 	f := selection{names: []string{"a"}}
