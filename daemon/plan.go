@@ -144,6 +144,8 @@ func costOf(c dispatch.Change, w dispatch.Work) client.PlannedWork {
 		requests, out.Bound = budget.Reread(c.Size), client.AtMost // should every record differ
 	case dispatch.CauseAssociations:
 		requests = budget.AssociationSweep(c.Size)
+	case dispatch.CauseHistory:
+		requests = budget.HistoryWalk(c.Size)
 	case dispatch.CauseStart:
 		out.Bound = client.AtLeast // and a request for each hundred that it finds
 	case dispatch.CauseNew:

@@ -55,10 +55,13 @@ func FirstLoad(s Stream) int64 {
 		n += requests(s.Records, listed)
 	}
 	if s.History {
-		n += requests(s.Records, withPast)
+		n += HistoryWalk(s)
 	}
 	return n
 }
+
+// HistoryWalk is what reading the history of all live records costs.
+func HistoryWalk(s Stream) int64 { return requests(s.Records, withPast) }
 
 // ReconcileWalk is what holding everything against HubSpot costs, the archived
 // records included.

@@ -20,7 +20,7 @@ defaults {
   exclude      = ["x"]
   volatile     = ["y"]
   associations = ["deals"]
-  history      = ["z"]
+  history      = ["email"]
   start_date   = "2024-01-31"
 }
 stream "contacts" {}

@@ -30,7 +30,15 @@ func (cfg *StreamConfig) KeepsHistory(property string) bool {
 // historyOf is which history a stream keeps.
 func (d *Dispatcher) historyOf(name string) *stream.HistoryChoice {
 	cfg := d.config[name]
-	if cfg == nil || len(cfg.History) == 0 {
+	if cfg == nil {
+		return nil
+	}
+	return cfg.history()
+}
+
+// history is which history the configuration chooses, nil for none.
+func (cfg *StreamConfig) history() *stream.HistoryChoice {
+	if len(cfg.History) == 0 {
 		return nil
 	}
 	return &stream.HistoryChoice{Of: cfg.History, Properties: cfg.Properties, Exclude: cfg.Exclude}

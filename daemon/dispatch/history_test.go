@@ -76,12 +76,12 @@ func TestHistoryComesWithItsRecord(t *testing.T) {
 	if b.past("3") != `{"a":[]}` {
 		t.Errorf("history %s", b.past("3"))
 	}
-	for digest, places := range map[byte]uint64{2: 0, 4: 1} {
+	for places, digest := range []byte{2, 4} { // the same, then another
 		id := b.asks("2")
 		own := b.walk(fetches(b.beat(protocol.Heartbeat{}))["record"])
 		before = b.store.seq
 		a = own.send(0, protocol.Page{Kind: protocol.RecordsPage, Records: record("2", v), Parts: pastOf("2", digest, 20, `{"a":[{"value":"3"}]}`)})
-		if !a.RunEnded || b.store.seq != before+places || b.store.runs[id].State != stream.Done {
+		if !a.RunEnded || b.store.seq != before+uint64(places) || b.store.runs[id].State != stream.Done {
 			t.Errorf("digest %d: %+v, %d places", digest, a, b.store.seq-before)
 		}
 	}

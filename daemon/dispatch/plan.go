@@ -32,6 +32,7 @@ const (
 	CauseNew          Cause = "new"
 	CauseProperties   Cause = "properties"
 	CauseAssociations Cause = "associations"
+	CauseHistory      Cause = "history"
 	CauseStart        Cause = "start_date"
 )
 
@@ -124,6 +125,7 @@ func changeOf(k knownStream, cfg *StreamConfig) Change {
 	}
 	c.lists(k, cfg)
 	c.links(k, cfg)
+	c.pasts(k, cfg)
 	c.starts(k, cfg)
 	active := was.Active
 	if was.FileActive != cfg.Autostart {
@@ -225,6 +227,21 @@ func (c *Change) links(k knownStream, cfg *StreamConfig) {
 	}
 }
 
+// pasts says what another choice of history makes necessary.
+func (c *Change) pasts(k knownStream, cfg *StreamConfig) {
+	choice := cfg.history()
+	switch {
+	case choice.Equal(k.was.History):
+	case choice == nil:
+		c.Notes = append(c.Notes, "history is neither read nor shown any more")
+	case choice.Within(k.was.History):
+		c.Notes = append(c.Notes, "history of fewer properties is shown; nothing is read for it")
+	case !k.begun(): // it is read after the first load
+	default:
+		c.Works = append(c.Works, Work{stream.History, CauseHistory, "the history of " + few(choice.Of)})
+	}
+}
+
 // starts says what another start date makes necessary.
 func (c *Change) starts(k knownStream, cfg *StreamConfig) {
 	switch {
@@ -250,6 +267,6 @@ func (w Work) make(s *stream.Stream) {
 		s.AssociatedAt = time.Time{}
 	case CauseStart:
 		s.ReconcileNow = true
-	case CauseNew, CauseProperties:
+	case CauseNew, CauseProperties, CauseHistory: // for the last see chooseHistory
 	}
 }

@@ -42,9 +42,17 @@ func TestWhatAConfigurationMakesOfAStream(t *testing.T) {
 			k.walk, cfg.Associations = &stream.Run{Linked: []string{"deals"}}, []string{"deals"}
 		}, ChangeKept, "", ""},
 		"no associations any more": {func(k *knownStream, _ *StreamConfig) { k.was.Linked = []string{"deals"} }, ChangeKept, "", "stored stay"},
-		"an earlier start":         {func(_ *knownStream, cfg *StreamConfig) { cfg.StartDate = 50 }, ChangeKept, "reconcile by start_date", ""},
-		"no start":                 {func(_ *knownStream, cfg *StreamConfig) { cfg.StartDate = 0 }, ChangeKept, "reconcile by start_date", ""},
-		"a later start":            {func(_ *knownStream, cfg *StreamConfig) { cfg.StartDate = 200 }, ChangeKept, "", "nothing is read for it"},
+		"history":                  {func(_ *knownStream, cfg *StreamConfig) { cfg.History = []string{"a"} }, ChangeKept, "history by history", ""},
+		"more history": {func(k *knownStream, cfg *StreamConfig) {
+			k.was.History, cfg.History = &stream.HistoryChoice{Of: []string{"a"}}, []string{"a", "b"}
+		}, ChangeKept, "history by history", ""},
+		"less history": {func(k *knownStream, cfg *StreamConfig) {
+			k.was.History, cfg.History = &stream.HistoryChoice{Of: []string{"a", "b"}, Properties: cfg.Properties, Exclude: cfg.Exclude}, []string{"a"}
+		}, ChangeKept, "", "of fewer properties"},
+		"no history any more": {func(k *knownStream, _ *StreamConfig) { k.was.History = &stream.HistoryChoice{Of: []string{"a"}} }, ChangeKept, "", "neither read nor shown"},
+		"an earlier start":    {func(_ *knownStream, cfg *StreamConfig) { cfg.StartDate = 50 }, ChangeKept, "reconcile by start_date", ""},
+		"no start":            {func(_ *knownStream, cfg *StreamConfig) { cfg.StartDate = 0 }, ChangeKept, "reconcile by start_date", ""},
+		"a later start":       {func(_ *knownStream, cfg *StreamConfig) { cfg.StartDate = 200 }, ChangeKept, "", "nothing is read for it"},
 		"an earlier start, stopped": {func(k *knownStream, cfg *StreamConfig) { k.was.Active, cfg.StartDate = false, 50 }, ChangeKept,
 			"reconcile by start_date", "it is stopped"},
 		"an earlier start before anything was read": {func(k *knownStream, cfg *StreamConfig) { k.was.Backfilled, k.was.Cursor, cfg.StartDate = false, 0, 50 }, ChangeKept, "", ""},
