@@ -415,9 +415,16 @@ func (r *rig) ended(id string) (run client.Run) {
 	return run
 }
 
-// sync makes an incremental run and waits for its end.
+// sync makes an incremental run and waits for its end. One that goes on already
+// may have read what was changed since, and is not joined.
 func (r *rig) sync(stream string) client.Run {
 	r.t.Helper()
+	until(r.t, "the end of what runs", func() error {
+		if run := r.status(stream).Run; run != nil && run.Kind == "incremental" {
+			return problem("run %s goes on", run.ID)
+		}
+		return nil
+	})
 	run, err := r.api.SyncWait(r.t.Context(), stream, "", patience())
 	if err != nil {
 		r.t.Fatal(err)
