@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -21,10 +22,12 @@ import (
 // serve opens the HTTP API; it comes last, so that what answers is ready.
 func (d *Daemon) serve(ctx, _ context.Context) error {
 	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Token: d.token,
-		Control: apiControl{d}, Data: dataAdapter{d.store, &d.shown}, Health: d, Metrics: metrics.New(d.reading), Version: d.o.Version, Logger: d.log.Named("http"),
+		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Metrics: metrics.New(d.reading), Version: d.o.Version, Logger: d.log.Named("http"),
 		Known: []api.Known{
 			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
 			{Err: store.ErrFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "the disk is nearly full", Status: 507}},
+			{Err: store.ErrUnreadable, Problem: client.Problem{Type: client.TypeUnhealthy, Title: "the store is damaged", Status: 503,
+				Hint: "stop the daemon, run `hubpipe doctor --repair`, and start it again"}},
 			{Err: dispatch.ErrStopped, Problem: client.Problem{Type: client.TypeStopping, Title: "the daemon is stopping", Status: 503,
 				Hint: "try again when it has been started again"}},
 		}})
@@ -364,7 +367,12 @@ func wireProblem(p *stream.Problem) *client.Problem {
 type dataAdapter struct {
 	*store.Store
 
-	shown *shown
+	shown   *shown
+	version string
+}
+
+func (a dataAdapter) Backup(ctx context.Context, w io.Writer) error {
+	return a.Store.Backup(ctx, a.version, w)
 }
 
 func (a dataAdapter) Record(name, id string) (*stream.Record, error) {

@@ -401,6 +401,23 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// A backup that fails after its beginning is cut: nobody takes it for a whole.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var got bytes.Buffer
+	if err := b.c.Backup(t.Context(), &got); err != nil || got.Len() != 200_000 {
+		t.Fatalf("%d bytes, %v", got.Len(), err)
+	}
+	if res := do(t, b, "HEAD", "/v1/backup", ""); res.StatusCode != http.StatusOK {
+		t.Errorf("HEAD: %s", res.Status)
+	}
+	b.d.unwell = errors.New("a value cannot be read")
+	if err := b.c.Backup(t.Context(), io.Discard); !errors.Is(err, client.ErrUnreachable) {
+		t.Fatalf("one that fails: %v", err)
+	}
+}
+
 // Strangers are refused before any effect, on every route.
 func TestStrangers(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -367,6 +368,15 @@ func (d *daemon) Schema(string) ([]byte, error) {
 		return nil, api.ErrNotFound
 	}
 	return d.schema, nil
+}
+
+func (d *daemon) Backup(_ context.Context, w io.Writer) error {
+	for range 4 {
+		if _, err := w.Write(make([]byte, 50_000)); err != nil {
+			return err
+		}
+	}
+	return d.unwell
 }
 
 func (d *daemon) Watch() (<-chan struct{}, func()) {

@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
@@ -76,6 +77,9 @@ type Data interface {
 	// Schema is the JSON list of property definitions, ErrNotFound before they
 	// were first read.
 	Schema(streamName string) ([]byte, error)
+	// Backup writes all that is held, as of one moment; where it fails, what
+	// was written is not to be taken for a whole. An error of w is its own.
+	Backup(ctx context.Context, w io.Writer) error
 	// Watch wakes after commits; stop ends it.
 	Watch() (changed <-chan struct{}, stop func())
 }

@@ -14,6 +14,7 @@ const (
 	mediaNDJSON = "application/x-ndjson"
 	mediaSSE    = "text/event-stream"
 	mediaCSV    = "text/csv"
+	mediaBinary = "application/octet-stream"
 )
 
 // chunk is how much of an answer is gathered before it is sent.
@@ -27,6 +28,8 @@ type output struct {
 	media string
 	buf   []byte
 	sent  bool
+	// quit is closed when the answer has to end, whole or not; nil: never.
+	quit <-chan struct{}
 }
 
 func newOutput(w http.ResponseWriter, media string) *output {
@@ -43,6 +46,11 @@ func (o *output) send(flush bool) error {
 		return nil
 	}
 	_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	select { // after the deadline is set: interrupt may have been earlier
+	case <-o.quit:
+		return errStopping
+	default:
+	}
 	if !o.sent {
 		o.sent = true
 		o.w.Header().Set("Content-Type", o.media)

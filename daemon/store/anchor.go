@@ -28,6 +28,10 @@ func (c counters) plus(d counters) counters {
 	return counters{Seq: c.Seq + d.Seq, Attempt: c.Attempt + d.Attempt, Run: c.Run + d.Run}
 }
 
+func (c counters) max(d counters) counters {
+	return counters{Seq: max(c.Seq, d.Seq), Attempt: max(c.Attempt, d.Attempt), Run: max(c.Run, d.Run)}
+}
+
 // atMost tells whether no number of c is above that of d.
 func (c counters) atMost(d counters) bool {
 	return c.Seq <= d.Seq && c.Attempt <= d.Attempt && c.Run <= d.Run
@@ -118,7 +122,11 @@ func writeAnchor(path string, a anchor) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("write the anchor: %w", err)
 	}
-	d, err := os.Open(filepath.Dir(path))
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("sync the data folder: %w", err)
 	}

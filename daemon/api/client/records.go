@@ -113,6 +113,12 @@ func (c *Client) CopyChanges(ctx context.Context, name string, q ChangeQuery, w 
 	return c.copy(ctx, streamPath(name, "/changes"), v, w)
 }
 
+// Backup writes all that the store holds to w as it comes, for hubpipe restore.
+// After an error what was written is no backup.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	return c.copy(ctx, "/v1/backup", nil, w)
+}
+
 // written tells an error of the writer from one of the daemon.
 type written struct {
 	w   io.Writer
