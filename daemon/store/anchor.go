@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -53,6 +54,9 @@ type anchor struct {
 	Written bool             `json:"written"`
 	Clean   bool             `json:"clean"`
 	Files   map[string]int64 `json:"files,omitempty"`
+	// Manifest is how long Badger's list of tables was when the floor was
+	// written; it only grows, but for being written anew, seldom.
+	Manifest int64 `json:"manifest,omitempty"`
 }
 
 // meta is what each commit leaves in Badger: the numbers in use, and enough to
@@ -87,8 +91,12 @@ func readAnchor(path string) (anchor, error) {
 	if err != nil {
 		return anchor{}, fmt.Errorf("read the anchor: %w", err)
 	}
+	line, sum, _ := bytes.Cut(b, []byte("\n"))
+	if sum = bytes.TrimSpace(sum); len(sum) > 0 && string(sum) != anchorSum(line) {
+		return anchor{}, errAnchor
+	}
 	var a anchor
-	if err := json.Unmarshal(b, &a); err != nil || a.Store == "" || a.Epoch == 0 || a.Format == 0 {
+	if err := json.Unmarshal(line, &a); err != nil || a.Store == "" || a.Epoch == 0 || a.Format == 0 {
 		return anchor{}, errAnchor
 	}
 	if a.Format < format {
@@ -111,16 +119,28 @@ func writeAnchor(path string, a anchor) error {
 	if err != nil {
 		return fmt.Errorf("encode the anchor: %w", err)
 	}
+	if err := writeSynced(path, append(b, "\n"+anchorSum(b)+"\n"...)); err != nil {
+		return fmt.Errorf("write the anchor: %w", err)
+	}
+	return nil
+}
+
+// anchorSum is the anchor's second line: one wrong digit in a ceiling would
+// have numbers given twice.
+func anchorSum(line []byte) string { return fmt.Sprintf("%08x", castagnoli(line)) }
+
+// writeSynced replaces a file; it is on disk when nil is returned.
+func writeSynced(path string, b []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("write the anchor: %w", err)
+		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write the anchor: %w", err)
+		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("write the anchor: %w", err)
+		return err
 	}
 	return syncFolder(filepath.Dir(path))
 }

@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// Status is what the checks of the opening found.
+// Status is what the checks found, of the opening and since.
 type Status struct {
-	// Checking is true until they have ended.
+	// Checking is true until those of the opening have ended.
 	Checking bool
 	// LostTail says that commits are missing; the cursors went with them, so
 	// that what is missing is fetched again.
@@ -43,8 +44,14 @@ func (s *Store) Status() Status {
 	return st
 }
 
-// Report is what Verify found.
-type Report struct{ Streams []StreamReport }
+// Report is what Verify found. Unreadable counts the entries of the ledger that
+// do not decode.
+type Report struct {
+	Streams    []StreamReport
+	Unreadable int
+
+	unreadable [][]byte // their keys
+}
 
 // OK tells whether nothing is missing, unreadable or counted wrong.
 func (r Report) OK() bool {
@@ -53,7 +60,7 @@ func (r Report) OK() bool {
 			return false
 		}
 	}
-	return true
+	return r.Unreadable == 0
 }
 
 // StreamReport is what there is of a stream. Counted is by its counters, Found
@@ -98,6 +105,19 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	return s.verify(ctx)
 }
 
+// Recheck is Verify, and has the writer put right what it finds, as after an
+// opening; Status then counts what is missing.
+func (s *Store) Recheck(ctx context.Context) (Report, error) {
+	if s.unmended() > 0 {
+		return s.Verify(ctx)
+	}
+	report, err := s.Verify(ctx)
+	for _, r := range report.Streams {
+		s.toRepair(r)
+	}
+	return report, err
+}
+
 func (s *Store) verify(ctx context.Context) (Report, error) {
 	if err := s.verifyTables(); err != nil {
 		return Report{}, err
@@ -108,6 +128,10 @@ func (s *Store) verify(ctx context.Context) (Report, error) {
 		if err != nil {
 			return err
 		}
+		if report.unreadable, err = unreadable(txn); err != nil {
+			return err
+		}
+		report.Unreadable = len(report.unreadable)
 		for _, name := range names {
 			r, err := s.inspect(ctx, txn, name)
 			if err != nil {
@@ -227,29 +251,53 @@ func (s *Store) inspectFeed(ctx context.Context, txn *badger.Txn, r *StreamRepor
 	return good, err
 }
 
-// checkAll is the check of an opening: tables always, everything when the end
-// before was not clean. What is wrong is put right by the writer.
+// scrubEvery is how often everything is read: disks forget without a word.
+const scrubEvery = 24 * time.Hour
+
+// checkAll checks the store: before it is ready where the end before was not
+// clean, else behind, and once a day. What is wrong is put right by the writer.
 func (s *Store) checkAll(thorough bool) {
-	defer close(s.checked)
-	if !thorough {
-		if err := s.verifyTables(); err != nil {
-			s.damaged(err)
+	if thorough {
+		s.check()
+	}
+	done := s.alive.Err() != nil
+	s.mu.Lock()
+	s.stopped = thorough && done
+	s.mu.Unlock()
+	close(s.checked)
+	again := time.NewTicker(scrubEvery)
+	defer again.Stop()
+	for {
+		if !thorough {
+			s.check()
 		}
+		thorough = false
+		select {
+		case <-s.alive.Done():
+			return
+		case <-again.C:
+		}
+	}
+}
+
+// check reads everything, once what was found before is put right.
+func (s *Store) check() {
+	if s.unmended() > 0 || s.failure() != nil {
 		return
 	}
 	report, err := s.verify(s.alive)
-	if s.alive.Err() != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.stopped = true
-		return
-	}
-	if err != nil {
+	switch {
+	case s.alive.Err() != nil:
+	case err != nil:
 		s.damaged(err)
-		return
-	}
-	for _, r := range report.Streams {
-		s.toRepair(r)
+	default:
+		for _, r := range report.Streams {
+			s.toRepair(r)
+		}
+		if report.Unreadable > 0 {
+			s.o.Logger.Error("entries of the ledger cannot be read; stop the daemon and let `hubpipe doctor --repair` let them go",
+				"entries", report.Unreadable)
+		}
 	}
 }
 
@@ -269,7 +317,7 @@ func (s *Store) toRepair(r StreamReport) {
 	if have, should := r.Found.All(), r.Counted.All(); have < should {
 		missing += should - have
 	}
-	s.o.Logger.Error("records were lost or cannot be read; they are let go, and a resync brings them back", "stream", r.Stream,
+	s.o.Logger.Error("records were lost or cannot be read; they are let go, and a reconcile brings them back", "stream", r.Stream,
 		"records", missing, "stray", r.Stray)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -277,7 +325,7 @@ func (s *Store) toRepair(r StreamReport) {
 		if s.status.Missing == nil {
 			s.status.Missing = map[string]uint64{}
 		}
-		s.status.Missing[r.Stream] = missing
+		s.status.Missing[r.Stream] += missing
 	}
 	s.repairs = append(s.repairs, r.repairs...)
 }
@@ -318,9 +366,32 @@ func (t *Tx) mend(r repair) error {
 	if leads == r.stray {
 		return nil // it was written anew since
 	}
-	if _, err := t.kill(r.stream, r.at); err != nil || r.stray {
+	// Where an index leads there may be nothing to let die; a note that names
+	// as dead what its block does not have would make the block unreadable.
+	there, err := t.holds(r.stream, r.at)
+	if err == nil && there {
+		_, err = t.kill(r.stream, r.at)
+	}
+	if err != nil || r.stray {
 		return err
 	}
 	t.counts[r.stream] = t.counts[r.stream].plus(of(e.head.State, -1))
 	return t.delete(indexKey(r.stream, r.id))
+}
+
+// holds tells whether a block can be read and has a record at a position.
+func (t *Tx) holds(name string, at copyAt) (bool, error) {
+	n, err := t.noteOf(name, at.block)
+	if n == nil || err != nil {
+		return false, err
+	}
+	b := t.s.block()
+	defer t.s.giveBack(b)
+	switch err := t.s.readBlock(t.txn, name, at.block, n, b); {
+	case errors.Is(err, errBlock) || errors.Is(err, badger.ErrKeyNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read block %d of %s: %w", at.block, name, err)
+	}
+	return b.find(at.seq) != nil, nil
 }

@@ -55,6 +55,9 @@ func (s *Store) Load(ctx context.Context) (Ledger, error) {
 		}
 		return load(txn, kAnswer, func(v *stream.Answered) { l.Answers = append(l.Answers, v) })
 	})
+	if err != nil && ctx.Err() == nil {
+		return Ledger{}, broken("read the ledger: %w", err)
+	}
 	if err != nil {
 		return Ledger{}, fmt.Errorf("read the ledger: %w", err)
 	}

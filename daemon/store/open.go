@@ -21,32 +21,46 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	s := &Store{o: o, counts: map[string]Counts{}, ends: map[string]uint64{}, watchers: map[chan struct{}]struct{}{},
-		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, checked: make(chan struct{})}
-	s.alive, s.end = context.WithCancel(context.Background())
+	s := newStore(o)
 	if err := s.takeLock(); err != nil {
 		s.release()
 		return nil, err
 	}
-	thorough, err := s.open()
-	if err != nil {
+	if err := s.begin(ctx); err != nil {
 		s.release()
 		return nil, err
 	}
+	return s, nil
+}
+
+func newStore(o Options) *Store {
+	s := &Store{o: o, counts: map[string]Counts{}, ends: map[string]uint64{}, watchers: map[chan struct{}]struct{}{},
+		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, checked: make(chan struct{})}
+	s.alive, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// begin opens a store whose folder is locked.
+func (s *Store) begin(ctx context.Context) error {
+	thorough, err := s.open()
+	if err != nil {
+		return err
+	}
+	thorough = thorough || s.o.examining
 	s.wg.Go(s.background)
 	s.wg.Go(func() { s.checkAll(thorough) })
 	if !thorough {
-		return s, nil
+		return nil
 	}
-	wait := time.NewTimer(o.CheckWait)
+	wait := time.NewTimer(s.o.CheckWait)
 	defer wait.Stop()
 	select {
 	case <-s.checked:
 	case <-wait.C:
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), s.Close())
+		return errors.Join(ctx.Err(), s.Close())
 	}
-	return s, nil
+	return nil
 }
 
 // open returns whether the store has to be checked in full.
@@ -60,16 +74,18 @@ func (s *Store) open() (thorough bool, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errAnchor) {
 		return false, err
 	}
-	broken := errors.Is(err, errAnchor)
-	before, err := s.lookFor(a, anchored || broken)
+	damaged := errors.Is(err, errAnchor)
+	before, err := s.lookFor(a, anchored || damaged)
 	if err != nil {
 		return false, err
 	}
+	if err := s.lookAtFiles(a); err != nil {
+		return false, err
+	}
 	log := &badgerLog{log: s.o.Logger}
-	s.db, err = badger.Open(badgerOptions(s.badgerDir(), log))
+	s.db, err = badger.Open(s.badgerOptions(log))
 	if err != nil {
-		return false, fmt.Errorf("open the store in %s: %w; restore a backup of the data folder, or move it away to fetch everything anew",
-			s.badgerDir(), err)
+		return false, broken("%s cannot be opened: %w", s.badgerDir(), err)
 	}
 	defer func() {
 		if err != nil {
@@ -77,10 +93,9 @@ func (s *Store) open() (thorough bool, err error) {
 		}
 	}()
 	if log.ignored.Load() {
-		return false, fmt.Errorf("a table of the store in %s is damaged: restore a backup of the data folder, "+
-			"or move it away to fetch everything anew", s.badgerDir())
+		return false, broken("a table in %s is damaged", s.badgerDir())
 	}
-	if err := s.takeOver(a, anchored, broken); err != nil {
+	if err := s.takeOver(a, anchored, damaged); err != nil {
 		return false, err
 	}
 	return !anchored || !a.Clean || s.status.LostTail || s.shrunk(a.Files, before), nil
@@ -96,15 +111,46 @@ func (s *Store) lookFor(a anchor, expected bool) (map[string]int64, error) {
 	}
 	_, manifest := files["MANIFEST"]
 	switch {
-	case manifest:
-	case len(files) > 0:
-		return nil, fmt.Errorf("the store in %s is damaged: its MANIFEST is missing; restore a backup of the data folder, "+
-			"or move it away to fetch everything anew", dir)
+	case manifest || len(files) > 0: // without a MANIFEST it is a fault
 	case expected && (a.Written || a.Store == ""):
-		return nil, fmt.Errorf("the store in %s is missing while %s says that it held something; restore a backup of the data folder, "+
-			"or move it away to fetch everything anew", dir, filepath.Base(s.anchorPath()))
+		return nil, broken("%s is missing while %s says that it held something", dir, filepath.Base(s.anchorPath()))
 	}
 	return files, nil
+}
+
+// errBroken says what helps where a store cannot be opened.
+var errBroken = errors.New("restore a backup, or let `hubpipe doctor --repair` mend what can be mended and HubSpot bring back the rest")
+
+// broken is an error about a store that is not as it has to be.
+func broken(format string, args ...any) error {
+	return fmt.Errorf("the store is damaged: "+format+"; %w", append(args, errBroken)...)
+}
+
+// badgerOptions are those of badgerOptions. One that is only looked at shares
+// files with the store itself, and Badger cuts what it deletes.
+func (s *Store) badgerOptions(log *badgerLog) badger.Options {
+	o := badgerOptions(s.badgerDir(), log)
+	if s.o.examining {
+		o = o.WithNumCompactors(0).WithNumLevelZeroTables(1 << 20).WithNumLevelZeroTablesStall(1<<20 + 1)
+	}
+	return o
+}
+
+// lookAtFiles refuses files that Badger would not survive, or would open with
+// less than there was.
+func (s *Store) lookAtFiles(a anchor) error {
+	dir := s.badgerDir()
+	found, err := faults(dir, a)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if !f.trifle {
+			return broken("%s", filepath.Join(dir, f.String()))
+		}
+		s.o.Logger.Warn("a file of the store is damaged and made anew; nothing is lost with it", "file", f.file)
+	}
+	return mendFiles(dir, found, "")
 }
 
 // shrunk tells whether a file is not what it was at the clean stop, or what it
@@ -126,7 +172,7 @@ func (s *Store) shrunk(stop, before map[string]int64) bool {
 
 // takeOver takes the numbers from Badger and anchor, whichever is above, and
 // notes that the store is in use.
-func (s *Store) takeOver(a anchor, anchored, broken bool) error {
+func (s *Store) takeOver(a anchor, anchored, damaged bool) error {
 	var m meta
 	err := s.db.View(func(txn *badger.Txn) error {
 		err := getJSON(txn, []byte{kMeta}, &m)
@@ -152,12 +198,12 @@ func (s *Store) takeOver(a anchor, anchored, broken bool) error {
 	last := m.Last
 	jump := false
 	switch {
-	case m.Commits == 0 && (broken || anchored && a.Written):
-		return fmt.Errorf("the store in %s is empty while %s says that it held something; restore a backup of the data folder, "+
-			"or move it away to fetch everything anew", s.badgerDir(), filepath.Base(s.anchorPath()))
+	case m.Commits == 0 && (damaged || anchored && a.Written):
+		return broken("%s is empty while %s says that it held something", s.badgerDir(), filepath.Base(s.anchorPath()))
 	case m.Commits == 0 && !anchored:
 		a = newAnchor()
 	case m.Commits == 0:
+		last = a.Ceiling // of a store that was given up and begun anew
 	case !anchored:
 		// Everything that the anchor knew is in Badger too, but for how much
 		// there should be.
@@ -194,6 +240,7 @@ func (s *Store) takeOver(a anchor, anchored, broken bool) error {
 	s.commits.Store(m.Commits)
 	a.Ceiling = last.plus(step())
 	a.Floor, a.Written, a.Clean, a.Files = m.Commits, m.Commits > 0, false, nil
+	a.Manifest = manifestSize(s.badgerDir())
 	s.ceiling = a.Ceiling
 	return s.moveAnchor(func(was *anchor) { *was = a })
 }
@@ -222,18 +269,23 @@ func (s *Store) background() {
 
 func (s *Store) writeFloor() error {
 	s.anchorMu.Lock()
-	floor := s.anchor.Floor
+	floor, known := s.anchor.Floor, s.anchor.Manifest
 	s.anchorMu.Unlock()
+	// The size first: what is committed meanwhile may make the list longer.
+	size := manifestSize(s.badgerDir())
 	commits := s.commits.Load()
-	if commits <= floor {
+	if commits <= floor && size == known {
 		return nil
 	}
-	return s.moveAnchor(func(a *anchor) { a.Floor, a.Written = commits, true })
+	return s.moveAnchor(func(a *anchor) { a.Floor, a.Written, a.Manifest = commits, commits > 0, size })
 }
 
 // collect frees value log files of which half is superseded, until there is
 // none. It stays away from a store that may be damaged.
 func (s *Store) collect() {
+	if s.o.examining {
+		return
+	}
 	for s.alive.Err() == nil && s.failure() == nil {
 		if err := s.db.RunValueLogGC(0.5); err != nil {
 			if !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {

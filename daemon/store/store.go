@@ -59,6 +59,10 @@ type Options struct {
 	// CheckWait is how long Open waits for the checks after an end that was
 	// not clean; they go on behind (250 ms).
 	CheckWait time.Duration
+
+	// examining says that the store is opened to be checked in full and mended,
+	// maybe beside the real one, with which it shares files then.
+	examining bool
 }
 
 // Sizes of Badger's parts. A transaction holds 15 % of a memtable: some 25
@@ -339,7 +343,7 @@ func (s *Store) Close() error {
 		a.Written = a.Floor > 0
 		// A store that is not in order is checked when it is opened.
 		a.Clean = s.sound()
-		a.Files = files
+		a.Files, a.Manifest = files, files[manifestFile]
 	})
 }
 
