@@ -157,7 +157,7 @@ func (d *Daemon) openStore(ctx, _ context.Context) error {
 func (d *Daemon) startLoop(ctx, own context.Context) error {
 	l, err := d.store.Load(ctx)
 	if err != nil {
-		return fmt.Errorf("read the ledger: %w", err)
+		return err
 	}
 	streams, err := streamConfigs(d.o.Config)
 	if err != nil {

@@ -2,9 +2,12 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/store"
 )
 
 // mendStore waits for the checks of the store's opening and has HubSpot bring
@@ -38,4 +41,41 @@ func (d *Daemon) mendStore(ctx context.Context) {
 		d.log.Error("records are missing from the store; everything of the stream is held against HubSpot", "stream", name,
 			"missing", st.Missing[name], "run", run)
 	}
+}
+
+// Doctor reads all that is stored, and says what is wrong; what can be mended
+// is, by the next commits.
+func (d *Daemon) Doctor(ctx context.Context) (client.Diagnosis, error) {
+	out := client.Diagnosis{Store: d.store.ID(), Epoch: d.store.Epoch()}
+	if err := d.Ready(); err != nil {
+		out.Findings = append(out.Findings, client.Finding{What: err.Error()})
+	}
+	report, err := d.store.Recheck(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, r := range report.Streams {
+		if !r.OK() {
+			out.Findings = append(out.Findings, client.Finding{
+				What: fmt.Sprintf("%s: %d blocks of records cannot be read, %d ids lead to no record, %d records are found by no id",
+					r.Stream, r.Unreadable, r.Unfound, r.Stray),
+				Todo: "nothing: the daemon lets go what is broken with its next commits, and fetches it again; ask once more in a while"})
+		}
+	}
+	if report.Unreadable > 0 {
+		out.Findings = append(out.Findings, client.Finding{What: fmt.Sprintf("%d entries of the ledger cannot be read", report.Unreadable),
+			Todo: "stop the daemon, and let `hubpipe doctor --repair` let them go"})
+	}
+	out.Streams = StreamChecks(report.Streams)
+	return out, nil
+}
+
+// StreamChecks is what the store found, as it travels.
+func StreamChecks(streams []store.StreamReport) []client.StreamCheck {
+	out := make([]client.StreamCheck, 0, len(streams))
+	for _, r := range streams {
+		out = append(out, client.StreamCheck{Name: r.Stream, Records: r.Found.Live, Tombstones: r.Found.Tombstones(),
+			Unreadable: r.Unreadable, Unfound: r.Unfound, Stray: r.Stray})
+	}
+	return out
 }

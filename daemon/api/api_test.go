@@ -412,7 +412,13 @@ func TestBackup(t *testing.T) {
 	if res := do(t, b, "HEAD", "/v1/backup", ""); res.StatusCode != http.StatusOK {
 		t.Errorf("HEAD: %s", res.Status)
 	}
+	if d, err := b.c.Doctor(t.Context()); err != nil || !d.Well() || d.Findings == nil || d.Streams == nil {
+		t.Errorf("doctor: %+v, %v", d, err)
+	}
 	b.d.unwell = errors.New("a value cannot be read")
+	if d, err := b.c.Doctor(t.Context()); err != nil || d.Well() {
+		t.Errorf("doctor: %+v, %v", d, err)
+	}
 	if err := b.c.Backup(t.Context(), io.Discard); !errors.Is(err, client.ErrUnreachable) {
 		t.Fatalf("one that fails: %v", err)
 	}

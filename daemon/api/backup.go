@@ -25,6 +25,18 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request, _ params) error 
 	return s.end(o, r, err)
 }
 
+func (s *Server) doctor(w http.ResponseWriter, r *http.Request, _ params) error {
+	d, err := s.o.Control.Doctor(r.Context())
+	if err != nil {
+		return err
+	}
+	// To read everything may have taken longer than an answer may.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	d.Findings, d.Streams = orEmpty(d.Findings), orEmpty(d.Streams)
+	s.reply(w, r, http.StatusOK, d)
+	return nil
+}
+
 // interrupt ends a write that waits for its reader when the answer has to end,
 // and returns then or when done is closed.
 func (o *output) interrupt(done <-chan struct{}) {

@@ -370,6 +370,14 @@ func (d *daemon) Schema(string) ([]byte, error) {
 	return d.schema, nil
 }
 
+func (d *daemon) Doctor(context.Context) (client.Diagnosis, error) {
+	out := client.Diagnosis{Store: "s", Epoch: 1}
+	if d.unwell != nil {
+		out.Findings = []client.Finding{{What: d.unwell.Error()}}
+	}
+	return out, nil
+}
+
 func (d *daemon) Backup(_ context.Context, w io.Writer) error {
 	for range 4 {
 		if _, err := w.Write(make([]byte, 50_000)); err != nil {

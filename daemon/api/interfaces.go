@@ -45,6 +45,8 @@ type Control interface {
 	Notifications(ctx context.Context) ([]client.Notification, error)
 	// TestNotification sends one of them a message, and returns when it arrived.
 	TestNotification(ctx context.Context, name string) error
+	// Doctor reads all that is stored, and says what is wrong.
+	Doctor(ctx context.Context) (client.Diagnosis, error)
 	// Shutdown begins the end of the daemon and does not wait for it.
 	Shutdown()
 	// Reload reads the configuration again and says what that does; what is wrong

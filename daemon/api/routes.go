@@ -50,6 +50,7 @@ func (s *Server) Routes() []Route {
 		{"GET", "/v1/portals", "portals", nil, s.portals},
 		{"GET", "/v1/notify", "whom the daemon tells what is wrong", nil, s.notifications},
 		{"POST", "/v1/notify/{name}/test", "send a message that says that it is a test", nil, s.testNotification},
+		{"GET", "/v1/doctor", "whether all that is stored can be read and agrees", nil, s.doctor},
 		{"GET", "/v1/backup", "all that the store holds, as of one moment, for hubpipe restore", nil, s.backup},
 		{"POST", "/v1/shutdown", "stop the daemon, as SIGTERM does", nil, s.shutdown},
 		{"POST", "/v1/reload", "read the configuration again, as SIGHUP does", nil, s.reload},

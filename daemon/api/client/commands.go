@@ -26,6 +26,13 @@ func (c *Client) Ready(ctx context.Context) error {
 	return err
 }
 
+// Doctor has the daemon read all that it has stored, and says what is wrong.
+func (c *Client) Doctor(ctx context.Context) (Diagnosis, error) {
+	var out Diagnosis
+	_, err := c.call(ctx, http.MethodGet, "/v1/doctor", nil, nil, &out)
+	return out, err
+}
+
 // Streams lists how all streams stand.
 func (c *Client) Streams(ctx context.Context) ([]Status, error) {
 	var out Statuses

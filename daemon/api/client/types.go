@@ -333,6 +333,44 @@ type Erasure struct {
 	At     time.Time `json:"at"`
 }
 
+// Finding is one thing that is wrong with a data folder, and what to do about
+// it; Mended says that it was put right.
+type Finding struct {
+	What   string `json:"what"`
+	Todo   string `json:"todo,omitempty"`
+	Mended bool   `json:"mended"`
+}
+
+// StreamCheck is what there is of a stream, when all of it has been read:
+// Unreadable blocks of records, Unfound ids that lead to none, Stray records to
+// which no id leads; none of these where it is whole.
+type StreamCheck struct {
+	Name       string `json:"name"`
+	Records    uint64 `json:"records"`
+	Tombstones uint64 `json:"tombstones"`
+	Unreadable uint64 `json:"unreadable"`
+	Unfound    uint64 `json:"unfound"`
+	Stray      uint64 `json:"stray"`
+}
+
+// Diagnosis is what `hubpipe doctor` found.
+type Diagnosis struct {
+	Store    string        `json:"store"`
+	Epoch    uint64        `json:"epoch"`
+	Findings []Finding     `json:"findings"`
+	Streams  []StreamCheck `json:"streams"`
+}
+
+// Well tells whether nothing is wrong, or nothing any more.
+func (d Diagnosis) Well() bool {
+	for _, f := range d.Findings {
+		if !f.Mended {
+			return false
+		}
+	}
+	return true
+}
+
 // RunQuery selects runs, newest first; what is empty does not select. Before
 // is the id of the last one seen; Limit is 100 by default, to 1,000.
 type RunQuery struct {
