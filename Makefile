@@ -60,6 +60,11 @@ seeds: ## random events and faults for SEEDS seeds (1000), held against the trut
 torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIABILITY.md promises (about a quarter of an hour)
 	CGO_ENABLED=0 HUBPIPE_TORTURE=1 $(GO) test -run='^TestTorture' -v -count=1 -timeout 2h ./internal/e2e/...
 
+.PHONY: damages
+damages: ## 50 damaged stores, looked at, mended and filled again, and 10 full disks (needs root)
+	CGO_ENABLED=0 HUBPIPE_DAMAGES=50 $(GO) test -run='^TestDamage' -v -timeout 1h ./daemon/store ./internal/e2e
+	CGO_ENABLED=0 HUBPIPE_DISKS=10 $(GO) test -run='^TestFullDisk$$' -v -timeout 1h ./internal/e2e
+
 .PHONY: bench
 bench: ## end to end against the simulator, beside the figures to reach (docs/BENCHMARKS.md)
 	CGO_ENABLED=0 $(GO) test -run='^$$' -bench=EndToEnd -timeout 10m $(BENCHFLAGS) ./internal/e2e
