@@ -412,6 +412,9 @@ func TestBackup(t *testing.T) {
 	if res := do(t, b, "HEAD", "/v1/backup", ""); res.StatusCode != http.StatusOK {
 		t.Errorf("HEAD: %s", res.Status)
 	}
+	if res := do(t, b, "GET", "/v1/streams/contacts/changes", ""); res.Header.Get("Hubpipe-Epoch") != "s/1" {
+		t.Errorf("the feed is of %q", res.Header.Get("Hubpipe-Epoch"))
+	}
 	if d, err := b.c.Doctor(t.Context()); err != nil || !d.Well() || d.Findings == nil || d.Streams == nil {
 		t.Errorf("doctor: %+v, %v", d, err)
 	}

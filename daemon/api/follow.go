@@ -14,6 +14,11 @@ import (
 // catches up, so that a slow one does not hold a snapshot for long.
 const followBatch = 5000
 
+// headerEpoch tells a reader of the feed that something was lost or restored
+// since it read last: its place holds, but what it has may be more than there
+// is.
+const headerEpoch = "Hubpipe-Epoch"
+
 func (s *Server) changes(w http.ResponseWriter, r *http.Request, q params) error {
 	name, err := s.known(r)
 	if err != nil {
@@ -35,6 +40,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request, q params) error
 	if err != nil {
 		return err
 	}
+	w.Header().Set(headerEpoch, s.o.Epoch)
 	o := newOutput(w, prefer(r, mediaNDJSON, mediaSSE))
 	write := func(rec *stream.Record) error {
 		var err error

@@ -51,7 +51,9 @@ type Options struct {
 	AllowedHosts []string
 
 	Version string
-	Logger  hclog.Logger
+	// Epoch names the store and its epoch to those that read the feed.
+	Epoch  string
+	Logger hclog.Logger
 	// Known gives the daemon's own errors their meaning.
 	Known []Known
 	// KeepAlive is how often a quiet event stream gives a sign of life; 15 s by
