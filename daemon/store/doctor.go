@@ -74,7 +74,14 @@ func Examine(ctx context.Context, o Options, repair bool) (d Diagnosis, err erro
 	if err := in.takeLock(); err != nil {
 		return d, err
 	}
-	return d, in.treat(ctx, &d, false)
+	err = in.treat(ctx, &d, false)
+	for i := range d.Findings { // of what is looked at, not of where
+		d.Findings[i].What = strings.ReplaceAll(d.Findings[i].What, room.Dir, o.Dir)
+	}
+	if a, err := readAnchor(s.anchorPath()); err == nil {
+		d.Epoch = a.Epoch
+	}
+	return d, err
 }
 
 // cannotWrite makes a finding of a folder that is not ours to write in.
@@ -163,7 +170,8 @@ func (s *Store) treat(ctx context.Context, d *Diagnosis, really bool) error {
 			return err
 		}
 		d.find(really, "restore a backup by `hubpipe restore --force`; without one "+byRepair+" moves the store aside and begins it anew: "+
-			"everything is fetched again, but what HubSpot does not have any more, the list of what was erased and what was set by hand", "%v", err)
+			"everything is fetched again, but what HubSpot does not have any more, the list of what was erased and what was set by hand",
+			"%s; nothing of it can be used", strings.TrimSuffix(err.Error(), "; "+errBroken.Error()))
 		if s, err = s.anew(ctx, a, aside); err != nil {
 			return err
 		}

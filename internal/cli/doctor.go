@@ -143,8 +143,11 @@ func showDiagnosis(w io.Writer, d client.Diagnosis) error {
 	for _, s := range d.Streams {
 		say("  %s: %s, %s\n", clean(s.Name), count(int(s.Records), "record"), count(int(s.Tombstones), "tombstone"))
 	}
-	if len(d.Findings) == 0 {
+	switch {
+	case len(d.Findings) == 0:
 		say("nothing is wrong\n")
+	case d.Well():
+		say("the next start fetches from HubSpot what is missing\n")
 	}
 	return err
 }
