@@ -53,6 +53,14 @@ log {
   format = "text"
 }
 
+# Who may come in beside the owner of `hubpipe token`: a worker of that name, or
+# people and programs with the role control (everything) or reader (everything
+# is read, nothing changed). `hubpipe token create` makes tokens without a block.
+# user "grafana" {
+#   role          = "reader"
+#   password_hash = env("GRAFANA_HASH") # `hubpipe token hash` makes it
+# }
+
 # A HubSpot account. Several portals are several of these blocks.
 portal "main" {
   # The token of a private app or a service key.

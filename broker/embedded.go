@@ -65,7 +65,7 @@ type EmbeddedOptions struct {
 
 	// Authenticate says who logs in over TCP. Nobody is the daemon there.
 	// Whoever can open the unix socket is who its client id says.
-	Authenticate func(username, password string) (Identity, bool)
+	Authenticate Authenticator
 
 	Logger hclog.Logger
 	Limits Limits
@@ -98,7 +98,7 @@ func NewEmbedded(o EmbeddedOptions) (*Embedded, error) {
 		return nil, errors.New("a broker that listens on TCP needs to know whom to let in")
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(string, string) (Identity, bool) { return Identity{}, false }
+		o.Authenticate = func(Login) (Grant, bool) { return Grant{}, false }
 	}
 	if o.MaxPacket <= 0 {
 		o.MaxPacket = defaultMaxPacket
@@ -199,6 +199,21 @@ func (e *Embedded) Addr() string {
 		return ""
 	}
 	return e.listeners[len(e.listeners)-1].Address()
+}
+
+// Recheck cuts off whoever has come in by a grant that holds no longer.
+func (e *Embedded) Recheck() {
+	e.mu.Lock()
+	listeners := e.listeners
+	e.mu.Unlock()
+	for _, l := range listeners {
+		for _, c := range l.gate.members() {
+			if !c.allowed() {
+				e.log.Info("cut off a connection: its credentials hold no longer", "remote", c.RemoteAddr(), "client", c.claimed())
+				e.hook.cutOff(c)
+			}
+		}
+	}
 }
 
 // Stop says goodbye to all clients, closes the sockets and returns when

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,7 +36,7 @@ type guardConn struct {
 	gone  atomic.Bool // the peer has closed its side
 	once  sync.Once
 	mu    sync.Mutex // guards what follows
-	who   Identity
+	who   Grant
 	claim string // the client id whose session this connection holds
 	why   error
 }
@@ -132,10 +134,18 @@ func (c *guardConn) Close() error {
 func (c *guardConn) identity() Identity {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.who
+	return c.who.Identity
 }
 
-func (c *guardConn) setIdentity(who Identity, claim string) {
+// allowed tells whether what let the connection in still does.
+func (c *guardConn) allowed() bool {
+	c.mu.Lock()
+	valid := c.who.Valid
+	c.mu.Unlock()
+	return valid == nil || valid()
+}
+
+func (c *guardConn) setIdentity(who Grant, claim string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.who, c.claim = who, claim
@@ -233,6 +243,13 @@ func (g *gate) close() []*guardConn {
 		all = append(all, c)
 	}
 	return all
+}
+
+// members are those that are in.
+func (g *gate) members() []*guardConn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Keys(g.open))
 }
 
 // counts says how many wait and how many are in.

@@ -190,15 +190,7 @@ func keepSession(id, user string) []byte {
 // taken over.
 func TestSessionsBelongToIdentities(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, func(o *EmbeddedOptions) {
-		token := o.Authenticate
-		o.Authenticate = func(u, p string) (Identity, bool) {
-			if u == "reader" {
-				return Identity{Role: RoleReader, Name: "r"}, true
-			}
-			return token(u, p)
-		}
-	})
+	b := startBroker(t, nil)
 	dial := func(user string) *raw { return dialRaw(t, "tcp", b.Addr()).send(keepSession("mine", user)) }
 	first := dial("hubpipe")
 	first.want("first", 0x20, 1, 0)

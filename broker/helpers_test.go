@@ -29,11 +29,27 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
+// testLogin lets in whoever has the token: as control, as a worker, or as the
+// reader.
+func testLogin(l Login) (Grant, bool) {
+	who := Identity{}
+	if name, ok := WorkerOfUser("hubpipe", l.Username); ok {
+		who = Identity{Role: RoleWorker, Name: name}
+	}
+	switch l.Username {
+	case "hubpipe":
+		who = Identity{Role: RoleControl}
+	case "reader":
+		who = Identity{Role: RoleReader, Name: "reader"}
+	}
+	return Grant{Identity: who}, l.Password == testToken && who.Role != RoleNone
+}
+
 // startBroker starts a broker on a free port and a socket.
 func startBroker(t testing.TB, change func(*EmbeddedOptions)) *Embedded {
 	t.Helper()
 	o := EmbeddedOptions{Listen: "127.0.0.1:0", Socket: filepath.Join(shortDir(t), "mqtt.sock"), Prefix: "hubpipe",
-		Authenticate: TokenAuthenticator(func() string { return testToken }, "hubpipe"), Logger: testLogger(t)}
+		Authenticate: testLogin, Logger: testLogger(t)}
 	if change != nil {
 		change(&o)
 	}

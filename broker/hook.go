@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"net"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,7 +19,7 @@ type hook struct {
 	maxExpiry    uint32
 	maxSessions  int
 	maxKeepAlive uint16
-	authenticate func(username, password string) (Identity, bool)
+	authenticate Authenticator
 	server       *mqtt.Server
 	log          hclog.Logger
 	refused      *refusals
@@ -104,18 +105,19 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet, conn *guardConn) packet
 		return packets.ErrBadAuthenticationMethod
 	}
 	assigned := pk.Connect.ClientIdentifier == ""
-	var who Identity
+	var grant Grant
 	if conn.trusted {
 		var ok bool
-		if who, ok = identityOfClient(h.prefix, cl.ID); !ok && !assigned {
+		if grant.Identity, ok = identityOfClient(h.prefix, cl.ID); !ok && !assigned {
 			return packets.ErrClientIdentifierNotValid
 		}
 		if assigned {
-			who = Identity{Role: RoleControl}
+			grant.Identity = Identity{Role: RoleControl}
 		}
 	} else {
 		var ok bool
-		who, ok = h.authenticate(string(pk.Connect.Username), string(pk.Connect.Password))
+		grant, ok = h.authenticate(Login{Username: string(pk.Connect.Username), Password: string(pk.Connect.Password)})
+		who := grant.Identity
 		if !ok || who.Role == RoleNone || who.Role == RoleDaemon {
 			return packets.ErrBadUsernameOrPassword
 		}
@@ -123,17 +125,19 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet, conn *guardConn) packet
 			return packets.ErrBadUsernameOrPassword
 		}
 	}
+	who := grant.Identity
 	if !mayUseClient(who, h.prefix, cl.ID, assigned) {
 		return packets.ErrClientIdentifierNotValid
 	}
 	if pk.Connect.WillFlag && !Allowed(who, h.prefix, pk.Connect.WillTopic, Publish) {
 		return packets.ErrNotAuthorized
 	}
-	return h.claim(cl.ID, who, conn)
+	return h.claim(cl.ID, grant, conn)
 }
 
 // claim makes a client id's session this identity's, unless it is another's.
-func (h *hook) claim(id string, who Identity, conn *guardConn) packets.Code {
+func (h *hook) claim(id string, grant Grant, conn *guardConn) packets.Code {
+	who := grant.Identity
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o, ok := h.owners[id]
@@ -155,7 +159,7 @@ func (h *hook) claim(id string, who Identity, conn *guardConn) packets.Code {
 		h.owners[id] = o
 	}
 	o.live++
-	conn.setIdentity(who, id)
+	conn.setIdentity(grant, id)
 	return packets.CodeSuccess
 }
 
@@ -189,6 +193,14 @@ func (h *hook) released(c *guardConn) {
 	if o.live == 0 && !h.kept(id) {
 		delete(h.owners, id)
 	}
+}
+
+// cutOff ends a connection, and says why where the client understands it.
+func (h *hook) cutOff(c *guardConn) {
+	if cl, ok := h.server.Clients.Get(c.claimed()); ok && cl.Net.Conn == net.Conn(c) {
+		_ = h.server.DisconnectClient(cl, packets.ErrNotAuthorized) // the error is the reason itself
+	}
+	_ = c.Close()
 }
 
 // OnConnectAuthenticate is true for whom OnConnect let in.

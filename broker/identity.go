@@ -1,10 +1,6 @@
 package broker
 
-import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"strings"
-)
+import "strings"
 
 // Role says what somebody on the bus may do; the zero value may do nothing.
 type Role uint8
@@ -38,34 +34,34 @@ func (r Role) String() string {
 // is never given to a connection of another identity.
 type Identity struct {
 	Role Role
-	Name string // of the worker; of other roles empty or a user's name
+	Name string // of the worker; of other roles a user's name, empty for the token's owner
 }
 
-// ControlUser is the user name under which the daemon's token gives control
-// over TCP.
-const ControlUser = "hubpipe"
+// Login is what a connection over TCP shows of itself.
+type Login struct {
+	Username, Password string
+}
 
-// TokenAuthenticator gives control to user "hubpipe" and a worker's identity
-// to user "<prefix>-worker-<name>" (or "hubpipe-worker-<name>"), where the
-// password is the token. The token is asked for at each login, so that it may
-// change; an empty one lets nobody in. It is compared in constant time.
-func TokenAuthenticator(token func() string, prefix string) func(username, password string) (Identity, bool) {
-	return func(username, password string) (Identity, bool) {
-		want := token()
-		have, need := sha256.Sum256([]byte(password)), sha256.Sum256([]byte(want))
-		if subtle.ConstantTimeCompare(have[:], need[:]) != 1 || want == "" {
-			return Identity{}, false
+// Grant is who a login is, for as long as Valid says so. A nil Valid holds for
+// ever.
+type Grant struct {
+	Identity
+	Valid func() bool
+}
+
+// Authenticator says who a login is; false lets it not in. It is asked from
+// several goroutines.
+type Authenticator func(Login) (Grant, bool)
+
+// WorkerOfUser is the worker that a user name is of: "<prefix>-worker-<name>",
+// which is its client id too, or "hubpipe-worker-<name>".
+func WorkerOfUser(prefix, username string) (name string, ok bool) {
+	for _, stem := range []string{prefix, "hubpipe"} {
+		if name, ok := strings.CutPrefix(username, stem+"-worker-"); ok && validName(name) {
+			return name, true
 		}
-		if username == ControlUser {
-			return Identity{Role: RoleControl}, true
-		}
-		for _, stem := range []string{prefix, ControlUser} {
-			if name, ok := strings.CutPrefix(username, stem+"-worker-"); ok && validName(name) {
-				return Identity{Role: RoleWorker, Name: name}, true
-			}
-		}
-		return Identity{}, false
 	}
+	return "", false
 }
 
 // daemonClient, daemonControlClient and workerClient are the client ids that

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/access"
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
@@ -46,6 +47,7 @@ type Daemon struct {
 	topics  protocol.Topics
 	process string
 	token   string
+	keys    *access.Keys
 
 	codec     *protocol.Codec
 	store     *store.Store
@@ -96,7 +98,7 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context) error{
-		d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startNotifier, d.serve,
+		d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startNotifier, d.serve, d.watchAccess,
 	} {
 		if err := step(ctx, own); err != nil {
 			return err
@@ -142,10 +144,6 @@ func (d *Daemon) onClose(name string, f func(context.Context) error) {
 func (d *Daemon) openStore(ctx, _ context.Context) error {
 	d.codec = new(protocol.Codec)
 	var err error
-	d.token, err = LoadToken(d.o.Config.DataDir, true)
-	if err != nil {
-		return err
-	}
 	d.store, err = store.Open(ctx, store.Options{Dir: filepath.Join(d.o.Config.DataDir, "store"), Logger: d.log.Named("store")})
 	if err != nil {
 		return err
@@ -194,7 +192,7 @@ func (d *Daemon) startBroker(ctx, _ context.Context) error {
 	}
 	e, err := broker.NewEmbedded(broker.EmbeddedOptions{Listen: c.Broker.Listen, Socket: d.socket("mqtt.sock"),
 		Prefix: c.Broker.Prefix, MaxPacket: int(c.Broker.MaxPacket),
-		Authenticate: broker.TokenAuthenticator(func() string { return d.token }, c.Broker.Prefix),
+		Authenticate: d.busLogin,
 		Logger:       d.log.Named("broker")})
 	if err != nil {
 		return err
@@ -221,7 +219,7 @@ func (d *Daemon) Addr() string { return d.server.Addr() }
 // one in use.
 func (d *Daemon) BrokerAddr() string { return d.brokerAddr() }
 
-// Token is what HTTP and MQTT over TCP ask for.
+// Token is the owner's: what HTTP and MQTT over TCP take for everything.
 func (d *Daemon) Token() string { return d.token }
 
 func (d *Daemon) socket(name string) string { return filepath.Join(d.o.Config.DataDir, name) }

@@ -464,7 +464,7 @@ func TestStrangers(t *testing.T) {
 	if res := do(t, b, "GET", "/nothing", "", "Authorization", ""); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a route that is none tells strangers so: %s", res.Status)
 	}
-	open := setup(t, func(o *api.Options) { o.Token = "" })
+	open := setup(t, func(o *api.Options) { o.Authenticate = nil })
 	if res := do(t, open, "GET", "/v1/streams", "", "Authorization", "Bearer "); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a token set anyone comes in: %s", res.Status)
 	}

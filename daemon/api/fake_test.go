@@ -470,7 +470,7 @@ func setup(t *testing.T, change ...func(*api.Options)) *bundle {
 	t.Helper()
 	b := &bundle{d: newDaemon(), socket: filepath.Join(t.TempDir(), "h"), log: &lockedBuffer{}}
 	o := api.Options{Control: b.d, Data: b.d, Health: b.d, Epoch: "s/1", Events: b.d, Logs: b.d, Listen: "127.0.0.1:0", Socket: b.socket,
-		Token: token, Version: "test", Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, Level: hclog.Trace}),
+		Authenticate: authenticate, Version: "test", Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, Level: hclog.Trace}),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
 		Known:   []api.Known{{Err: errFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "no room", Status: 507}}}}
 	for _, f := range change {

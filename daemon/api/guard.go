@@ -1,52 +1,144 @@
 package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
+// Role says what a caller may do; the zero value may do nothing.
+type Role uint8
+
+// The roles over HTTP.
+const (
+	RoleNone    Role = iota
+	RoleReader       // GET and HEAD, of every route
+	RoleControl      // everything
+)
+
+// Credentials are what a request over TCP shows: a bearer token, or a name with
+// its password.
+type Credentials struct {
+	Bearer             string
+	Username, Password string
+}
+
+// Caller is who asks, for as long as Valid says so; a nil Valid holds for ever.
+type Caller struct {
+	Role  Role
+	Name  string // empty for the owner of the daemon's own token
+	Valid func() bool
+}
+
+// visit is a request over TCP that is being answered.
+type visit struct {
+	valid func() bool
+	end   context.CancelFunc
+}
+
+// enter notes a request until leave is called, so that Recheck can end it.
+func (s *Server) enter(r *http.Request, c Caller) (_ *http.Request, leave func()) {
+	if c.Valid == nil {
+		return r, func() {}
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	v := &visit{c.Valid, cancel}
+	s.mu.Lock()
+	s.visits[v] = struct{}{}
+	s.mu.Unlock()
+	return r.WithContext(ctx), func() {
+		s.mu.Lock()
+		delete(s.visits, v)
+		s.mu.Unlock()
+		cancel()
+	}
+}
+
+// Recheck ends the answers, such as streams of events, of callers whose
+// credentials hold no longer.
+func (s *Server) Recheck() {
+	s.mu.Lock()
+	visits := slices.Collect(maps.Keys(s.visits))
+	s.mu.Unlock()
+	for _, v := range visits {
+		if !v.valid() {
+			v.end()
+		}
+	}
+}
+
 // guard refuses a request over TCP that may not come in. A web page can make a
 // browser call a local port, and can point a name of its own at it: so Host
 // must be a name of this machine, and Origin, where there is one, the same.
-func (s *Server) guard(r *http.Request) *client.Problem {
+func (s *Server) guard(r *http.Request) (Caller, *client.Problem) {
 	if !s.allowedHost(r.Host) {
-		return &client.Problem{Type: client.TypeForeignHost, Title: "that host is not this daemon", Status: http.StatusForbidden,
+		return Caller{}, &client.Problem{Type: client.TypeForeignHost, Title: "that host is not this daemon", Status: http.StatusForbidden,
 			Detail: "the Host header names another machine", Hint: "use http://127.0.0.1 or http://localhost, with the daemon's port"}
 	}
 	if !sameOrigin(r) {
-		return &client.Problem{Type: client.TypeForeignOrigin, Title: "no web page may call this daemon", Status: http.StatusForbidden,
+		return Caller{}, &client.Problem{Type: client.TypeForeignOrigin, Title: "no web page may call this daemon", Status: http.StatusForbidden,
 			Detail: "the request comes from a page of another origin", Hint: "call it from the command line or from a program"}
 	}
 	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
-		return nil
+		return Caller{}, nil
 	}
-	return s.tokenProblem(r.Header.Get("Authorization"))
+	caller, p := s.caller(r)
+	if p == nil {
+		p = mayCall(caller, r.Method)
+	}
+	return caller, p
 }
 
-// tokenProblem is the problem of a request without the token, or with a wrong
-// one; nil where it is right.
-func (s *Server) tokenProblem(header string) *client.Problem {
+// caller is who asks, or what is wrong with what he shows.
+func (s *Server) caller(r *http.Request) (Caller, *client.Problem) {
+	header := r.Header.Get("Authorization")
 	scheme, token, _ := strings.Cut(header, " ")
-	given := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	// Digests have one length, so that the comparison tells nothing of it.
-	equal := subtle.ConstantTimeCompare(given[:], s.token[:]) == 1
+	c := Credentials{}
 	p := &client.Problem{Type: client.TypeUnauthorized, Title: "a token is needed", Status: http.StatusUnauthorized,
 		Detail: "there is no Authorization header", Hint: `send "Authorization: Bearer TOKEN"; ` + "`hubpipe token` prints it"}
+	if strings.EqualFold(scheme, "Bearer") {
+		c.Bearer = strings.TrimSpace(token)
+	} else {
+		c.Username, c.Password, _ = r.BasicAuth()
+	}
 	switch {
 	case header == "":
-	case !strings.EqualFold(scheme, "Bearer"):
-		p.Detail = "the Authorization header holds no bearer token"
-	case s.o.Token == "" || !equal:
-		p.Title, p.Detail = "the token is wrong", "the Authorization header has a token that is not this daemon's"
-		p.Hint = "`hubpipe token`, with the configuration of this daemon, prints the right one"
-	default:
+		return Caller{}, p
+	case c.Bearer == "" && c.Password == "":
+		p.Detail = "the Authorization header holds neither a bearer token nor a name with its password"
+		return Caller{}, p
+	}
+	if s.o.Authenticate != nil {
+		if caller, ok := s.o.Authenticate(c); ok {
+			return caller, nil
+		}
+	}
+	p.Title, p.Detail = "the token is wrong", "the Authorization header has a token that is not this daemon's"
+	p.Hint = "`hubpipe token`, with the configuration of this daemon, prints the right one"
+	if c.Bearer == "" {
+		p.Title, p.Detail = "the name or the password is wrong", "this daemon has no user of that name with that password"
+		p.Hint = "see the user blocks of its configuration, and `hubpipe token list`"
+	}
+	return Caller{}, p
+}
+
+// mayCall holds a method against a role: whoever may read may use GET and HEAD.
+func mayCall(c Caller, method string) *client.Problem {
+	p := &client.Problem{Type: client.TypeForbidden, Title: "you may not do that", Status: http.StatusForbidden,
+		Detail: "your token is a reader's: it reads everything and changes nothing",
+		Hint:   "use a token of the role control: `hubpipe token create --role control --name NAME`"}
+	switch {
+	case c.Role == RoleControl, c.Role == RoleReader && (method == http.MethodGet || method == http.MethodHead):
 		return nil
+	case c.Role != RoleReader:
+		p.Detail, p.Hint = "your token is a worker's: it is for the message bus alone",
+			"use a token of the role reader or control: `hubpipe token create --role reader --name NAME`"
 	}
 	return p
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -43,9 +42,9 @@ type Options struct {
 	// none), which only its owner can open and which needs no token.
 	Listen string
 	Socket string
-	// Token is what TCP asks for; where it is empty, every request over TCP is
-	// refused but those for health.
-	Token string
+	// Authenticate says who asks over TCP; where it is nil, every request is
+	// refused there but those for health.
+	Authenticate func(Credentials) (Caller, bool)
 	// AllowedHosts are names that a Host header may have besides those of this
 	// machine.
 	AllowedHosts []string
@@ -61,12 +60,11 @@ type Options struct {
 	KeepAlive time.Duration
 }
 
-// Server is the HTTP server. As a handler it is what TCP gets, with the token
+// Server is the HTTP server. As a handler it is what TCP gets, with credentials
 // asked for. Start and Stop are called once each; Stop is safe without Start.
 type Server struct {
 	o     Options
 	log   hclog.Logger
-	token [sha256.Size]byte
 	hosts map[string]bool
 	mux   *http.ServeMux
 
@@ -79,8 +77,9 @@ type Server struct {
 
 	// fresh are connections that have not asked anything yet; nil once Stop has
 	// begun. net/http would wait five seconds for them.
-	mu    sync.Mutex
-	fresh map[net.Conn]struct{}
+	mu     sync.Mutex
+	fresh  map[net.Conn]struct{}
+	visits map[*visit]struct{} // requests over TCP, for Recheck
 }
 
 // New returns a server that does not listen yet.
@@ -91,8 +90,8 @@ func New(o Options) *Server {
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = keepAlive
 	}
-	s := &Server{o: o, log: o.Logger, token: sha256.Sum256([]byte(o.Token)), hosts: map[string]bool{"localhost": true},
-		quit: make(chan struct{}), fresh: map[net.Conn]struct{}{}}
+	s := &Server{o: o, log: o.Logger, hosts: map[string]bool{"localhost": true},
+		quit: make(chan struct{}), fresh: map[net.Conn]struct{}{}, visits: map[*visit]struct{}{}}
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostName(h)] = true
 	}
@@ -219,13 +218,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, remote bool) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	if remote {
-		if p := s.guard(r); p != nil {
+		caller, p := s.guard(r)
+		if p != nil {
 			if p.Status == http.StatusUnauthorized {
 				h.Set("WWW-Authenticate", `Bearer realm="hubpipe"`)
 			}
 			s.problem(rec, p)
 			return
 		}
+		var leave func()
+		r, leave = s.enter(r, caller)
+		defer leave()
 	}
 	if path.Clean("/"+r.URL.Path) != r.URL.Path {
 		s.noRoute(rec, r) // the mux would redirect it

@@ -38,7 +38,7 @@ func TestListenErrors(t *testing.T) {
 		{"127.0.0.1:0", filepath.Join(t.TempDir(), "none", "h"), "make the socket"},
 		{"127.0.0.1:0", "/tmp/" + strings.Repeat("x", 90), "choose a shorter data_dir"},
 	} {
-		s := api.New(api.Options{Control: b.d, Data: b.d, Health: b.d, Listen: c.listen, Socket: c.socket, Token: token})
+		s := api.New(api.Options{Control: b.d, Data: b.d, Health: b.d, Listen: c.listen, Socket: c.socket, Authenticate: authenticate})
 		err := s.Start(t.Context())
 		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("listen %q, socket %q: %v", c.listen, c.socket, err)
@@ -188,7 +188,7 @@ func TestStopCuts(t *testing.T) {
 	t.Parallel()
 	began, ended := make(chan struct{}), make(chan struct{})
 	d := newDaemon()
-	s := api.New(api.Options{Control: d, Data: d, Health: d, Listen: "127.0.0.1:0", Token: token,
+	s := api.New(api.Options{Control: d, Data: d, Health: d, Listen: "127.0.0.1:0", Authenticate: authenticate,
 		Metrics: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			close(began)
 			<-r.Context().Done()
@@ -245,7 +245,7 @@ func TestStartStopStress(t *testing.T) {
 	for range 20 {
 		d := newDaemon()
 		d.fill("contacts", 10)
-		s := api.New(api.Options{Control: d, Data: d, Health: d, Events: d, Listen: "127.0.0.1:0", Token: token,
+		s := api.New(api.Options{Control: d, Data: d, Health: d, Events: d, Listen: "127.0.0.1:0", Authenticate: authenticate,
 			Socket: filepath.Join(t.TempDir(), "h")})
 		if err := s.Start(t.Context()); err != nil {
 			t.Fatal(err)

@@ -55,6 +55,7 @@ func (l *loader) config() *Config {
 	l.ports(main, c)
 	l.worker(main, &c.Worker)
 	l.log(main, &c.Log)
+	l.users(roots, c)
 	names := l.portals(roots, c)
 	l.streams(roots, names, c)
 	c.relate()

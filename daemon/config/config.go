@@ -17,6 +17,7 @@ type Config struct {
 	Broker       Broker
 	Worker       Worker
 	Log          Log
+	Users        []User
 	Portals      []Portal
 	Streams      []Stream
 	Destinations []Destination

@@ -92,7 +92,7 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	// What has no default, or one that depends on the user, is commented out.
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
 		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
-		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "notify": true, "defaults.max_lag": true}
+		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "user": true, "notify": true, "defaults.max_lag": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {
 		shared[name] = true
@@ -194,6 +194,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		Broker: Broker{Listen: "localhost:1884", URL: "mqtts://broker.example:8883", Username: "me",
 			Password: NewSecret("s1"), Prefix: "home/hubpipe", Changes: true, MaxPacket: 2 << 20},
 		Worker: Worker{3, "box-1"}, Log: Log{"debug", "json"},
+		Users: []User{{Name: "ann", Role: "worker", PasswordHash: NewSecret("$2a$10$Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q/dKAle")}},
 		Portals: []Portal{
 			{Name: "eu", Token: NewSecret("t1"), BaseURL: "http://127.0.0.1:8378", APIVersion: "v3", DailyReserve: 0.5,
 				Journal: &Journal{"j", NewSecret("s1")}, Webhook: &Webhook{NewSecret("s1")}},

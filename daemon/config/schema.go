@@ -31,10 +31,11 @@ func sharedStreamSettings() []string {
 func schema() map[string]blockSchema {
 	return map[string]blockSchema{
 		"": {attributes: []string{"data_dir"},
-			blocks: []string{"http", "broker", "worker", "log", "defaults", "portal", "stream", "destination", "notify"}},
+			blocks: []string{"http", "broker", "worker", "log", "defaults", "user", "portal", "stream", "destination", "notify"}},
 		"http": {attributes: []string{"listen"}, once: true},
 		"broker": {attributes: []string{"listen", "url", "username", "password", "prefix", "changes", "max_packet"},
 			once: true},
+		"user":     {labels: 1, attributes: []string{"role", "password_hash"}, fragment: true},
 		"worker":   {attributes: []string{"concurrency", "name"}, once: true},
 		"log":      {attributes: []string{"level", "format"}, once: true},
 		"defaults": {attributes: sharedStreamSettings(), once: true},
@@ -71,7 +72,7 @@ func allSettings() []string {
 
 // secretSettings are the settings that hold a secret.
 func secretSettings() []string {
-	return []string{"token", "password", "client_secret", "refresh_token", "webhook"}
+	return []string{"token", "password", "client_secret", "refresh_token", "webhook", "password_hash"}
 }
 
 // labelsOf is how many names a block of that type has, the most where several

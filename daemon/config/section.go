@@ -48,7 +48,7 @@ func (l *loader) section(src *source, body *hclsyntax.Body, path, title string, 
 		case !slices.Contains(known.blocks, b.Type):
 			s.unknown(line, "block", b.Type, known)
 		case path == "" && src.fragment && !child.fragment:
-			s.at(line, b.Type+" has to stand in the main file; conf.d holds portals, streams and destinations", "")
+			s.at(line, b.Type+" has to stand in the main file; conf.d holds users, portals, streams and destinations", "")
 		case len(b.Labels) != child.labels:
 			s.at(line, fmt.Sprintf("%s takes %s", b.Type, labels(b.Type, child.labels)), "")
 		case child.once && first[b.Type] > 0:

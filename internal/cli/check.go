@@ -9,26 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"github.com/hubpipe/hubpipe/daemon"
-	"github.com/hubpipe/hubpipe/daemon/config"
 )
-
-func (c *command) token() *cobra.Command {
-	return &cobra.Command{Use: "token", Short: "Print hubpipe's own token, for HTTP and MQTT",
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := config.LoadClient(c.options())
-			if err != nil {
-				return configError(err)
-			}
-			t, err := daemon.LoadToken(cfg.DataDir, false)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(c.env.Stdout, t)
-			return err
-		}}
-}
 
 func (c *command) check() *cobra.Command {
 	var estimate bool

@@ -209,6 +209,9 @@ configuration again.`,
 		c.resync(), c.reconcile(), c.erase(), c.records(), c.changes(), c.export(), c.runs(), c.workers(), c.usage(), c.notify(), c.check(), c.doctor(), c.backup(), c.restore(), c.plan(), c.simulator(), c.token(), c.version())
 	for _, sub := range root.Commands() {
 		sub.Args = namedArgs
+		for _, below := range sub.Commands() {
+			below.Args = namedArgs
+		}
 	}
 	root.SetHelpCommand(help(root))
 	return root

@@ -13,6 +13,7 @@ const (
 	TypeBadCommand       = "bad-command"        // 400
 	TypeBadRecord        = "bad-record"         // 400: no id of a record
 	TypeUnauthorized     = "unauthorized"       // 401
+	TypeForbidden        = "forbidden"          // 403: not for this role
 	TypeForeignHost      = "foreign-host"       // 403
 	TypeForeignOrigin    = "foreign-origin"     // 403
 	TypeNotFound         = "not-found"          // 404: no such route

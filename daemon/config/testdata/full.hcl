@@ -19,6 +19,11 @@ worker {
   name        = "box-1"
 }
 
+user "ann" {
+  role          = "worker"
+  password_hash = "$2a$10$Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q/dKAle"
+}
+
 log {
   level  = "debug"
   format = "json"
