@@ -13,20 +13,41 @@
 # folder; a relative path begins at this file.
 # data_dir = "/var/lib/hubpipe"
 
-# The HTTP API; http.sock in data_dir has it too. Loopback only.
+# The HTTP API; http.sock in data_dir has it too. It leaves this machine with TLS
+# alone; credentials are asked for everywhere (docs/SECURITY.md).
 http {
   listen = "127.0.0.1:8377"
+
+  # Names that requests may call it by, besides localhost and those of the
+  # certificate: what a proxy in front of it is called.
+  # hosts = ["hubpipe.example"]
+
+  # PEM files, read again at a reload. With ca, whose certificates it signs come
+  # in as the user who names them.
+  # tls {
+  #   certificate = "/etc/hubpipe/tls.crt"
+  #   key         = "/etc/hubpipe/tls.key"
+  #   ca          = "/etc/hubpipe/clients.crt"
+  # }
 }
 
-# The broker that daemon and workers meet on: hubpipe's own, on loopback.
+# The broker that daemon and workers meet on: hubpipe's own, on loopback unless it
+# has TLS.
 broker {
   listen = "127.0.0.1:1883"
 
-  # One that exists already, instead. Off this machine it needs TLS (mqtts, wss)
-  # and credentials.
+  # One that exists already, instead. Off this machine it needs TLS (mqtts) and
+  # credentials. A worker on another machine names the daemon's own broker here.
   # url      = "mqtts://broker.example:8883"
   # username = "hubpipe"
   # password = env("MQTT_PASSWORD")
+
+  # As in http. With url: who signs the broker's certificate (ca), and our own.
+  # tls {
+  #   certificate = "/etc/hubpipe/tls.crt"
+  #   key         = "/etc/hubpipe/tls.key"
+  #   ca          = "/etc/hubpipe/clients.crt"
+  # }
 
   # The first level of every topic. Two daemons on one broker need two of them.
   prefix = "hubpipe"
@@ -59,6 +80,7 @@ log {
 # user "grafana" {
 #   role          = "reader"
 #   password_hash = env("GRAFANA_HASH") # `hubpipe token hash` makes it
+#   certificate   = "grafana" # or, or also: its client certificate's common name
 # }
 
 # A HubSpot account. Several portals are several of these blocks.

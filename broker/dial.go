@@ -3,12 +3,10 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 
@@ -35,8 +33,8 @@ type target struct {
 // String is the address as people write it, without credentials.
 func (t target) String() string { return t.url.String() }
 
-// parseTarget reads a broker's URL; the CA file is for mqtts alone.
-func parseTarget(text, caFile string) (target, error) {
+// parseTarget reads a broker's URL; the TLS configuration is for mqtts alone.
+func parseTarget(text string, config *tls.Config) (target, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return target{}, errors.New("the broker's URL does not parse: want mqtt://host:1883, mqtts://host:8883 or unix:///path")
@@ -68,17 +66,11 @@ func parseTarget(text, caFile string) (target, error) {
 		port = "8883"
 	}
 	t.address = net.JoinHostPort(host, port)
-	t.tls = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return target{}, fmt.Errorf("read the broker's CA file: %w", err)
-		}
-		t.tls.RootCAs = x509.NewCertPool()
-		if !t.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return target{}, fmt.Errorf("the broker's CA file %s holds no certificate", caFile)
-		}
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
+	t.tls = config.Clone()
+	t.tls.ServerName = host
 	return t, nil
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,10 +59,11 @@ const defaultMaxPacket = 1 << 20
 
 // EmbeddedOptions say where the broker listens and whom it lets in.
 type EmbeddedOptions struct {
-	Listen    string // host:port, port 0 for a free one; empty for no TCP
-	Socket    string // path of a unix socket, mode 0600; empty for none
-	Prefix    string // of hubpipe's topics and client ids
-	MaxPacket int    // bytes of a whole packet; 1 MiB by default
+	Listen    string      // host:port, port 0 for a free one; empty for no TCP
+	Socket    string      // path of a unix socket, mode 0600; empty for none
+	TLS       *tls.Config // over TCP; nil for none, on loopback alone
+	Prefix    string      // of hubpipe's topics and client ids
+	MaxPacket int         // bytes of a whole packet; 1 MiB by default
 
 	// Authenticate says who logs in over TCP. Nobody is the daemon there.
 	// Whoever can open the unix socket is who its client id says.
@@ -96,6 +98,9 @@ func NewEmbedded(o EmbeddedOptions) (*Embedded, error) {
 	}
 	if o.Listen != "" && o.Authenticate == nil {
 		return nil, errors.New("a broker that listens on TCP needs to know whom to let in")
+	}
+	if o.TLS == nil && o.Listen != "" && !isLoopback(o.Listen) {
+		return nil, fmt.Errorf("the broker does not leave this machine without TLS: %s is no loopback address", o.Listen)
 	}
 	if o.Authenticate == nil {
 		o.Authenticate = func(Login) (Grant, bool) { return Grant{}, false }
@@ -158,7 +163,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 			return err
 		}
 		open = append(open, ln)
-		e.attach("socket", ln, true)
+		e.attach("socket", ln, true, nil)
 	}
 	if e.o.Listen != "" {
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", e.o.Listen)
@@ -166,7 +171,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 			return listenError(e.o.Listen, err)
 		}
 		open = append(open, ln)
-		e.attach("tcp", ln, false)
+		e.attach("tcp", ln, false, e.o.TLS)
 	}
 	for _, l := range e.listeners {
 		if err := e.server.AddListener(l); err != nil {
@@ -185,8 +190,18 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 	return nil
 }
 
-func (e *Embedded) attach(id string, ln net.Listener, trusted bool) {
-	e.listeners = append(e.listeners, &listener{id: id, ln: ln, trusted: trusted, limits: e.o.Limits, packet: e.o.MaxPacket,
+// isLoopback tells of host:port whether only this machine can reach it.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (e *Embedded) attach(id string, ln net.Listener, trusted bool, secure *tls.Config) {
+	e.listeners = append(e.listeners, &listener{id: id, ln: ln, trusted: trusted, tls: secure, limits: e.o.Limits, packet: e.o.MaxPacket,
 		gate: newGate(e.o.Limits), release: e.hook.released, refused: e.hook.refused, log: e.log, end: make(chan struct{})})
 }
 

@@ -3,7 +3,11 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -21,8 +25,10 @@ const keepBuffer = frameStep + 16<<10
 // Read; the rest is safe from several goroutines.
 type guardConn struct {
 	net.Conn
-	trusted      bool // the socket says who may come: no password is asked
-	limit        int  // bytes of a packet, after login
+	wire         net.Conn            // below TLS; Conn itself where there is none
+	certificates []*x509.Certificate // of the client, verified by TLS
+	trusted      bool                // the socket says who may come: no password is asked
+	limit        int                 // bytes of a packet, after login
 	writeTimeout time.Duration
 	closed       func(*guardConn)
 
@@ -39,6 +45,21 @@ type guardConn struct {
 	who   Grant
 	claim string // the client id whose session this connection holds
 	why   error
+}
+
+// shake has TLS come about, within the deadline that is set.
+func (c *guardConn) shake(ctx context.Context) error {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS: %w", err)
+	}
+	if chains := secure.ConnectionState().VerifiedChains; len(chains) > 0 {
+		c.certificates = chains[0]
+	}
+	return nil
 }
 
 // login reads and checks the CONNECT, before the broker hears of the
@@ -111,7 +132,7 @@ func (c *guardConn) Write(p []byte) (int, error) {
 		return len(p), c.Conn.SetReadDeadline(time.Now().Add(lastWords))
 	case err != nil:
 		// The broker would go on with the next packet, in the middle of this one.
-		_ = c.Conn.Close()
+		_ = c.wire.Close()
 	}
 	return n, err
 }
@@ -124,9 +145,10 @@ func (c *guardConn) SetDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// Close closes the connection and gives up its place.
+// Close closes the connection and gives up its place. TLS has no last word: it
+// could wait seconds for a peer that does not read.
 func (c *guardConn) Close() error {
-	err := c.Conn.Close()
+	err := c.wire.Close()
 	c.once.Do(func() { c.closed(c) })
 	return err
 }

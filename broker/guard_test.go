@@ -371,7 +371,7 @@ func TestHooksReturnBareCodes(t *testing.T) {
 func TestGoodbyeBeforeAWriteFails(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
-	c := &guardConn{Conn: broken{ours}, limit: 1 << 10, writeTimeout: time.Second, version: 4, closed: func(*guardConn) {}}
+	c := &guardConn{Conn: broken{ours}, wire: ours, limit: 1 << 10, writeTimeout: time.Second, version: 4, closed: func(*guardConn) {}}
 	c.in = bufio.NewReader(c.Conn)
 	go func() {
 		_, _ = theirs.Write([]byte{0xe0, 0}) // DISCONNECT

@@ -116,7 +116,7 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet, conn *guardConn) packet
 		}
 	} else {
 		var ok bool
-		grant, ok = h.authenticate(Login{Username: string(pk.Connect.Username), Password: string(pk.Connect.Password)})
+		grant, ok = h.authenticate(Login{Username: string(pk.Connect.Username), Password: string(pk.Connect.Password), Certificates: conn.certificates})
 		who := grant.Identity
 		if !ok || who.Role == RoleNone || who.Role == RoleDaemon {
 			return packets.ErrBadUsernameOrPassword

@@ -1,6 +1,9 @@
 package broker
 
-import "strings"
+import (
+	"crypto/x509"
+	"strings"
+)
 
 // Role says what somebody on the bus may do; the zero value may do nothing.
 type Role uint8
@@ -40,6 +43,9 @@ type Identity struct {
 // Login is what a connection over TCP shows of itself.
 type Login struct {
 	Username, Password string
+	// Certificates are the client's that TLS has verified, its own first; nil
+	// where it showed none.
+	Certificates []*x509.Certificate
 }
 
 // Grant is who a login is, for as long as Valid says so. A nil Valid holds for

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +23,7 @@ type listener struct {
 	id      string
 	ln      net.Listener
 	trusted bool
+	tls     *tls.Config // nil for none
 	limits  Limits
 	packet  int
 	gate    *gate
@@ -69,8 +72,11 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 				continue
 			}
 		}
-		c := &guardConn{Conn: conn, trusted: l.trusted, limit: l.packet, writeTimeout: l.limits.WriteTimeout,
+		c := &guardConn{Conn: conn, wire: conn, trusted: l.trusted, limit: l.packet, writeTimeout: l.limits.WriteTimeout,
 			closed: func(c *guardConn) { l.gate.leave(c); l.release(c) }}
+		if l.tls != nil {
+			c.Conn = tls.Server(conn, l.tls)
+		}
 		evicted, ok := l.gate.enter(c)
 		if evicted != nil {
 			l.refused.add(RefusedEvicted)
@@ -94,11 +100,15 @@ func (l *listener) handle(c *guardConn, establish listeners.EstablishFn) {
 		}
 		_ = c.Close()
 	}()
-	if err := c.Conn.SetReadDeadline(time.Now().Add(l.limits.LoginTimeout)); err != nil {
+	if err := c.Conn.SetDeadline(time.Now().Add(l.limits.LoginTimeout)); err != nil {
 		return
 	}
 	c.in = bufio.NewReaderSize(c.Conn, 1024)
-	if err := c.login(min(l.limits.LoginPacket, l.packet)); err != nil {
+	err := c.shake(context.Background()) // the deadline bounds it, and Close ends it
+	if err == nil {
+		err = c.login(min(l.limits.LoginPacket, l.packet))
+	}
+	if err != nil {
 		l.refused.add(ofFrame(err, true))
 		l.log.Debug("a connection did not log in", "remote", c.RemoteAddr(), "error", err)
 		return
@@ -109,7 +119,7 @@ func (l *listener) handle(c *guardConn, establish listeners.EstablishFn) {
 		_, _ = c.Write(busy(c.version))
 		return
 	}
-	err := establish(l.id, c)
+	err = establish(l.id, c)
 	c.mu.Lock()
 	why := c.why
 	c.mu.Unlock()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -79,8 +80,8 @@ type ConnInfo struct {
 // The callbacks must not block: they hold up what comes in. They are never
 // called after Stop has returned.
 type SessionOptions struct {
-	URL    string // mqtt://host[:port], mqtts://host[:port] or unix:///path
-	CAFile string // PEM; for mqtts instead of the system's roots
+	URL string      // mqtt://host[:port], mqtts://host[:port] or unix:///path
+	TLS *tls.Config // for mqtts; nil for the system's roots and no certificate of our own
 
 	ClientID string
 	Username string
@@ -140,7 +141,7 @@ type connection struct {
 
 // NewSession checks the options; it does not connect.
 func NewSession(o SessionOptions) (*Session, error) {
-	t, err := parseTarget(o.URL, o.CAFile)
+	t, err := parseTarget(o.URL, o.TLS)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (d *Daemon) sessionOptions(clientID string) broker.SessionOptions {
 		o.URL = "unix://" + d.socket("mqtt.sock")
 		return o
 	}
-	o.URL, o.Username, o.Password = c.URL, c.Username, c.Password.Reveal()
+	o.URL, o.Username, o.Password, o.TLS = c.URL, c.Username, c.Password.Reveal(), d.brokerTLS
 	return o
 }
 

@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -48,6 +49,10 @@ type Daemon struct {
 	process string
 	token   string
 	keys    *access.Keys
+	httpTLS *access.TLS // nil where the listener has none
+	busTLS  *access.TLS
+	// brokerTLS is for a broker of others, nil for the system's authorities.
+	brokerTLS *tls.Config
 
 	codec     *protocol.Codec
 	store     *store.Store
@@ -191,7 +196,7 @@ func (d *Daemon) startBroker(ctx, _ context.Context) error {
 		return nil
 	}
 	e, err := broker.NewEmbedded(broker.EmbeddedOptions{Listen: c.Broker.Listen, Socket: d.socket("mqtt.sock"),
-		Prefix: c.Broker.Prefix, MaxPacket: int(c.Broker.MaxPacket),
+		Prefix: c.Broker.Prefix, TLS: listenTLS(d.busTLS), MaxPacket: int(c.Broker.MaxPacket),
 		Authenticate: d.busLogin,
 		Logger:       d.log.Named("broker")})
 	if err != nil {

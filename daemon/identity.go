@@ -2,6 +2,9 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"sync"
 	"time"
 
@@ -19,14 +22,80 @@ func (d *Daemon) openAccess(_, _ context.Context) error {
 	if d.token, err = LoadToken(d.o.Config.DataDir, true); err != nil {
 		return err
 	}
-	d.keys, err = access.Open(d.o.Config.DataDir, d.token, users(d.o.Config))
+	c := d.o.Config
+	if d.httpTLS, err = loadTLS("http", c.HTTP.TLS); err != nil {
+		return err
+	}
+	if c.Broker.URL == "" {
+		if d.busTLS, err = loadTLS("broker", c.Broker.TLS); err != nil {
+			return err
+		}
+	}
+	if t := c.Broker.TLS; t != nil && c.Broker.URL != "" {
+		if d.brokerTLS, err = access.ClientTLS(t.CA, t.Certificate, t.Key); err != nil {
+			return fmt.Errorf("broker: %w", err)
+		}
+	}
+	d.keys, err = access.Open(c.DataDir, d.token, users(c))
 	return err
+}
+
+func loadTLS(what string, c *config.TLS) (*access.TLS, error) {
+	if c == nil {
+		return nil, nil
+	}
+	t, err := access.LoadTLS(c.Certificate, c.Key, c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return t, nil
+}
+
+// reloadAccess takes over users and certificates. Whether there is TLS at all
+// is the listener's, which is opened once.
+func (d *Daemon) reloadAccess(c *config.Config) error {
+	for _, x := range []struct {
+		what string
+		t    *access.TLS
+		c    *config.TLS
+	}{{"http", d.httpTLS, c.HTTP.TLS}, {"broker", d.busTLS, c.Broker.TLS}} {
+		switch {
+		case x.t != nil && x.c != nil:
+			if err := x.t.Reload(x.c.Certificate, x.c.Key, x.c.CA); err != nil {
+				return fmt.Errorf("%s: %w", x.what, err)
+			}
+		case (x.t != nil) != (x.c != nil) && (x.what != "broker" || c.Broker.URL == ""):
+			d.log.Warn("TLS is switched on or off at the next start", "listener", x.what)
+		}
+	}
+	d.keys.SetUsers(users(c))
+	return nil
+}
+
+// byCertificate is whose certificate was shown, for as long as the listener
+// takes it.
+func (d *Daemon) byCertificate(t *access.TLS, chain []*x509.Certificate) (access.Grant, bool) {
+	if t == nil || !t.Trusts(chain) {
+		return access.Grant{}, false
+	}
+	g, ok := d.keys.Certificate(chain[0])
+	valid := g.Valid
+	g.Valid = func() bool { return valid() && t.Trusts(chain) }
+	return g, ok
+}
+
+// listenTLS is what a listener needs of its TLS, nil for none.
+func listenTLS(t *access.TLS) *tls.Config {
+	if t == nil {
+		return nil
+	}
+	return t.Config()
 }
 
 func users(c *config.Config) []access.User {
 	out := make([]access.User, 0, len(c.Users))
 	for _, u := range c.Users {
-		out = append(out, access.User{Name: u.Name, Role: access.Role(u.Role), PasswordHash: u.PasswordHash.Reveal()})
+		out = append(out, access.User{Name: u.Name, Role: access.Role(u.Role), PasswordHash: u.PasswordHash.Reveal(), Certificate: u.Certificate})
 	}
 	return out
 }
@@ -69,6 +138,10 @@ func (d *Daemon) recheck() {
 // busLogin is who somebody is on the bus. The daemon's own token is control's,
 // and any worker's: whoever has it is on this machine, or was given everything.
 func (d *Daemon) busLogin(l broker.Login) (broker.Grant, bool) {
+	if l.Username == "" && l.Password == "" {
+		g, ok := d.byCertificate(d.busTLS, l.Certificates)
+		return busGrant(g), ok
+	}
 	name, isWorker := broker.WorkerOfUser(d.topics.Prefix, l.Username)
 	if !isWorker {
 		g, ok := d.keys.Login(l.Username, l.Password)
@@ -90,9 +163,12 @@ func busGrant(g access.Grant) broker.Grant {
 func (d *Daemon) httpLogin(c api.Credentials) (api.Caller, bool) {
 	var g access.Grant
 	var ok bool
-	if c.Bearer != "" {
+	switch {
+	case c.Bearer != "":
 		g, ok = d.keys.Bearer(c.Bearer)
-	} else {
+	case len(c.Certificates) > 0:
+		g, ok = d.byCertificate(d.httpTLS, c.Certificates)
+	default:
 		g, ok = d.keys.Login(c.Username, c.Password)
 	}
 	roles := map[access.Role]api.Role{access.RoleReader: api.RoleReader, access.RoleControl: api.RoleControl}

@@ -44,6 +44,10 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 	if err != nil {
 		return plan, err
 	}
+	if err := d.reloadAccess(next); err != nil {
+		return plan, &stream.Problem{Type: "bad-configuration", Title: "a certificate cannot be read; the old one stays", Status: 409,
+			Detail: err.Error(), Hint: "see `hubpipe check`"}
+	}
 	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
 		plan = d.planOf(x, now, next, streams)
 		outs, err := x.Reload(now, streams)
@@ -57,7 +61,6 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 		return client.Plan{}, err
 	}
 	d.notifier.set(next)
-	d.keys.SetUsers(users(next))
 	d.tell(plan)
 	if d.o.TakenOver != nil {
 		d.o.TakenOver(next)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"maps"
 	"net"
 	"net/http"
@@ -22,11 +23,14 @@ const (
 	RoleControl      // everything
 )
 
-// Credentials are what a request over TCP shows: a bearer token, or a name with
-// its password.
+// Credentials are what a request over TCP shows: a bearer token, a name with its
+// password, or a certificate.
 type Credentials struct {
 	Bearer             string
 	Username, Password string
+	// Certificates are the client's that TLS has verified, its own first. They
+	// count where nothing else is shown.
+	Certificates []*x509.Certificate
 }
 
 // Caller is who asks, for as long as Valid says so; a nil Valid holds for ever.
@@ -108,6 +112,9 @@ func (s *Server) caller(r *http.Request) (Caller, *client.Problem) {
 		c.Username, c.Password, _ = r.BasicAuth()
 	}
 	switch {
+	case header == "" && r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
+		c.Certificates = r.TLS.VerifiedChains[0]
+		p.Detail = "there is no Authorization header, and no user has the certificate that was shown"
 	case header == "":
 		return Caller{}, p
 	case c.Bearer == "" && c.Password == "":
@@ -118,6 +125,9 @@ func (s *Server) caller(r *http.Request) (Caller, *client.Problem) {
 		if caller, ok := s.o.Authenticate(c); ok {
 			return caller, nil
 		}
+	}
+	if header == "" {
+		return Caller{}, p
 	}
 	p.Title, p.Detail = "the token is wrong", "the Authorization header has a token that is not this daemon's"
 	p.Hint = "`hubpipe token`, with the configuration of this daemon, prints the right one"
@@ -148,8 +158,10 @@ func (s *Server) allowedHost(host string) bool {
 	if s.hosts[name] {
 		return true
 	}
-	ip := net.ParseIP(name)
-	return ip != nil && ip.IsLoopback()
+	if ip := net.ParseIP(name); ip != nil && ip.IsLoopback() {
+		return true
+	}
+	return name != "" && s.o.IsHost != nil && s.o.IsHost(name)
 }
 
 // hostName is a Host header without its port, in lower case.

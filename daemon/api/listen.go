@@ -15,14 +15,15 @@ import (
 // maxSocketPath leaves room below the 104 to 108 bytes that systems allow.
 const maxSocketPath = 90
 
-func listenTCP(ctx context.Context, address string) (net.Listener, error) {
+// listenTCP opens a port; away from loopback only where it is safe there.
+func listenTCP(ctx context.Context, address string, safe bool) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf(`http: %q is not an address to listen on; write it like "127.0.0.1:8377"`, address)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("http: %s is not an address of this machine alone, and hubpipe does not leave it without TLS; "+
-			`use "127.0.0.1:%s", and a tunnel or a reverse proxy to reach it from elsewhere`, address, port)
+	if ip := net.ParseIP(host); !safe && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("http: %s is not an address of this machine alone, and hubpipe does not leave it without TLS and credentials; "+
+			`set http { tls { … } }, or use "127.0.0.1:%s" and a reverse proxy`, address, port)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {

@@ -3,7 +3,11 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -130,4 +134,46 @@ func TestRecheckEndsStreams(t *testing.T) {
 	}
 	cancel()
 	<-cut
+}
+
+// A client certificate counts where nothing else is shown, and a certificate's
+// names are names of the host.
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *api.Options) {
+		o.IsHost = func(name string) bool { return name == "hubpipe.example" }
+		o.Authenticate = func(c api.Credentials) (api.Caller, bool) {
+			if len(c.Certificates) > 0 {
+				return api.Caller{Role: api.RoleReader}, c.Certificates[0].Subject.CommonName == "Ann"
+			}
+			return authenticate(c)
+		}
+	})
+	for _, c := range []struct {
+		host, common, header string
+		want                 int
+	}{
+		{"hubpipe.example", "Ann", "", 200},
+		{"hubpipe.example:8377", "Ann", "", 200},
+		{"evil.example", "Ann", "", 403},
+		{"", "Ann", "", 403},
+		{"localhost", "Bob", "", 401},
+		{"localhost", "", "", 401},
+		{"localhost", "Ann", "Bearer wrong", 401},
+		{"localhost", "Bob", "Bearer " + token, 200},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/streams", nil)
+		r.Host, r.TLS = c.host, &tls.ConnectionState{}
+		if c.common != "" {
+			r.TLS.VerifiedChains = [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: c.common}}}}
+		}
+		if c.header != "" {
+			r.Header.Set("Authorization", c.header)
+		}
+		w := httptest.NewRecorder()
+		b.server.ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -37,17 +38,19 @@ type Options struct {
 	Logs    Logs
 	Metrics http.Handler
 
-	// Listen is the TCP address ("" for none); port 0 takes a free one. It must
-	// be a loopback address. Socket is the path of the unix socket ("" for
+	// Listen is the TCP address ("" for none); port 0 takes a free one. Without
+	// TLS and Authenticate it must be a loopback address. Socket is the path of the unix socket ("" for
 	// none), which only its owner can open and which needs no token.
 	Listen string
+	TLS    *tls.Config
 	Socket string
 	// Authenticate says who asks over TCP; where it is nil, every request is
 	// refused there but those for health.
 	Authenticate func(Credentials) (Caller, bool)
 	// AllowedHosts are names that a Host header may have besides those of this
-	// machine.
+	// machine, and IsHost tells of further ones; it may be nil.
 	AllowedHosts []string
+	IsHost       func(name string) bool
 
 	Version string
 	// Epoch names the store and its epoch to those that read the feed.
@@ -108,7 +111,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // are open, or with one clear error and neither.
 func (s *Server) Start(ctx context.Context) error {
 	if s.o.Listen != "" {
-		l, err := listenTCP(ctx, s.o.Listen)
+		l, err := listenTCP(ctx, s.o.Listen, s.o.TLS != nil && s.o.Authenticate != nil)
 		if err != nil {
 			return err
 		}
@@ -126,7 +129,11 @@ func (s *Server) Start(ctx context.Context) error {
 		s.unix = u
 	}
 	if s.tcp != nil {
-		s.run(s.tcp, s)
+		l := s.tcp
+		if s.o.TLS != nil {
+			l = tls.NewListener(l, s.o.TLS)
+		}
+		s.run(l, s)
 	}
 	if s.unix != nil {
 		s.run(s.unix, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, false) }))

@@ -3,14 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
-	"net"
-	"net/netip"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -94,71 +89,13 @@ func (l *loader) dataDir(root *section) string {
 	return abs
 }
 
-func (l *loader) http(root *section) HTTP {
-	h := HTTP{Listen: DefaultHTTPListen}
-	if s := root.child("http"); s != nil {
-		s.listen(&h.Listen)
-	}
-	return h
-}
-
-// listen reads an address to listen on. hubpipe has no TLS of its own, so it
-// stays on this machine.
-func (s *section) listen(into *string) {
-	text, ok := s.text("listen")
-	if !ok {
-		return
-	}
-	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		s.bad("listen", "listen %q is no address; write it like %q", scrub(text), *into)
-		return
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > math.MaxUint16 {
-		s.bad("listen", "listen %q: the port has to be a number from 0 to 65535", scrub(text))
-		return
-	}
-	if !isLoopback(host) {
-		s.at(s.lineOf("listen"), fmt.Sprintf("%s: listen %q would leave this machine (loopback) without TLS, "+
-			"and the token and the records could be read on the way", s.title, scrub(text)),
-			fmt.Sprintf("listen on 127.0.0.1:%s, and reach it through ssh or a proxy that has TLS", port))
-		return
-	}
-	*into = text
-}
-
-// ports holds the two addresses against each other: both are bound at the same
-// start.
-func (l *loader) ports(root *section, c *Config) {
-	host, port, err := net.SplitHostPort(c.HTTP.Listen)
-	other, otherPort, otherErr := net.SplitHostPort(c.Broker.Listen)
-	if err != nil || otherErr != nil || c.Broker.URL != "" || port != otherPort || port == "0" {
-		return
-	}
-	if host != other && host != "localhost" && other != "localhost" {
-		return
-	}
-	s := root.child("broker")
-	if s == nil || !s.has("listen") {
-		s = root.child("http")
-	}
-	s.bad("listen", "http and broker cannot both listen on port %s", port)
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
-}
-
 func (l *loader) broker(root *section, b *Broker) {
 	s := root.child("broker")
 	if s == nil {
 		return
 	}
-	s.listen(&b.Listen)
+	b.TLS = s.tls(!s.has("url"))
+	s.listen(&b.Listen, b.TLS != nil && !s.has("url"))
 	if t, ok := s.text("username"); ok {
 		b.Username = t
 	}
@@ -184,44 +121,6 @@ func (l *loader) broker(root *section, b *Broker) {
 	} else if s.has("username") || s.has("password") {
 		s.at(s.line, "broker: username and password belong to url, and there is none",
 			"the embedded broker takes the token of `hubpipe token`")
-	}
-}
-
-func (s *section) brokerURL(b *Broker) {
-	text, ok := s.text("url")
-	if !ok {
-		return
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		s.bad("url", "url is no address; write it like %q", "mqtts://broker.example:8883")
-		return
-	}
-	tls := false
-	switch u.Scheme {
-	case "mqtt", "tcp", "ws":
-	case "mqtts", "tls", "ssl", "wss":
-		tls = true
-	case "unix":
-		b.URL = text
-		return
-	default:
-		s.bad("url", "url has an unknown scheme; there are mqtt, mqtts, ws, wss and unix")
-		return
-	}
-	switch {
-	case u.User != nil:
-		s.bad("url", "url holds credentials, and a URL is shown; set username and password instead")
-	case u.Hostname() == "":
-		s.bad("url", "url names no host; write it like %q", "mqtts://broker.example:8883")
-	case !tls && !isLoopback(u.Hostname()):
-		s.at(s.lineOf("url"), "broker: url leaves this machine (loopback) without TLS, "+
-			"and the password and the records could be read on the way", "use mqtts:// or wss://")
-	case !isLoopback(u.Hostname()) && !s.has("username"):
-		s.at(s.lineOf("url"), "broker: url leaves this machine (loopback) without credentials",
-			"set username and password")
-	default:
-		b.URL = text
 	}
 }
 

@@ -30,8 +30,10 @@ type ClientConfig struct {
 	Path string
 	// DataDir is absolute; the daemon's token and socket are in it.
 	DataDir string
-	// HTTPListen is the address of the daemon's HTTP API, host:port.
+	// HTTPListen is the address of the daemon's HTTP API, host:port, and HTTPS
+	// whether it has TLS.
 	HTTPListen string
+	HTTPS      bool
 }
 
 // Defaults of the blocks http, broker, worker and log.
@@ -48,14 +50,31 @@ const (
 
 // HTTP is where the API listens over TCP, besides its socket in DataDir.
 type HTTP struct {
-	// Listen is host:port on a loopback address; port 0 takes a free one.
+	// Listen is host:port; port 0 takes a free one. It is a loopback address
+	// where TLS is nil.
 	Listen string
+	TLS    *TLS
+	// Hosts are names that a request may call the daemon by, besides those of
+	// this machine and of the certificate.
+	Hosts []string
+}
+
+// TLS are PEM files; a relative path began at the file that names it. A listener has a Certificate and its
+// Key; a connection of ours may have neither.
+type TLS struct {
+	Certificate, Key string
+	// CA is who signs the other side's certificates. Where it is empty, a
+	// listener takes none, and a connection trusts the system's authorities.
+	CA string
 }
 
 // Broker is the embedded broker, or the one at URL when that is not empty.
 type Broker struct {
-	// Listen is host:port on a loopback address; it is not used with URL.
+	// Listen is host:port, a loopback address where TLS is nil; it is not used
+	// with URL.
 	Listen string
+	// TLS is the listener's, or with URL the connection's; nil for none.
+	TLS *TLS
 	// URL never holds credentials. Off loopback its scheme has TLS.
 	URL      string
 	Username string

@@ -92,7 +92,8 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	// What has no default, or one that depends on the user, is commented out.
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
 		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
-		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "user": true, "notify": true, "defaults.max_lag": true}
+		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "user": true, "notify": true, "defaults.max_lag": true,
+		"http.hosts": true, "http.tls": true, "broker.tls": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {
 		shared[name] = true
@@ -190,11 +191,12 @@ func TestEverySettingIsRead(t *testing.T) {
 		Settle: []time.Duration{}, ArchivedInterval: time.Hour, ReconcileInterval: time.Hour, MaxDeletes: 1, MaxLag: time.Hour}
 	other := own
 	other.Name, other.Label, other.Interval, other.Cron = "others", "others", time.Second, ""
-	want := &Config{Path: o.Path, DataDir: "/srv/hubpipe", HTTP: HTTP{"[::1]:0"},
-		Broker: Broker{Listen: "localhost:1884", URL: "mqtts://broker.example:8883", Username: "me",
+	files := TLS{Certificate: filepath.Join("testdata", "tls.crt"), Key: filepath.Join("testdata", "tls.key"), CA: filepath.Join("testdata", "tls.crt")}
+	want := &Config{Path: o.Path, DataDir: "/srv/hubpipe", HTTP: HTTP{Listen: "[::1]:0", TLS: &files, Hosts: []string{"hubpipe.example"}},
+		Broker: Broker{Listen: "localhost:1884", TLS: &files, URL: "mqtts://broker.example:8883", Username: "me",
 			Password: NewSecret("s1"), Prefix: "home/hubpipe", Changes: true, MaxPacket: 2 << 20},
 		Worker: Worker{3, "box-1"}, Log: Log{"debug", "json"},
-		Users: []User{{Name: "ann", Role: "worker", PasswordHash: NewSecret("$2a$10$Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q/dKAle")}},
+		Users: []User{{Name: "ann", Role: "worker", PasswordHash: NewSecret("$2a$10$Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q/dKAle"), Certificate: "Ann"}},
 		Portals: []Portal{
 			{Name: "eu", Token: NewSecret("t1"), BaseURL: "http://127.0.0.1:8378", APIVersion: "v3", DailyReserve: 0.5,
 				Journal: &Journal{"j", NewSecret("s1")}, Webhook: &Webhook{NewSecret("s1")}},

@@ -60,6 +60,9 @@ type loader struct {
 	sources []*source
 	// outside are the values that env and file gave, as messages may quote them.
 	outside []string
+	// client says that only a daemon is asked: files that the daemon alone may
+	// read are not looked at.
+	client bool
 	// partial says that a file is left out, because it does not parse.
 	partial bool
 	orderOf map[string]int
@@ -124,9 +127,11 @@ func LoadClient(o Options) (*ClientConfig, error) {
 	if l.parse() {
 		// The section of the whole file is made by hand, so that nobody looks
 		// at the names in it.
+		l.client = true
 		root := &section{loader: l, src: src, body: src.body, title: "the file"}
 		c.DataDir = l.dataDir(root)
-		c.HTTPListen = l.http(root).Listen
+		h := l.http(root)
+		c.HTTPListen, c.HTTPS = h.Listen, h.TLS != nil
 	}
 	if bad := l.diags.Invalid(); len(bad) > 0 {
 		l.sort()

@@ -7,13 +7,15 @@ import (
 )
 
 // User is somebody, or something, that may come in beside the owner of the
-// token. It has a PasswordHash.
+// token. It has a PasswordHash, a Certificate, or both: then either lets in.
 type User struct {
 	Name string
 	// Role is worker, control or reader.
 	Role string
 	// PasswordHash is bcrypt's. It is no password, but not for everyone's eyes.
 	PasswordHash Secret
+	// Certificate is the common name of the client certificate, "" for none.
+	Certificate string
 }
 
 // users reads the user blocks.
@@ -34,11 +36,30 @@ func (l *loader) users(roots []*section, c *Config) {
 			s.needs("role")
 			s.oneOf("role", &u.Role, string(access.RoleWorker), string(access.RoleControl), string(access.RoleReader))
 			s.passwordHash(&u.PasswordHash)
-			if !s.has("password_hash") {
-				s.at(line, s.title+" has no password_hash", "`hubpipe token hash` makes one of a password")
+			l.certificateOf(s, &u, c)
+			if !s.has("password_hash") && !s.has("certificate") {
+				s.at(line, s.title+" has neither a password_hash nor a certificate", "`hubpipe token hash` makes a hash of a password")
 			}
 			c.Users = append(c.Users, u)
 		}
+	}
+}
+
+// certificateOf reads whose certificate lets the user in. Certificates count
+// only where a listener knows who signs them.
+func (l *loader) certificateOf(s *section, u *User, c *Config) {
+	name, ok := s.text("certificate")
+	if !ok {
+		return
+	}
+	u.Certificate = name
+	for _, other := range c.Users {
+		if other.Certificate == name {
+			s.bad("certificate", "certificate %q is that of user %s already", scrub(name), scrub(other.Name))
+		}
+	}
+	if takes := func(t *TLS) bool { return t != nil && t.CA != "" }; !takes(c.HTTP.TLS) && (c.Broker.URL != "" || !takes(c.Broker.TLS)) {
+		l.report(Warning, s.src, s.lineOf("certificate"), s.title+": no listener takes client certificates", "set ca in the tls block of http or broker")
 	}
 }
 

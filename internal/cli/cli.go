@@ -171,6 +171,8 @@ type command struct {
 	level  string
 	json   bool // the log is JSON
 
+	ca, certificate, key string // PEM files, for --addr
+
 	asked    string // the address of the daemon that was asked
 	terminal bool   // stdout is one
 	stop     context.CancelFunc

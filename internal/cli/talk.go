@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubpipe/hubpipe/daemon"
+	"github.com/hubpipe/hubpipe/daemon/access"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
 )
@@ -39,6 +40,9 @@ func (c *command) asking(use, short string, f func(cmd *cobra.Command, d *client
 		return f(cmd, d, args)
 	}}
 	cmd.Flags().StringVar(&c.addr, "addr", "", "the daemon's address, http://host:port; the token then comes from "+tokenVariable)
+	cmd.Flags().StringVar(&c.ca, "ca", "", "who signs the certificate of --addr, a PEM file (default: the system's authorities)")
+	cmd.Flags().StringVar(&c.certificate, "cert", "", "your own certificate for --addr, a PEM file")
+	cmd.Flags().StringVar(&c.key, "key", "", "the key of --cert, a PEM file")
 	return cmd
 }
 
@@ -54,7 +58,11 @@ func (c *command) client() (*client.Client, error) {
 		}
 		token, _ := c.env.Getenv(tokenVariable)
 		c.asked = c.addr
-		return client.New(client.Options{Addr: c.addr, Token: token}), nil
+		secure, err := access.ClientTLS(c.ca, c.certificate, c.key)
+		if err != nil {
+			return nil, usageError("%s", err)
+		}
+		return client.New(client.Options{Addr: c.addr, Token: token, TLS: secure}), nil
 	}
 	cfg, err := config.LoadClient(c.options())
 	if err != nil {
@@ -66,6 +74,9 @@ func (c *command) client() (*client.Client, error) {
 	}
 	token, _ := daemon.LoadToken(cfg.DataDir, false) // without one it says so
 	c.asked = "http://" + cfg.HTTPListen
+	if cfg.HTTPS {
+		c.asked = "https://" + cfg.HTTPListen
+	}
 	return client.New(client.Options{Addr: c.asked, Token: token}), nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon"
+	"github.com/hubpipe/hubpipe/daemon/access"
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/worker"
 	"github.com/hubpipe/hubpipe/worker/hubspot"
@@ -198,11 +199,18 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	socket := filepath.Join(cfg.DataDir, "mqtt.sock")
 	_, statErr := os.Stat(socket)
 	// A daemon that takes any free port is found by its socket alone, which comes
-	// with it.
-	here := statErr == nil || strings.HasSuffix(cfg.Broker.Listen, ":0")
+	// with it; one with TLS too, whose certificate is not of this address.
+	here := statErr == nil || strings.HasSuffix(cfg.Broker.Listen, ":0") || cfg.Broker.TLS != nil
 	switch {
 	case cfg.Broker.URL != "":
 		o.URL, o.Username, o.Password = cfg.Broker.URL, cfg.Broker.Username, cfg.Broker.Password.Reveal()
+		if t := cfg.Broker.TLS; t != nil {
+			secure, err := access.ClientTLS(t.CA, t.Certificate, t.Key)
+			if err != nil {
+				return nil, fmt.Errorf("broker: %w", err)
+			}
+			o.TLS = secure
+		}
 	case here:
 		o.URL = "unix://" + socket
 	default:

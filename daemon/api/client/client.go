@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ type Options struct {
 	Addr string
 	// Token is what the daemon asks for over TCP; the socket needs none.
 	Token string
+	// TLS is for https; nil for the system's authorities.
+	TLS *tls.Config
 	// HTTP replaces the client that is used otherwise; it has to reach the
 	// socket by itself.
 	HTTP *http.Client
@@ -79,7 +82,7 @@ func New(o Options) *Client {
 		c.base, c.shown, c.token = "http://localhost", socket, ""
 	}
 	if c.http == nil {
-		c.http = newHTTP(socket)
+		c.http = newHTTP(socket, o.TLS)
 	}
 	return c
 }
@@ -91,10 +94,10 @@ func badAddress(addr string) error {
 	return fmt.Errorf("%q is not the address of a daemon; write it like http://127.0.0.1:8377, or the path of its socket", addr)
 }
 
-func newHTTP(socket string) *http.Client {
+func newHTTP(socket string, secure *tls.Config) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
-		MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout}
+		MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout, TLSClientConfig: secure}
 	if socket != "" {
 		t.Proxy = nil
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {

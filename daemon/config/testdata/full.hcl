@@ -2,6 +2,12 @@ data_dir = "/srv/hubpipe"
 
 http {
   listen = "[::1]:0"
+  hosts  = ["hubpipe.example"]
+  tls {
+    certificate = "tls.crt"
+    key         = "tls.key"
+    ca          = "tls.crt"
+  }
 }
 
 broker {
@@ -12,6 +18,11 @@ broker {
   prefix     = "home/hubpipe"
   changes    = true
   max_packet = "2 MiB"
+  tls {
+    certificate = "tls.crt"
+    key         = "tls.key"
+    ca          = "tls.crt"
+  }
 }
 
 worker {
@@ -22,6 +33,7 @@ worker {
 user "ann" {
   role          = "worker"
   password_hash = "$2a$10$Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q/dKAle"
+  certificate   = "Ann"
 }
 
 log {
