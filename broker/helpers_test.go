@@ -29,8 +29,8 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-// testLogin lets in whoever has the token: as control, as a worker, or as the
-// reader.
+// testLogin lets in whoever has the token: as its owner, as another of control,
+// as a reader, or as a worker by either of its names.
 func testLogin(l Login) (Grant, bool) {
 	who := Identity{}
 	if name, ok := WorkerOfUser("hubpipe", l.Username); ok {
@@ -39,8 +39,12 @@ func testLogin(l Login) (Grant, bool) {
 	switch l.Username {
 	case "hubpipe":
 		who = Identity{Role: RoleControl}
+	case "ops":
+		who = Identity{Role: RoleControl, Name: "ops"}
 	case "reader":
 		who = Identity{Role: RoleReader, Name: "reader"}
+	case "w1", "w2":
+		who = Identity{Role: RoleWorker, Name: l.Username}
 	}
 	return Grant{Identity: who}, l.Password == testToken && who.Role != RoleNone
 }
