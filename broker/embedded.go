@@ -22,7 +22,7 @@ type Limits struct {
 	LoginTimeout time.Duration // from connection to CONNECT: 10 s
 	LoginPacket  int           // bytes of a CONNECT: 8 KiB
 	WriteTimeout time.Duration // for a peer that does not read: 5 s
-	Pending      int           // connections that have not logged in, a listener: 128
+	Pending      int           // connections that have not logged in, a listener: 128; half of them of one address
 	Connections  int           // that have, a listener: 1024
 	PerAddress   int           // of one address: 512
 	Sessions     int           // of control users, connected or kept: 1024

@@ -181,7 +181,8 @@ func (c *guardConn) claimed() string {
 
 // gate counts the connections of a listener and holds their bounds. Those that
 // have not logged in yet are a queue of which the oldest makes room: a client
-// that says who it is gets through, however many are silent.
+// that says who it is gets through, however many are silent. An address that
+// has half of the queue makes room for itself, and takes nobody else's.
 type gate struct {
 	pendingMax, total, perAddress int
 
@@ -205,9 +206,19 @@ func (g *gate) enter(c *guardConn) (evicted *guardConn, ok bool) {
 	if g.closed {
 		return nil, false
 	}
-	if len(g.pending) >= g.pendingMax {
-		evicted = g.pending[0]
-		g.pending = append(g.pending[:0], g.pending[1:]...)
+	oldest, own, addr := 0, 0, address(c.Conn)
+	for i := len(g.pending) - 1; addr != "" && i >= 0; i-- {
+		if address(g.pending[i].Conn) == addr {
+			oldest, own = i, own+1
+		}
+	}
+	full := len(g.pending) >= g.pendingMax
+	if crowded := own > 0 && own >= g.pendingMax/2; full || crowded {
+		if !crowded {
+			oldest = 0
+		}
+		evicted = g.pending[oldest]
+		g.pending = slices.Delete(g.pending, oldest, oldest+1)
 	}
 	g.pending = append(g.pending, c)
 	return evicted, true

@@ -72,14 +72,18 @@ func (r *raw) wantClosed(what string) {
 	r.t.Helper()
 	for {
 		_, _, err := r.next()
-		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
+		if isTimeout(err) {
 			r.t.Errorf("%s: the connection stays open", what)
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // alive fails unless a good client is served.

@@ -78,10 +78,9 @@ type Server struct {
 	unix     *unixSocket
 	servers  []*http.Server
 
-	// fresh are connections that have not asked anything yet; nil once Stop has
-	// begun. net/http would wait five seconds for them.
+	crowds []*crowd
+
 	mu     sync.Mutex
-	fresh  map[net.Conn]struct{}
 	visits map[*visit]struct{} // requests over TCP, for Recheck
 }
 
@@ -94,7 +93,7 @@ func New(o Options) *Server {
 		o.KeepAlive = keepAlive
 	}
 	s := &Server{o: o, log: o.Logger, hosts: map[string]bool{"localhost": true},
-		quit: make(chan struct{}), fresh: map[net.Conn]struct{}{}, visits: map[*visit]struct{}{}}
+		quit: make(chan struct{}), visits: map[*visit]struct{}{}}
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostName(h)] = true
 	}
@@ -142,8 +141,10 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 func (s *Server) run(l net.Listener, h http.Handler) {
+	c := newCrowd(maxConnections, maxPerAddress)
+	s.crowds = append(s.crowds, c)
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ConnState: s.connState, ErrorLog: s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+		ConnState: c.state, ErrorLog: s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
 	s.servers = append(s.servers, srv)
 	s.wg.Go(func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -157,12 +158,9 @@ func (s *Server) run(l net.Listener, h http.Handler) {
 func (s *Server) Stop(ctx context.Context) error {
 	s.quitOnce.Do(func() {
 		close(s.quit)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for conn := range s.fresh {
-			_ = conn.Close()
+		for _, c := range s.crowds {
+			c.close()
 		}
-		s.fresh = nil
 	})
 	var errs []error
 	for _, srv := range s.servers {
@@ -173,20 +171,6 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	s.wg.Wait()
 	return errors.Join(errs...)
-}
-
-// connState keeps s.fresh.
-func (s *Server) connState(conn net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case state != http.StateNew:
-		delete(s.fresh, conn)
-	case s.fresh == nil:
-		_ = conn.Close()
-	default:
-		s.fresh[conn] = struct{}{}
-	}
 }
 
 // Addr is the TCP address that is listened on, "" when there is none.
@@ -230,6 +214,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, remote bool) {
 			if p.Status == http.StatusUnauthorized {
 				h.Set("WWW-Authenticate", `Bearer realm="hubpipe"`)
 			}
+			h.Set("Connection", "close") // a stranger's does not stay
 			s.problem(rec, p)
 			return
 		}
