@@ -108,7 +108,7 @@ func (d *Daemon) complain(info broker.ConnInfo) {
 		d.log.Warn("the broker lacks something", "what", what)
 	}
 	if d.embedded == nil {
-		d.log.Info("on this broker whoever may publish below the prefix can write to the store; restrict it to hubpipe's own users", "prefix", d.topics.Prefix)
+		d.log.Info("on this broker whoever may publish below the prefix can write to the store; restrict it to hubpipe's own users; `hubpipe broker acl` prints rules", "prefix", d.topics.Prefix)
 	}
 }
 

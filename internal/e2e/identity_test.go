@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -183,4 +184,68 @@ func TestReadersAndUsers(t *testing.T) {
 			return errors.New("it goes on")
 		}
 	})
+}
+
+// The whole pipeline on a mosquitto that has passwords and the rules that
+// hubpipe printed for it.
+func TestMosquittoWithOurRules(t *testing.T) {
+	t.Parallel()
+	passwd := need(t, "mosquitto_passwd")
+	need(t, "mosquitto")
+	s := newSystem(t, "--contacts", "200", "--deals", "10", "--limits=false")
+	port := freePort(t)
+	const password = "a password of the broker's own"
+	as := func(user string) string {
+		return fmt.Sprintf("url = \"mqtt://127.0.0.1:%d\"\n  username = %q\n  password = file(\"password\")", port, user)
+	}
+	s.configure(settings{broker: as("pipe")})
+	s.file("password", password)
+	away := s.another()
+	away.configure(settings{broker: as("w1")})
+	away.file("password", password)
+	s.creates("worker", "w1")
+	s.creates("reader", "ann")
+	rules, err := s.hubpipe("broker", "acl", "--control", "ops")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "hp") //nolint:usetesting // mosquitto changes its user, and cannot enter the test's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	acl, passwords := filepath.Join(dir, "acl"), filepath.Join(dir, "passwords")
+	for path, text := range map[string]string{acl: rules, passwords: ""} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, user := range []string{"pipe", "w1", "ann", "ops"} {
+		if out, err := exec.CommandContext(t.Context(), passwd, "-b", passwords, user, password).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	startMosquitto(t, port, "allow_anonymous false", "password_file "+passwords, "acl_file "+acl)
+	daemon := s.daemon()
+	away.worker("--name", "w1")
+	s.becomesEqual("contacts", "deals")
+	if log := daemon.log.String(); strings.Contains(log, "refuses the subscription") {
+		t.Errorf("the daemon misses something:\n%s", tail(log))
+	}
+	on := s.at(fmt.Sprintf("127.0.0.1:%d", port))
+	on.user = []string{"-u", "ops", "-P", password}
+	if a := on.commands("mqttv311", "stop deals"); !a.OK {
+		t.Errorf("control: %+v", a)
+	}
+	on.user[1] = "ann"
+	if out, err := on.reads("hubpipe/streams/contacts"); err != nil || !strings.Contains(out, `"name":"contacts"`) {
+		t.Errorf("a reader: %v %s", err, out)
+	}
+	_, _ = on.does("mosquitto_pub", "-V", "mqttv5", "-q", "1", "-t", "hubpipe/control", "-m", "stop contacts")
+	if st := s.status("contacts"); st.State == "stopped" {
+		t.Error("a reader has stopped a stream")
+	}
 }
