@@ -34,6 +34,7 @@ func (c *command) demo() *cobra.Command {
 }
 
 func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err error) {
+	ownFiles()
 	begun := time.Now()
 	w := newDemoWatch(c.env.Stdout)
 	o, err := demoHubSpot(scenario, once)

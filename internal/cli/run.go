@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,7 +72,12 @@ func replace(to chan *config.Config, next *config.Config) {
 	}
 }
 
+// ownFiles has all files that a service makes be its user's alone, those of
+// libraries too, whatever mask it was started with.
+func ownFiles() { syscall.Umask(0o077) }
+
 func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
+	ownFiles()
 	cfg, err := c.load()
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ func (c *command) worker() *cobra.Command {
 			if name != "" && !goodName(name) {
 				return usageError("--name %q has to be 1 to 64 of a-z, 0-9, _ and -", name)
 			}
+			ownFiles()
 			cfg, err := c.load()
 			if err != nil {
 				return err
