@@ -14,8 +14,12 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/config"
 )
 
-// recheckEvery is how soon who is connected learns that a token was revoked.
-const recheckEvery = time.Second
+// recheckEvery is how soon who is connected learns that a token was revoked;
+// every so many times all are looked at, since certificates end by themselves.
+const (
+	recheckEvery = time.Second
+	recheckAll   = 60
+)
 
 func (d *Daemon) openAccess(_, _ context.Context) error {
 	var err error
@@ -108,10 +112,10 @@ func (d *Daemon) watchAccess(_, own context.Context) error {
 	wg.Go(func() {
 		tick := time.NewTicker(recheckEvery)
 		defer tick.Stop()
-		for {
+		for n := 1; ; n++ {
 			select {
 			case <-tick.C:
-				d.recheck()
+				d.recheck(n%recheckAll == 0)
 			case <-ctx.Done():
 				return
 			}
@@ -121,12 +125,12 @@ func (d *Daemon) watchAccess(_, own context.Context) error {
 	return nil
 }
 
-func (d *Daemon) recheck() {
+func (d *Daemon) recheck(all bool) {
 	changed, err := d.keys.Changed()
-	if !changed {
+	if !changed && !all {
 		return
 	}
-	if err != nil {
+	if changed && err != nil {
 		d.log.Error("nobody comes in with a token of `hubpipe token create`", "error", err)
 	}
 	d.server.Recheck()
