@@ -12,13 +12,17 @@ import (
 )
 
 // LoadToken reads hubpipe's own token from the data folder: 256 bits in a file
-// that only its owner reads. With create it is made where there is none.
+// that only its owner reads. With create it is made where there is none, and one
+// that others may read, as a copy has it, is taken from them.
 func LoadToken(dataDir string, create bool) (string, error) {
 	path := filepath.Join(dataDir, "token")
 	b, err := os.ReadFile(path)
 	switch {
 	case err == nil && len(strings.TrimSpace(string(b))) >= 32:
-		return strings.TrimSpace(string(b)), nil
+		if create {
+			err = own(path)
+		}
+		return strings.TrimSpace(string(b)), err
 	case err == nil:
 		return "", fmt.Errorf("the token in %s is too short: delete the file, a new one is made at the next start", path)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -46,4 +50,16 @@ func LoadToken(dataDir string, create bool) (string, error) {
 		return "", fmt.Errorf("write the token: %w", err)
 	}
 	return token, nil
+}
+
+// own takes a file from everyone but its owner.
+func own(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("others may read the token in %s: %w", path, err)
+	}
+	return nil
 }

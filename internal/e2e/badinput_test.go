@@ -35,6 +35,9 @@ func TestStartsThatAreRefused(t *testing.T) {
 	}{
 		"http's port in use":  {"daemon", `http { listen = "` + taken.Addr().String() + `" }`, 1, []string{port, "in use", "http { listen"}},
 		"mqtt's port in use":  {"daemon", `broker { listen = "` + taken.Addr().String() + `" }`, 1, []string{port, "in use", "broker { listen"}},
+		"http beyond here":    {"daemon", `http { listen = "0.0.0.0:0" }`, 3, []string{"without TLS", "add tls {"}},
+		"mqtt beyond here":    {"check", `broker { listen = ":1883" }`, 3, []string{"without TLS", "add tls {"}},
+		"a certificate gone":  {"daemon", "http {\n  listen = \"0.0.0.0:0\"\n  tls {\n    certificate = \"no.crt\"\n    key = \"no.key\"\n  }\n}", 3, []string{"hubpipe.hcl:4", "no.crt"}},
 		"a folder for a file": {"daemon", "", 3, []string{"hubpipe.hcl"}},
 		"no HCL":              {"daemon", "stream contacts {", 3, []string{"hubpipe.hcl:2", "does not end"}},
 		"unknown names":       {"worker", "stream \"contacts\" {\n  intervall = \"5m\"\n}", 3, []string{"hubpipe.hcl:3", "intervall", `"interval"`}},
