@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -103,6 +106,55 @@ func FuzzRecord(f *testing.F) {
 			if strings.ToValidUTF8(id, "") == id && got.ID != id {
 				t.Fatalf("id %q became %q", id, got.ID)
 			}
+		}
+	})
+}
+
+// Whatever a request over TCP shows: it passes the guard only with what is
+// right, from a host of ours and no page of others.
+func FuzzGuard(f *testing.F) {
+	f.Add("GET", "/v1/streams", "localhost", "", "Bearer right")
+	f.Add("POST", "/v1/shutdown", "127.0.0.1:8377", "http://127.0.0.1:8377", "bearer  right ")
+	f.Add("HEAD", "/healthz", "[::1]:80", "null", "")
+	f.Add("GET", "/healthz/../v1/streams", "localhost.", "", "Basic YW5uOnJpZ2h0")
+	f.Add("PUT", "//healthz", "evil.example", "file://", "Basic OnJpZ2h0")
+	s := New(Options{Authenticate: func(c Credentials) (Caller, bool) {
+		switch {
+		case c.Bearer == "right":
+			return Caller{Role: RoleControl}, true
+		case c.Username == "ann" && c.Password == "right":
+			return Caller{Role: RoleReader}, true
+		}
+		return Caller{}, false
+	}})
+	f.Fuzz(func(t *testing.T, method, path, host, origin, auth string) {
+		r := &http.Request{Method: method, URL: &url.URL{Path: path}, Host: host, Header: http.Header{}}
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		if auth != "" {
+			r.Header.Set("Authorization", auth)
+		}
+		caller, p := s.guard(r)
+		if p != nil {
+			if p.Status != 401 && p.Status != 403 || p.Hint == "" || auth != "" && len(auth) > 8 && strings.Contains(p.Detail+p.Hint, auth) {
+				t.Fatalf("%+v", p)
+			}
+			return
+		}
+		if name := hostName(host); name != "localhost" && (net.ParseIP(name) == nil || !net.ParseIP(name).IsLoopback()) {
+			t.Fatalf("host %q passes", host)
+		}
+		if u, err := url.Parse(origin); origin != "" && (err != nil || !strings.EqualFold(u.Host, host)) {
+			t.Fatalf("origin %q passes for %q", origin, host)
+		}
+		if path == "/healthz" || path == "/readyz" {
+			return
+		}
+		_, basic, _ := r.BasicAuth()
+		reads := caller.Role == RoleReader && basic == "right" && (method == "GET" || method == "HEAD")
+		if !reads && (caller.Role != RoleControl || !strings.Contains(auth, "right")) {
+			t.Fatalf("%s %s with %q passes as %+v", method, path, auth, caller)
 		}
 	})
 }
