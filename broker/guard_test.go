@@ -346,6 +346,8 @@ func TestLogsKeepSecrets(t *testing.T) {
 	if err := b.Stop(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	_, _ = fmt.Fprintf(&out, "%v %+v %#v %s %x %v\n", Login{Password: testToken}, Login{Password: testToken}, Login{Password: testToken}, Login{Password: testToken},
+		Login{Password: testToken}, &struct{ L Login }{Login{Password: testToken}})
 	text := out.String()
 	if !strings.Contains(text, "refused a connection") {
 		t.Error("the log says nothing of refusals")

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"crypto/x509"
+	"fmt"
+	"io"
 	"strings"
 )
 
@@ -47,6 +49,9 @@ type Login struct {
 	// where it showed none.
 	Certificates []*x509.Certificate
 }
+
+// Format writes "[secret]", however a login is printed.
+func (Login) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
 
 // Grant is who a login is, for as long as Valid says so. A nil Valid holds for
 // ever.

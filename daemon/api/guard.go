@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -32,6 +34,9 @@ type Credentials struct {
 	// count where nothing else is shown.
 	Certificates []*x509.Certificate
 }
+
+// Format writes "[secret]", however credentials are printed.
+func (Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
 
 // Caller is who asks, for as long as Valid says so; a nil Valid holds for ever.
 type Caller struct {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,6 +79,9 @@ func TestRolesOnEveryRoute(t *testing.T) {
 		if p := problem(t, do(t, b, "GET", "/v1/streams", "", "Authorization", auth)); p.Status != http.StatusUnauthorized || p.Type != client.TypeUnauthorized {
 			t.Errorf("%s: %+v", auth, p)
 		}
+	}
+	if text := fmt.Sprintf("%v %+v %#v", api.Credentials{Bearer: token}, api.Credentials{Password: token}, &api.Credentials{Bearer: token}); strings.Contains(text, token) {
+		t.Errorf("credentials print as %s", text)
 	}
 	if p := problem(t, do(t, b, "PUT", "/v1/streams", "", "Authorization", "Bearer readers")); p.Type != client.TypeForbidden || p.Hint == "" {
 		t.Errorf("a method that there is not, by a reader: %+v", p)
