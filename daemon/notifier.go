@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// lookEvery is how often the notifier looks at what is wrong.
-	lookEvery = 5 * time.Second
+	// noticeEvery is how often the notifier looks at what is wrong.
+	noticeEvery = 5 * time.Second
 	// leastLag is the shortest lag that is called stale where none is set: a
 	// stream that runs each second is not stale after three.
 	leastLag = time.Minute
@@ -85,7 +85,7 @@ func (n *notifier) set(c *config.Config) {
 }
 
 func (n *notifier) run(ctx context.Context) {
-	t := time.NewTicker(lookEvery)
+	t := time.NewTicker(noticeEvery)
 	defer t.Stop()
 	for {
 		select {

@@ -42,7 +42,7 @@ func TestRolesOnEveryRoute(t *testing.T) {
 		"GET /v1/streams/{stream}/records/{id}": true, "GET /v1/streams/{stream}/changes": true, "GET /v1/streams/{stream}/export": true,
 		"GET /v1/streams/{stream}/schema": true, "GET /v1/runs": true, "GET /v1/runs/{id}": true, "GET /v1/workers": true, "GET /v1/portals": true,
 		"GET /v1/events": true, "GET /v1/logs": true, "GET /metrics": true, "GET /v1/notify": true, "GET /v1/doctor": true,
-		"GET /v1/backup": true, // it holds no more than what they may read
+		"GET /v1/backup":                  true, // it holds no more than what they may read
 		"POST /v1/streams/{stream}/start": false, "POST /v1/streams/{stream}/stop": false, "POST /v1/streams/{stream}/sync": false,
 		"POST /v1/streams/{stream}/resync": false, "POST /v1/streams/{stream}/reconcile": false, "POST /v1/streams/{stream}/erase": false,
 		"POST /v1/shutdown": false, "POST /v1/reload": false, "POST /v1/plan": false, "POST /v1/notify/{name}/test": false,
