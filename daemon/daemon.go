@@ -64,6 +64,8 @@ type Daemon struct {
 	server    *api.Server
 	publisher *publisher
 	notifier  *notifier
+	events    *events
+	began     time.Time
 	address   atomic.Pointer[string]
 	presences presences
 	running   *config.Config // taken over last; of the dispatcher's goroutine
@@ -93,7 +95,10 @@ func New(o Options) *Daemon {
 // ports. Any failure ends it with one line and leaves nothing half open.
 func (d *Daemon) Start(ctx context.Context) (err error) {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	d.cancel = cancel
+	d.cancel, d.began = cancel, time.Now()
+	d.events = newEvents(d.things)
+	undo := followLog(d.log, d.events)
+	d.onClose("keep the log", func(context.Context) error { undo(); return nil })
 	defer func() {
 		if err != nil {
 			_ = d.close(context.WithoutCancel(ctx))
@@ -176,8 +181,8 @@ func (d *Daemon) startLoop(ctx, own context.Context) error {
 	d.shown.choose(streams)
 	d.bus = newBus(d.topics, d.codec, d.o.Lease, d.log.Named("bus"))
 	d.publisher = newPublisher(d, x.Names())
-	d.loop = dispatch.NewLoop(dispatch.LoopOptions{Dispatcher: x, Send: d.bus.send, Changed: d.publisher.wake,
-		Logger: d.log.Named("dispatch")})
+	d.loop = dispatch.NewLoop(dispatch.LoopOptions{Dispatcher: x, Send: d.bus.send, Logger: d.log.Named("dispatch"),
+		Changed: func() { d.publisher.wake(); d.events.wake() }})
 	d.bus.loop = d.loop
 	d.loop.Start()
 	d.onClose("loop", func(context.Context) error { d.loop.Stop(); return nil })

@@ -20,10 +20,10 @@ import (
 )
 
 // serve opens the HTTP API; it comes last, so that what answers is ready.
-func (d *Daemon) serve(ctx, _ context.Context) error {
+func (d *Daemon) serve(ctx, own context.Context) error {
 	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Authenticate: d.httpLogin, TLS: listenTLS(d.httpTLS),
 		AllowedHosts: d.o.Config.HTTP.Hosts, IsHost: func(name string) bool { return d.httpTLS != nil && d.httpTLS.Names(name) },
-		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
+		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Metrics: metrics.New(d.reading), Version: d.o.Version,
 		Epoch: fmt.Sprintf("%s/%d", d.store.ID(), d.store.Epoch()), Logger: d.log.Named("http"),
 		Known: []api.Known{
 			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
@@ -37,6 +37,8 @@ func (d *Daemon) serve(ctx, _ context.Context) error {
 		return err
 	}
 	d.server = s
+	d.events.start(own)
+	d.onClose("stop the events", func(context.Context) error { d.events.stop(); return nil })
 	addr := s.Addr()
 	d.address.Store(&addr)
 	d.onClose("stop the API", s.Stop)

@@ -93,9 +93,10 @@ type Health interface {
 	Ready() error
 }
 
-// Events gives what happens in the daemon. The channel begins after the event
-// lastID where that is still known (0: with what comes now), and is closed when
-// ctx ends or its reader is too slow.
+// Events gives what happens in the daemon. The channel begins with the daemon
+// itself and goes on after the event lastID (0: with what comes now): a thing
+// that changed several times comes once, as it is now, and the log's lines as
+// far as they are kept. It is closed when ctx ends or its reader is too slow.
 type Events interface {
 	Subscribe(ctx context.Context, lastID uint64) <-chan client.Event
 }

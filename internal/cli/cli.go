@@ -269,7 +269,7 @@ func (c *command) logger(def string) (hclog.Logger, error) {
 			color = hclog.AutoColor
 		}
 	}
-	return hclog.New(&hclog.LoggerOptions{Name: "hubpipe", Level: hclog.LevelFromString(level), Output: c.env.Stderr,
+	return hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "hubpipe", Level: hclog.LevelFromString(level), Output: c.env.Stderr,
 		JSONFormat: c.json, Color: color, TimeFormat: "2006-01-02T15:04:05.000Z07:00"}), nil
 }
 

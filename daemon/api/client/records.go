@@ -215,7 +215,8 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 }
 
 // Events gives what happens in the daemon after the event lastID (0: from now
-// on), until ctx ends, the daemon stops, or the reader is too slow for it. It
+// on), until ctx ends, the daemon stops, or the reader is too slow for it. What
+// changed several times before lastID is asked for comes once, as it is now. It
 // ends after the first error.
 func (c *Client) Events(ctx context.Context, lastID uint64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {

@@ -253,7 +253,8 @@ type Line struct {
 }
 
 // Types of event, as Event.Type has them; the data is the object as its route
-// gives it, and a Line for a log event.
+// gives it, a Line for a log event, and a Daemon for the daemon's own, which
+// comes first, and again when streams, workers or portals have gone.
 const (
 	EventStream = "stream"
 	EventRun    = "run"
@@ -263,9 +264,20 @@ const (
 	EventLog    = "log"
 )
 
+// Daemon is the process that answers.
+type Daemon struct {
+	State   string    `json:"state"`
+	Version string    `json:"version"`
+	Address string    `json:"address"`
+	Store   string    `json:"store"`
+	Epoch   uint64    `json:"epoch"`
+	Process string    `json:"process"`
+	Started time.Time `json:"started"`
+}
+
 // Event is something that changed in the daemon.
 type Event struct {
-	// ID grows with each event of one life of the daemon.
+	// ID grows with each event, over restarts of the daemon too.
 	ID   uint64          `json:"id"`
 	Type string          `json:"type"`
 	Data json.RawMessage `json:"data"`

@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// maxText bounds a message and a value of a kept line.
+const maxText = 1024
+
+// lineSink takes in what is logged: whatever the log itself has, and from info
+// upwards what it leaves out.
+type lineSink struct {
+	events *events
+	level  hclog.Level
+}
+
+// followLog has the log's lines kept and told of, until undo.
+func followLog(log hclog.Logger, e *events) (undo func()) {
+	l, ok := log.(hclog.InterceptLogger)
+	if !ok {
+		return func() {}
+	}
+	sink := &lineSink{events: e, level: min(hclog.Info, l.GetLevel())}
+	l.RegisterSink(sink)
+	return func() { l.DeregisterSink(sink) }
+}
+
+// Accept is called for each line, by whoever logs; it never blocks.
+func (s *lineSink) Accept(name string, level hclog.Level, msg string, args ...any) {
+	if level < s.level {
+		return
+	}
+	line := client.Line{Time: time.Now().UTC(), Level: level.String(), Name: name, Message: clipText(msg)}
+	for i := 0; i+1 < len(args); i += 2 {
+		key, value := fmt.Sprint(args[i]), clipText(valueText(args[i+1]))
+		if key == "stream" {
+			line.Stream = value
+			continue
+		}
+		if line.Fields == nil {
+			line.Fields = make(map[string]string, len(args)/2)
+		}
+		line.Fields[key] = value
+	}
+	s.events.line(line)
+}
+
+func valueText(v any) string {
+	if f, ok := v.(hclog.Format); ok && len(f) > 0 {
+		format, _ := f[0].(string)
+		return fmt.Sprintf(format, f[1:]...)
+	}
+	return fmt.Sprint(v)
+}
+
+func clipText(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	cut := maxText
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}
+
+// line keeps a line and tells of it. A reader that is far behind is told how
+// many it missed, and is let go for none of them.
+func (e *events) line(line client.Line) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last++
+	l := loggedLine{e.last, line}
+	if len(e.lines) >= 2*keptLines {
+		e.lines = slices.Clone(e.lines[len(e.lines)-keptLines:])
+	}
+	e.lines = append(e.lines, l)
+	var ev client.Event
+	for s := range e.subs {
+		if len(s.ch) >= lineQueue {
+			s.dropped++
+			continue
+		}
+		if s.dropped > 0 {
+			left := lineEvent(loggedLine{l.id, client.Line{Time: line.Time, Level: "warn", Name: line.Name,
+				Message: fmt.Sprintf("%d lines before this one came too fast and are left out", s.dropped)}})
+			s.dropped = 0
+			e.send(s, left)
+		}
+		if ev.ID == 0 {
+			ev = lineEvent(l)
+		}
+		e.send(s, ev)
+	}
+}
+
+func lineEvent(l loggedLine) client.Event {
+	data, _ := json.Marshal(l.line) // text always encodes
+	return client.Event{ID: l.id, Type: client.EventLog, Data: data}
+}
+
+// Lines gives the last lines, oldest first, of the stream and of at least the
+// level where they are named.
+func (e *events) Lines(streamName, level string, limit int) []client.Line {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	least := hclog.LevelFromString(level) // NoLevel, below all, for ""
+	out := []client.Line{}
+	for i, n := len(e.lines)-1, 0; i >= 0 && n < keptLines && len(out) < limit; i, n = i-1, n+1 {
+		l := e.lines[i].line
+		if (streamName == "" || l.Stream == streamName) && hclog.LevelFromString(strings.ToLower(l.Level)) >= least {
+			out = append(out, l)
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
