@@ -82,6 +82,10 @@ cover: ## coverage a package, and coverage.out for go tool cover
 demo: ## the whole pipeline against the built-in simulator
 	$(GO) run . demo
 
+.PHONY: docs
+docs: ## writes docs/KEYS.md and the dashboard's frames in tui/testdata anew
+	HUBPIPE_WRITE_DOCS=1 $(GO) test -run='^(TestKeyMap|TestFrames|TestThemes)$$' ./tui -update
+
 .PHONY: tidy-check
 tidy-check: ## go.mod and go.sum are tidy and what they say they are
 	$(GO) mod tidy -diff

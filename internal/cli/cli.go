@@ -72,6 +72,9 @@ func Run(ctx context.Context, env Env) int {
 	ctx, stop := context.WithCancel(ctx)
 	out := &outlet{w: env.Stdout, lost: stop}
 	c := &command{env: env, terminal: isTerminal(env.Stdout), stop: stop}
+	if c.terminal {
+		c.tty, _ = env.Stdout.(*os.File)
+	}
 	c.env.Stdout = out
 	root := c.root() //nolint:contextcheck // the verbs use their command's
 	root.SetArgs(env.Args)
@@ -170,11 +173,13 @@ type command struct {
 	output string
 	level  string
 	json   bool // the log is JSON
+	plain  bool // lines rather than a dashboard
 
 	ca, certificate, key string // PEM files, for --addr
 
-	asked    string // the address of the daemon that was asked
-	terminal bool   // stdout is one
+	asked    string   // the address of the daemon that was asked
+	terminal bool     // stdout is one
+	tty      *os.File // stdout, where it is a terminal
 	stop     context.CancelFunc
 	watching sync.WaitGroup // for a hangup
 }
@@ -199,7 +204,7 @@ configuration again.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cmd.Help()
+			return c.welcome(cmd)
 		},
 		PersistentPreRunE: c.before,
 	}
@@ -207,7 +212,7 @@ configuration again.`,
 	f := root.PersistentFlags()
 	f.StringVar(&c.config, "config", "", "configuration file (hubpipe.hcl)")
 	f.StringVar(&c.level, "log-level", "", "trace, debug, info, warn or error")
-	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.status(), c.streams(), c.start(), c.stopStream(), c.sync(),
+	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.dashboard(), c.status(), c.streams(), c.start(), c.stopStream(), c.sync(),
 		c.resync(), c.reconcile(), c.erase(), c.records(), c.changes(), c.export(), c.runs(), c.workers(), c.usage(), c.notify(), c.check(), c.plan(), c.doctor(), c.backup(), c.restore(), c.simulator(), c.token(), c.broker(), c.version())
 	for _, sub := range root.Commands() {
 		sub.Args = namedArgs

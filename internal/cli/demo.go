@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/hubpipe/hubpipe/daemon"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/tui"
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
 )
@@ -22,13 +25,15 @@ import (
 const demoTime = 5 * time.Minute
 
 func (c *command) demo() *cobra.Command {
-	var once bool
+	var once, plain bool
 	var scenario string
 	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.plain = plain
 			return c.runDemo(cmd.Context(), once || !c.terminal, scenario)
 		}}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary; with a scenario, after its last step")
+	cmd.Flags().BoolVar(&plain, "plain", false, "lines instead of the dashboard")
 	cmd.Flags().StringVar(&scenario, "scenario", "", "read everything that HubSpot has, and hold it against the truth after "+scenarioUsage())
 	return cmd
 }
@@ -60,9 +65,13 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 	if err != nil {
 		return err
 	}
+	screen := !once && !c.plain && c.fullScreen()
 	log, err := c.logger("warn")
 	if err != nil {
 		return err
+	}
+	if screen { // the dashboard shows the log, and has the screen to itself
+		log = hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "hubpipe", Level: hclog.Info, Output: io.Discard})
 	}
 	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log})
 	if err := d.Start(ctx); err != nil {
@@ -81,6 +90,15 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 	defer worker.stop(end)
 	api := client.New(client.Options{Addr: filepath.Join(dir, "http.sock")})
 	defer api.Close()
+	if screen {
+		help := fmt.Sprintf(demoHelp, dir, d.Token(), cfg.Path, d.Token(), d.Addr())
+		o := tui.Options{Notes: strings.Split(strings.TrimSpace("this is a demo, with a simulated HubSpot at "+sim.url+"\n"+help), "\n")}
+		if err := c.openDashboard(ctx, api, o); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.env.Stdout, "the demo ran for %s; its folder is removed\n", time.Since(begun).Round(time.Second))
+		return err
+	}
 	fmt.Fprintf(c.env.Stdout, "simulated HubSpot at %s, API at http://%s, MQTT at %s\n", sim.url, d.Addr(), d.BrokerAddr())
 	if !once {
 		fmt.Fprintf(c.env.Stdout, demoHelp, dir, d.Token(), cfg.Path, d.Token(), d.Addr())

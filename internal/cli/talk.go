@@ -91,7 +91,23 @@ func isAddress(addr string) bool {
 }
 
 func (c *command) status() *cobra.Command {
-	return c.talking("status [STREAM]", "Show how the streams stand", c.showStatus)
+	var watch bool
+	cmd := c.talking("status [STREAM]", "Show how the streams stand", func(cmd *cobra.Command, d *client.Client, args []string) error {
+		switch {
+		case !watch:
+			return c.showStatus(cmd, d, args)
+		case c.output == "json":
+			return usageError("--watch prints lines for people; follow GET /v1/events for JSON")
+		case len(args) == 1:
+			if _, err := d.Stream(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return c.watchStatus(cmd.Context(), d, args[0])
+		}
+		return c.watchStatus(cmd.Context(), d, "")
+	})
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on with a plain line for each change, until Ctrl-C")
+	return cmd
 }
 
 func (c *command) streams() *cobra.Command {

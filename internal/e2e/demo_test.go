@@ -115,7 +115,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	t.Parallel()
 	script := need(t, "script")
 	tmp := t.TempDir()
-	p := run(t, tmp, script, "-qefc", "echo its pid: $$; exec "+build(t)+" demo", filepath.Join(tmp, "typescript"))
+	p := run(t, tmp, script, "-qefc", "echo its pid: $$; exec "+build(t)+" demo --plain", filepath.Join(tmp, "typescript"))
 	p.says(t, "its token is ", "hubpipe status --config ", "changes?follow=true", "every stream is synced after", "the last is ")
 	log := p.log.String()
 	_, number, _ := strings.Cut(log, "its pid: ")

@@ -1,0 +1,141 @@
+package tui
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// scripted is a feed whose connections are given by the test.
+func scripted(f *fake, sessions func(n int, last uint64, yield func(client.Event, error) bool)) *feed {
+	var n atomic.Int64
+	return newFeed(f, func(ctx context.Context, last uint64) func(func(client.Event, error) bool) {
+		return func(yield func(client.Event, error) bool) {
+			sessions(int(n.Add(1)), last, yield)
+		}
+	}, time.Now)
+}
+
+func event(t *testing.T, id uint64, kind string, v any) client.Event {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.Event{ID: id, Type: kind, Data: b}
+}
+
+// A connection that is lost is tried again, later each time, and goes on after
+// the last event that came.
+func TestFeedComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := &fake{listed: everyState()}
+		var lasts []uint64
+		var tried []time.Duration
+		began := time.Now()
+		feed := scripted(f, func(n int, last uint64, yield func(client.Event, error) bool) {
+			lasts, tried = append(lasts, last), append(tried, time.Since(began))
+			switch n {
+			case 1:
+				yield(event(t, 7, client.EventDaemon, client.Daemon{Version: "v1"}), nil)
+				yield(event(t, 8, client.EventStream, client.Status{Name: "contacts", State: "running"}), nil)
+				yield(client.Event{}, errors.New("cut"))
+			case 7:
+				yield(event(t, 20, client.EventDaemon, client.Daemon{Version: "v1"}), nil)
+				<-ctx.Done()
+			default:
+				yield(client.Event{}, errRefused)
+			}
+		})
+		done := make(chan struct{})
+		go func() { defer close(done); feed.run(ctx) }()
+		var got []news
+		for len(tried) < 7 {
+			n, ok := feed.take(ctx)
+			if !ok {
+				t.Fatal("it ended")
+			}
+			got = append(got, n)
+		}
+		for last := got[len(got)-1].link; last == nil || !last.up; last = got[len(got)-1].link {
+			n, _ := feed.take(ctx)
+			got = append(got, n)
+		}
+		if first := got[0]; first.daemon == nil || first.streams["contacts"].State != "running" || first.link == nil {
+			t.Errorf("%+v", first)
+		}
+		if lasts[1] != 8 || lasts[6] != 8 {
+			t.Errorf("it goes on after %d", lasts)
+		}
+		for i, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second} {
+			if pause := tried[i+1] - tried[i]; pause < least || pause > least*5/4 {
+				t.Errorf("try %d after %s", i+2, pause)
+			}
+		}
+		down, up := 0, 0
+		for _, n := range got {
+			if n.link != nil && n.link.up {
+				up++
+			} else if n.link != nil && n.link.problem != nil {
+				down++
+			}
+		}
+		if down == 0 || up == 0 {
+			t.Errorf("%d times up, %d down", up, down)
+		}
+		poke(feed.again)
+		cancel()
+		<-done
+	})
+}
+
+// A daemon that says nothing and does not answer is given up; ctrl+r tries at
+// once.
+func TestFeedNoticesSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := &fake{err: errRefused}
+		l := link{}
+		last := uint64(0)
+		feed := newFeed(f, func(ctx context.Context, _ uint64) func(func(client.Event, error) bool) {
+			return func(yield func(client.Event, error) bool) {
+				<-ctx.Done()
+				yield(client.Event{}, ctx.Err())
+			}
+		}, time.Now)
+		began := time.Now()
+		err := feed.session(ctx, &last, &l)
+		if !errors.Is(err, errRefused) || time.Since(began) != quietFor {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		cancel()
+	})
+}
+
+// However much comes, what waits is bounded, and things come as they are now.
+func TestFeedGathers(t *testing.T) {
+	t.Parallel()
+	feed := newFeed(&fake{}, nil, time.Now)
+	for i := range 3 * maxWaiting {
+		feed.event(event(t, 1, client.EventLog, client.Line{Message: "x"}))
+		if i%1000 == 0 {
+			feed.event(event(t, 1, client.EventStream, client.Status{Name: "a", Records: uint64(i)}))
+		}
+	}
+	feed.event(client.Event{Type: client.EventStream, Data: []byte("{")})
+	feed.event(client.Event{Type: "of a newer daemon"})
+	feed.event(event(t, 1, client.EventRun, client.Run{ID: "r1", Stream: "b", Kind: "backfill", State: "running"}))
+	n, _ := feed.take(t.Context())
+	if len(n.lines) != maxWaiting || n.dropped != 2*maxWaiting+1 || len(n.streams) != 1 || n.streams["a"].Records != uint64(3*maxWaiting-1)/1000*1000 {
+		t.Errorf("%d lines, %d left out, %v", len(n.lines), n.dropped, n.streams)
+	}
+}

@@ -1,0 +1,134 @@
+package tui
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// action is something that a key does.
+type action string
+
+const (
+	actUp, actDown, actTop, actBottom    action = "up", "down", "top", "bottom"
+	actPageUp, actPageDown, actHalfUp    action = "page-up", "page-down", "half-up"
+	actHalfDown, actLeft, actRight       action = "half-down", "left", "right"
+	actOpen, actBack, actQuit, actLeave  action = "open", "back", "quit", "leave"
+	actNextScreen, actPrevScreen         action = "next-screen", "previous-screen"
+	actStart, actStop, actSync           action = "start", "stop", "sync"
+	actResync, actReconcile              action = "resync", "reconcile"
+	actMark, actMarkAll, actUnmark       action = "mark", "mark-all", "unmark"
+	actFilter, actNext, actPrev          action = "filter", "next-match", "previous-match"
+	actSort, actReverse, actSortBy       action = "sort", "reverse", "sort-by"
+	actLogs, actFollow, actWrap          action = "logs", "follow", "wrap"
+	actTimes, actLevel, actOnly, actSave action = "timestamps", "level", "only-matches", "save"
+	actWorkers, actPortals, actHelp      action = "workers", "portals", "help"
+	actCopy, actPalette, actMouse        action = "copy", "command", "mouse"
+	actRefetch, actRedraw                action = "refetch", "redraw"
+)
+
+// binding is a row of the key map.
+type binding struct {
+	act    action
+	keys   []string
+	shown  string // as help names the keys
+	does   string
+	group  string
+	writes bool // it changes something in the daemon
+}
+
+// keyMap is what every key does. Help, the hints below the screens and
+// docs/KEYS.md are made of it.
+func keyMap() []binding {
+	return []binding{
+		{actUp, []string{"k", "up"}, "k, up", "one up", "Move", false},
+		{actDown, []string{"j", "down"}, "j, down", "one down", "Move", false},
+		{actTop, []string{"g", "home"}, "g, home", "to the first", "Move", false},
+		{actBottom, []string{"G", "end"}, "G, end", "to the last", "Move", false},
+		{actHalfUp, []string{"ctrl+u"}, "ctrl+u", "half a page up", "Move", false},
+		{actHalfDown, []string{"ctrl+d"}, "ctrl+d", "half a page down", "Move", false},
+		{actPageUp, []string{"pgup"}, "pgup", "a page up", "Move", false},
+		{actPageDown, []string{"pgdown"}, "pgdown", "a page down", "Move", false},
+		{actLeft, []string{"h", "left"}, "h, left", "text to the left (logs)", "Move", false},
+		{actRight, []string{"right"}, "right", "text to the right (logs)", "Move", false},
+
+		{actOpen, []string{"enter"}, "enter", "open the stream", "Screens", false},
+		{actBack, []string{"esc"}, "esc", "close, clear marks and filter, go back; never leaves", "Screens", false},
+		{actNextScreen, []string{"tab"}, "tab", "next screen", "Screens", false},
+		{actPrevScreen, []string{"shift+tab"}, "shift+tab", "previous screen", "Screens", false},
+		{actLogs, []string{"l"}, "l", "log: of the stream, or of all", "Screens", false},
+		{actWorkers, []string{"W"}, "W", "workers", "Screens", false},
+		{actPortals, []string{"P"}, "P", "portals and their budgets", "Screens", false},
+		{actHelp, []string{"?"}, "?", "this help", "Screens", false},
+		{actQuit, []string{"q"}, "q", "back; from the first screen, leave (the daemon goes on)", "Screens", false},
+		{actLeave, []string{"ctrl+c"}, "ctrl+c", "leave from anywhere (the daemon goes on)", "Screens", false},
+
+		{actStart, []string{"s"}, "s", "start: fetch on the interval, at once", "Streams: the selected one, or all marked", true},
+		{actStop, []string{"x"}, "x", "stop the schedule and what runs; several ask y", "Streams: the selected one, or all marked", true},
+		{actSync, []string{"r"}, "r", "sync: one run now", "Streams: the selected one, or all marked", true},
+		{actReconcile, []string{"c"}, "c", "reconcile: hold all against HubSpot; asks y", "Streams: the selected one, or all marked", true},
+		{actResync, []string{"R"}, "R", "resync: read everything again; the name is typed", "Streams: the selected one, or all marked", true},
+
+		{actMark, []string{"space"}, "space", "mark, and one down", "Choose", false},
+		{actMarkAll, []string{"ctrl+a"}, "ctrl+a", "mark all that are shown", "Choose", false},
+		{actUnmark, []string{"ctrl+\\"}, "ctrl+\\", "clear the marks", "Choose", false},
+		{actFilter, []string{"/"}, "/", "filter: text, !text, state:failing, portal:main (logs: search)", "Choose", false},
+		{actNext, []string{"n"}, "n", "next match (logs)", "Choose", false},
+		{actPrev, []string{"N"}, "N", "previous match (logs)", "Choose", false},
+		{actSort, []string{"o"}, "o", "sort by the next column", "Choose", false},
+		{actReverse, []string{"O"}, "O", "sort the other way round", "Choose", false},
+		{actSortBy, []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0"}, "1-9, 0", "sort by that column; 0: what is wrong first", "Choose", false},
+
+		{actFollow, []string{"f"}, "f", "follow the end", "Log", false},
+		{actWrap, []string{"w"}, "w", "wrap long lines", "Log", false},
+		{actTimes, []string{"t"}, "t", "times", "Log", false},
+		{actLevel, []string{"v"}, "v", "least level: info, warn, error, debug", "Log", false},
+		{actOnly, []string{"&"}, "&", "only lines that match", "Log", false},
+		{actSave, []string{"S"}, "S", "save what is shown to a file here", "Log", false},
+
+		{actCopy, []string{"y"}, "y", "copy the error, else the name", "Else", false},
+		{actPalette, []string{":"}, ":", "command: start all, stop all, sync all, reload, shutdown, theme NAME", "Else", false},
+		{actMouse, []string{"m"}, "m", "mouse on or off (off: text can be selected)", "Else", false},
+		{actRefetch, []string{"ctrl+r"}, "ctrl+r", "fetch everything again; unreachable: try now", "Else", false},
+		{actRedraw, []string{"ctrl+l"}, "ctrl+l", "draw the screen again", "Else", false},
+	}
+}
+
+// bindings is the key map by key.
+func bindings() map[string]binding {
+	out := map[string]binding{}
+	for _, b := range keyMap() {
+		for _, k := range b.keys {
+			out[k] = b
+		}
+	}
+	return out
+}
+
+// groups are the key map's, in their order.
+func groups() []string {
+	var out []string
+	for _, b := range keyMap() {
+		if !slices.Contains(out, b.group) {
+			out = append(out, b.group)
+		}
+	}
+	return out
+}
+
+// WriteKeys writes the key map as the project's documents have it.
+func WriteKeys(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Keys of the dashboard\n\nWritten by `make docs` from the key map in `tui/keys.go`; `?` shows the same.\n")
+	for _, g := range groups() {
+		fmt.Fprintf(&b, "\n## %s\n\n| key | |\n|---|---|\n", g)
+		for _, k := range keyMap() {
+			if k.group == g {
+				fmt.Fprintf(&b, "| `%s` | %s |\n", k.shown, k.does)
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,301 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+)
+
+// logView is how the log is looked at.
+type logView struct {
+	stream string // "" is all
+	follow bool
+	anchor uint64 // the line on top while it is not followed
+	paused uint64 // lines that there were when it stopped following
+	offset int    // cells to the left of the screen
+	wrap   bool
+	times  bool
+	level  int
+	search string
+	only   bool // lines that match
+
+	cached []line
+	key    logKey
+}
+
+// logKey is what the cached lines were chosen by.
+type logKey struct {
+	total          uint64
+	stream, search string
+	level          int
+	only           bool
+}
+
+func (m *model) openLog() {
+	m.log.stream = ""
+	if m.screen == screenDetail {
+		m.log.stream = m.detail.stream
+		m.back = append(m.back, m.screen)
+		m.screen, m.scroll = screenLogs, 0
+	} else {
+		m.show(screenLogs)
+	}
+	m.log.follow, m.log.offset = true, 0
+}
+
+// logLines are the lines that the log's screen shows, the oldest first.
+func (m *model) logLines() []line { return m.chosen(m.log.stream, m.log.only) }
+
+// chosen are the lines of a stream, or of all, of the level that is chosen, and
+// those only that match the search.
+func (m *model) chosen(stream string, only bool) []line {
+	l := &m.log
+	key := logKey{m.pic.lines.total, stream, strings.ToLower(l.search), l.level, only}
+	if key == l.key && l.cached != nil {
+		return l.cached
+	}
+	out := make([]line, 0, 64)
+	for _, x := range m.pic.lines.last() {
+		if x.level >= l.level && (stream == "" || x.Stream == stream) && (!only || key.search == "" || strings.Contains(x.lower, key.search)) {
+			out = append(out, x)
+		}
+	}
+	l.cached, l.key = out, key
+	return out
+}
+
+// at is the index of the anchor.
+func (l *logView) at(lines []line) int {
+	i, _ := slices.BinarySearchFunc(lines, l.anchor, func(x line, seq uint64) int {
+		switch {
+		case x.seq < seq:
+			return -1
+		case x.seq > seq:
+			return 1
+		}
+		return 0
+	})
+	return i
+}
+
+// move scrolls; upwards it ends following, at the end it begins again.
+func (l *logView) move(n int, lines []line, rows int) {
+	end := max(len(lines)-rows, 0)
+	at := end
+	if !l.follow {
+		at = min(l.at(lines), end)
+	}
+	at = max(0, min(at+n, end))
+	if at == end && (n > 0 || l.follow && end == 0) {
+		l.follow = true
+		return
+	}
+	l.pause(lines, at)
+}
+
+func (l *logView) pause(lines []line, at int) {
+	if l.follow {
+		l.paused = l.key.total
+	}
+	l.follow = false
+	if at < len(lines) {
+		l.anchor = lines[at].seq
+	}
+}
+
+// logKey does what belongs to the log alone, and tells whether it did.
+func (m *model) logKey(act action) (tea.Cmd, bool) {
+	l := &m.log
+	switch act {
+	case actFollow:
+		if l.follow {
+			lines := m.logLines()
+			l.pause(lines, max(len(lines)-m.logRows(), 0))
+		} else {
+			l.follow = true
+		}
+	case actWrap:
+		l.wrap, l.offset = !l.wrap, 0
+	case actTimes:
+		l.times = !l.times
+	case actLevel:
+		next := map[int]int{1: 2, 2: 3, 3: 4, 4: 1}
+		l.level = next[l.level]
+	case actFilter:
+		was := l.search
+		m.open("/", was, prompt{live: func(s string) { l.search = s }, done: func(s string) tea.Cmd { l.search = s; m.jump(-1, true); return nil }, undo: func() { l.search = was }})
+	case actOnly:
+		if l.search == "" {
+			m.say("& shows only lines that match: search with / first")
+			break
+		}
+		l.only = !l.only
+	case actNext:
+		m.jump(1, false)
+	case actPrev:
+		m.jump(-1, false)
+	case actLeft:
+		l.offset = max(0, l.offset-20)
+	case actRight:
+		if !l.wrap {
+			l.offset = min(l.offset+20, 2000)
+		}
+	case actSave:
+		return m.save(), true
+	default:
+		return nil, false
+	}
+	return nil, true
+}
+
+// jump goes to the next line that matches, down or up; here counts the line on
+// top too.
+func (m *model) jump(step int, here bool) {
+	l, lines := &m.log, m.logLines()
+	if l.search == "" {
+		m.say("search with / first")
+		return
+	}
+	at := len(lines) - 1
+	if !l.follow {
+		if at = l.at(lines); !here {
+			at += step
+		}
+	}
+	text := strings.ToLower(l.search)
+	for i := at; i >= 0 && i < len(lines); i += step {
+		if strings.Contains(lines[i].lower, text) {
+			l.pause(lines, i)
+			return
+		}
+	}
+	m.say("no more lines match %q", l.search)
+}
+
+// save writes what is chosen to a file in the folder at hand.
+func (m *model) save() tea.Cmd {
+	lines := m.logLines()
+	var b strings.Builder
+	for _, x := range lines {
+		b.WriteString(m.lineText(x, true) + "\n")
+	}
+	name := "hubpipe-" + m.now.UTC().Format("20060102-150405") + ".log"
+	m.say("%d lines are saved to %s", len(lines), name)
+	return m.spawn(func(context.Context) tea.Msg {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // what is there is not written over
+		if err == nil {
+			_, err = f.WriteString(b.String())
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			return resultMsg{act: actSave, err: err}
+		}
+		return nil
+	})
+}
+
+func (m *model) lineText(x line, times bool) string {
+	at := ""
+	if times {
+		at = x.Time.UTC().Format(time.TimeOnly) + " "
+	}
+	return at + fit(strings.ToUpper(x.Level), 5) + " " + x.text
+}
+
+func (m *model) logRows() int { return max(m.h-frameLines, 1) }
+
+// logTail draws the last lines of those given.
+func (m *model) logTail(p *page, lines []line, rows int) {
+	for _, x := range lines[max(0, len(lines)-rows):] {
+		m.logLine(p, x)
+	}
+}
+
+// logLine draws a line, the level and what was searched for in their ink.
+func (m *model) logLine(p *page, x line) {
+	text := m.lineText(x, m.log.times)
+	level := ink{}
+	switch {
+	case x.level >= 4:
+		level = m.theme.bad
+	case x.level == 3:
+		level = m.theme.warn
+	case x.level < 2:
+		level = m.theme.faint
+	}
+	switch {
+	case m.log.wrap && width(text) > p.w:
+		for _, part := range wrapText(text, p.w) {
+			p.add(m.highlight(part, level))
+		}
+	default:
+		if m.log.offset > 0 {
+			text = ansi.TruncateLeft(text, m.log.offset, "<")
+		}
+		if width(text) > p.w {
+			text = fit(text, p.w)
+		}
+		p.add(m.highlight(text, level))
+	}
+}
+
+// highlight paints a text and what matches the search in it.
+func (m *model) highlight(text string, level ink) string {
+	if m.log.search == "" || m.screen != screenLogs {
+		return level.paint(text)
+	}
+	i := strings.Index(strings.ToLower(text), strings.ToLower(m.log.search))
+	if i < 0 || i+len(m.log.search) > len(text) {
+		return level.paint(text)
+	}
+	end := i + len(m.log.search)
+	return level.paint(text[:i]) + m.theme.selected.paint(text[i:end]) + level.paint(text[end:])
+}
+
+// logPage draws the log over the whole screen.
+func (m *model) logPage(p *page) {
+	lines := m.logLines()
+	of := "all streams"
+	if m.log.stream != "" {
+		of = m.log.stream
+	}
+	state := "following"
+	if !m.log.follow {
+		state = fmt.Sprintf("paused, %d new (f follows)", m.pic.lines.total-min(m.log.paused, m.pic.lines.total))
+	}
+	head := fmt.Sprintf(" LOG  %s   %s   level %s and above", of, state, levels()[m.log.level])
+	if m.log.search != "" {
+		head += fmt.Sprintf("   /%s", clean(m.log.search))
+		if m.log.only {
+			head += " only"
+		}
+	}
+	p.add(m.theme.title.paint(fit(head, p.w)))
+	p.rule(m)
+	if len(lines) == 0 {
+		p.add(fit(" nothing yet; v shows other levels", p.w))
+		return
+	}
+	rows := p.left(footLines)
+	if m.log.follow {
+		body := &page{w: p.w, h: 1 << 30}
+		m.logTail(body, lines, rows)
+		for _, text := range body.lines[max(0, len(body.lines)-rows):] {
+			p.add(text)
+		}
+		return
+	}
+	for _, x := range lines[min(m.log.at(lines), len(lines)):] {
+		if p.left(footLines) <= 0 {
+			break
+		}
+		m.logLine(p, x)
+	}
+}

@@ -1,0 +1,403 @@
+package tui
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// What keys ask of the daemon, and what they say where they ask nothing.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		keys  []string
+		asks  []string
+		toast string
+	}{
+		{"stop the selected", []string{"x"}, []string{"stop deals"}, "deals stopped (s starts it again)"},
+		{"start the selected, though blocked", []string{"s"}, []string{"start deals"}, "deals started"},
+		{"start what is started", []string{"G", "k", "s"}, nil, "owners is started already"},
+		{"stop what is stopped", []string{"G", "x"}, nil, "quotes is stopped already"},
+		{"start what is stopped", []string{"G", "s"}, []string{"start quotes"}, "quotes started"},
+		{"sync", []string{"r"}, []string{"sync deals"}, "sync of deals: run r1"},
+		{"stop several asks", []string{"space", "space", "x"}, nil, ""},
+		{"enter does not confirm", []string{"space", "space", "x", "enter"}, nil, "nothing was done"},
+		{"nor does any other key", []string{"space", "space", "x", "s", "q", "r", "n"}, nil, "nothing was done"},
+		{"y does", []string{"space", "space", "x", "y"}, []string{"stop calls", "stop deals"}, "2 streams stopped"},
+		{"sync of all marked", []string{"ctrl+a", "r"}, []string{"sync calls", "sync companies", "sync contacts", "sync deals", "sync emails", "sync owners", "sync quotes", "sync tickets"}, "sync of 8 streams began"},
+		{"reconcile asks", []string{"c"}, nil, ""},
+		{"reconcile", []string{"c", "y"}, []string{"reconcile deals"}, "reconcile of deals: run r1"},
+		{"resync needs the name", []string{"R", "y", "enter"}, nil, "that is not deals"},
+		{"resync", []string{"R", "d", "e", "a", "l", "s", "enter"}, []string{"resync deals"}, "resync of deals: run r1"},
+		{"resync cancelled", []string{"R", "d", "e", "a", "l", "s", "esc"}, nil, "nothing was done"},
+		{"opened, stopped", []string{"enter", "x"}, []string{"stop deals"}, "deals stopped"},
+		{"of no stream", []string{"tab", "x"}, nil, "no stop here"},
+		{"unknown key", []string{"Z"}, nil, "Z does nothing"},
+		{"key of another screen", []string{"f"}, nil, "f does nothing here"},
+		{"esc never leaves", []string{"esc", "esc"}, nil, "q leaves"},
+		{"command", []string{":", "s", "t", "o", "p", " ", "d", "e", "a", "l", "s", "enter"}, []string{"stop deals"}, "deals stopped"},
+		{"command on all", []string{":", "s", "y", "n", "c", " ", "a", "l", "l", "enter"}, []string{"sync calls", "sync companies", "sync contacts", "sync deals", "sync emails", "sync owners", "sync quotes", "sync tickets"}, "sync of 8 streams began"},
+		{"bad command", []string{":", "f", "o", "o", "enter"}, nil, `there is no "foo"`},
+		{"command on nobody", []string{":", "s", "t", "o", "p", " ", "x", "enter"}, nil, `there is no stream "x"`},
+		{"shutdown is typed", []string{":", "s", "h", "u", "t", "d", "o", "w", "n", "enter", "y", "enter"}, nil, "that is not shutdown"},
+		{"reload", []string{":", "r", "e", "l", "o", "a", "d", "enter"}, []string{"reload"}, "reload: done"},
+		{"theme", []string{":", "t", "h", "e", "m", "e", " ", "m", "o", "n", "o", "enter"}, nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, 140, 40)
+			b.connect(everyState()...)
+			b.press(tt.keys...)
+			var asked []string
+			for _, c := range b.f.called() {
+				if !strings.HasPrefix(c, "runs ") {
+					asked = append(asked, c)
+				}
+			}
+			if !cmp.Equal(asked, tt.asks) || !strings.HasPrefix(b.toast.text, tt.toast) || tt.toast == "" && b.toast.text != "" {
+				t.Errorf("asked %q, said %q", asked, b.toast.text)
+			}
+			if b.leaves {
+				t.Error("it leaves")
+			}
+		})
+	}
+}
+
+// Why nothing can be done is said, and nothing is done.
+func TestNothingIsChanged(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		make func(b *bench)
+		says string
+	}{
+		"read-only": {func(b *bench) { b.o.ReadOnly = true }, "--read-only"},
+		"version":   {func(b *bench) { b.pic.daemon.Version = "v9" }, "version v9"},
+		"lost":      {func(b *bench) { b.lose() }, "cannot be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, 140, 40)
+			b.connect(everyState()...)
+			c.make(b)
+			for _, k := range []string{"s", "x", "r", "c", "R"} {
+				b.toast = toast{}
+				b.press(k)
+				if !strings.Contains(b.toast.text, c.says) || b.dialog != nil {
+					t.Errorf("%s says %q", k, b.toast.text)
+				}
+			}
+			if got := b.f.called(); got != nil {
+				t.Errorf("asked %q", got)
+			}
+		})
+	}
+}
+
+// While an answer is awaited the stream is marked, the same key does nothing
+// more, and what failed is said with what to do.
+func TestPending(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 140, 40)
+	b.connect(everyState()...)
+	b.f.err = &client.Problem{Title: "the disk is nearly full", Hint: "make room"}
+	_, cmd := b.Update(keyOf("x"))
+	if b.pending["deals"] != "stopping" || !strings.Contains(b.frame(), "stopping") {
+		t.Error("it does not show as pending")
+	}
+	_, second := b.Update(keyOf("x"))
+	if second != nil || !strings.Contains(b.toast.text, "is stopping already") {
+		t.Errorf("said %q", b.toast.text)
+	}
+	b.do(cmd)
+	if len(b.pending) > 0 || b.toast.text != "stop of deals: the disk is nearly full (make room)" || !b.toast.bad {
+		t.Errorf("%v, said %q", b.pending, b.toast.text)
+	}
+}
+
+// The selection stays with its stream, whatever moves, and a key means the
+// stream that was selected when it was pressed.
+func TestSelectionFollowsItsStream(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 80, 24)
+	b.connect(everyState()...)
+	b.press("G", "k", "k") // emails
+	if b.list.selected != "emails" {
+		t.Fatal(b.list.selected)
+	}
+	bad := stream("emails", client.StateBlocked, 1)
+	bad.Error = &client.Problem{Title: "no"}
+	_, cmd := b.Update(keyOf("x"))
+	b.Update(newsMsg{at: b.now, streams: map[string]client.Status{"emails": bad}})
+	if b.list.selected != "emails" || b.list.place > 1 {
+		t.Errorf("%s at %d", b.list.selected, b.list.place)
+	}
+	b.do(cmd)
+	if b.list.selected != "emails" || !cmp.Equal(b.f.called(), []string{"stop emails"}) {
+		t.Errorf("%s at %d, asked %q", b.list.selected, b.list.place, b.f.called())
+	}
+	b.connect(everyState()[:3]...) // it has gone: its neighbour is selected
+	if b.list.selected == "emails" || b.list.selected == "" {
+		t.Errorf("selected %q", b.list.selected)
+	}
+}
+
+func TestFilterAndSort(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 140, 40)
+	b.connect(everyState()...)
+	for filter, want := range map[string]string{
+		"":                  "deals calls tickets companies contacts emails owners quotes",
+		"state:fail":        "calls",
+		"!state:stopped co": "deals tickets companies contacts", // errors are looked at too
+		"scope":             "deals",
+		"!e":                "",
+		"portal:main s":     "deals calls tickets companies contacts emails owners quotes",
+		"x:y":               "",
+	} {
+		b.setFilter(filter)
+		b.settle()
+		if got := strings.Join(b.list.names, " "); filter != "!e" && got != want {
+			t.Errorf("%q: %s", filter, got)
+		}
+	}
+	b.setFilter("")
+	for key, first := range map[string]string{"1": "calls", "2": "deals", "3": "emails", "4": "contacts", "5": "deals", "6": "owners", "7": "calls", "8": "contacts", "0": "deals"} {
+		b.press(key)
+		if b.list.names[0] != first {
+			t.Errorf("%s: %v by %s", key, b.list.names, b.list.by)
+		}
+		b.press("O")
+		if b.list.names[0] == first && key != "9" {
+			t.Errorf("%s reversed: %v", key, b.list.names)
+		}
+	}
+}
+
+func TestScreens(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 140, 40)
+	b.connect(everyState()...)
+	for _, c := range []struct {
+		key  string
+		want screen
+	}{{"tab", screenWorkers}, {"tab", screenPortals}, {"tab", screenLogs}, {"tab", screenStreams}, {"shift+tab", screenLogs}, {"q", screenStreams},
+		{"enter", screenDetail}, {"l", screenLogs}, {"?", screenHelp}, {"q", screenLogs}, {"esc", screenDetail}, {"q", screenStreams}, {"W", screenWorkers}, {"P", screenPortals}, {"esc", screenStreams}} {
+		if b.press(c.key); b.screen != c.want || b.leaves {
+			t.Fatalf("%s leads to %d", c.key, b.screen)
+		}
+	}
+	b.press("q")
+	if !b.leaves {
+		t.Error("q does not leave")
+	}
+	small := newBench(t, 30, 8)
+	small.press("x", "?", "q")
+	if !small.leaves {
+		t.Error("q does not leave a screen that is too small")
+	}
+	asking := newBench(t, 80, 24)
+	asking.connect(everyState()...)
+	asking.press("c", "ctrl+c")
+	if !asking.leaves {
+		t.Error("ctrl+c does not leave a question")
+	}
+}
+
+// Reading is not disturbed by what comes.
+func TestLogStandsStill(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 80, 24)
+	b.connect(everyState()...)
+	more := func(n int) {
+		var ls []client.Line
+		for range n {
+			ls = append(ls, client.Line{Time: b.now, Level: "info", Message: "one more"})
+		}
+		b.Update(newsMsg{at: b.now, lines: ls})
+	}
+	more(100)
+	b.press("l", "g")
+	top := b.frame()
+	more(3*maxLines - 200)
+	if !strings.Contains(b.frame(), "paused, 14800 new") {
+		t.Error(strings.Split(b.frame(), "\n")[3])
+	}
+	if strings.Contains(top, "following") {
+		t.Error("it follows")
+	}
+	b.press("f")
+	if !strings.Contains(b.frame(), "following") {
+		t.Error("it does not follow")
+	}
+	b.press("k", "right")
+	if b.log.follow || b.log.offset != 20 {
+		t.Error("a step upwards does not pause")
+	}
+	b.press("G")
+	if !b.log.follow || b.log.offset != 20 {
+		t.Error("the end does not follow, or the place in the lines was lost")
+	}
+	if n := len(b.pic.lines.list); n > 2*maxLines {
+		t.Errorf("%d lines are kept", n)
+	}
+}
+
+func TestSaveLog(t *testing.T) {
+	t.Chdir(t.TempDir())
+	b := newBench(t, 80, 24)
+	b.connect(everyState()...)
+	b.press("l", "S")
+	got, err := os.ReadFile("hubpipe-20261123-120430.log")
+	if err != nil || strings.Count(string(got), "\n") != 3 || strings.Contains(string(got), "\x1b") {
+		t.Errorf("%v\n%s", err, got)
+	}
+	b.press("S")
+	if !b.toast.bad {
+		t.Errorf("a file was written over: %q", b.toast.text)
+	}
+}
+
+func TestRates(t *testing.T) {
+	t.Parallel()
+	r := &row{}
+	s := stream("contacts", client.StateRunning, 5)
+	s.Run = &client.Run{ID: "r1", Records: 1000, State: "running"}
+	r.set(s, noon, false) // what a run had before it was looked at is no rate
+	if v := r.rates.current(noon); v != 0 {
+		t.Errorf("%v", v)
+	}
+	for i := range 10 {
+		s.Run = &client.Run{ID: "r1", Records: 1000 + uint64(i+1)*50, State: "running"}
+		r.set(s, noon.Add(time.Duration(i)*10*time.Second), true)
+	}
+	if v := r.rates.current(noon.Add(99 * time.Second)); v < 4 || v > 6 {
+		t.Errorf("%v records/s of 5", v)
+	}
+	s.Run, s.LastRun = nil, &client.Run{ID: "r1", Records: 2000, State: "done"}
+	r.set(s, noon.Add(100*time.Second), true)
+	peak, mean := peakMean(r.rates.values(noon.Add(100 * time.Second)))
+	if peak != 50 || mean < 1 || mean > 1.2 {
+		t.Errorf("peak %v mean %v", peak, mean)
+	}
+	if v, _ := peakMean(r.rates.values(noon.Add(time.Hour))); v != 0 {
+		t.Errorf("an hour later %v", v)
+	}
+}
+
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		short(999): "999", short(12345): "12.3k", short(182340): "182k", short(4_100_000): "4.1M", short(99_950): "100k", short(1_000_000_000): "1G",
+		thousands(1234567): "1,234,567", thousands(7): "7", age(130 * time.Second): "2m10s", age(26 * time.Hour): "1d2h", age(-time.Second): "0s",
+		clock(3700 * time.Second): "1:01:40", fit("abcdef", 4): "abc~", fit("日本語", 4): "日~ ", right("7", 3): "  7", clean("a\x1b[2Jb\u202e"): "a [2Jb ",
+		rateText(0.04): "<0.1", rateText(212): "212", spark([]float64{0, 1, 2}, 3, false): " =#",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestKeyMap(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	for _, b := range keyMap() {
+		for _, k := range b.keys {
+			for _, other := range keys {
+				if k == other {
+					t.Errorf("%s does two things", k)
+				}
+			}
+			keys = append(keys, k)
+		}
+	}
+	var b bytes.Buffer
+	if err := WriteKeys(&b); err != nil {
+		t.Fatal(err)
+	}
+	const path = "../docs/KEYS.md"
+	if os.Getenv("HUBPIPE_WRITE_DOCS") != "" {
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got, b.Bytes()) {
+		t.Errorf("%s is not as the key map is; `make docs` writes it (%v)", path, err)
+	}
+}
+
+// Any keys, at any size, over any news: it never fails and always fits.
+func TestAnything(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	for _, b := range keyMap() {
+		if b.act != actSave {
+			keys = append(keys, b.keys...)
+		}
+	}
+	keys = append(keys, "y", "a", "é", "backspace", "enter", "esc", "Q")
+	rapid.Check(t, func(r *rapid.T) {
+		b := newBench(t, rapid.IntRange(1, 220).Draw(r, "w"), rapid.IntRange(1, 70).Draw(r, "h"))
+		for range rapid.IntRange(1, 40).Draw(r, "steps") {
+			switch rapid.IntRange(0, 9).Draw(r, "step") {
+			case 0:
+				b.Update(tea.WindowSizeMsg{Width: rapid.IntRange(1, 220).Draw(r, "w"), Height: rapid.IntRange(1, 70).Draw(r, "h")})
+			case 1:
+				b.connect(anyStatuses(r)...)
+			case 2:
+				b.lose()
+			case 3:
+				b.Update(newsMsg{at: b.now, lines: []client.Line{{Time: b.now, Level: "info", Message: rapid.String().Draw(r, "line")}}})
+			case 4:
+				b.now = b.now.Add(time.Duration(rapid.IntRange(0, 1e6).Draw(r, "ms")) * time.Millisecond)
+				b.Update(tickMsg(b.now))
+			case 5:
+				b.Update(tea.PasteMsg{Content: rapid.String().Draw(r, "paste")})
+			default:
+				b.press(rapid.SampledFrom(keys).Draw(r, "key"))
+			}
+			b.leaves = false
+			frame := b.View().Content
+			if b.w > 0 && b.h > 0 {
+				fits(t, frame, b.w, b.h)
+			}
+			if t.Failed() {
+				r.Fatalf("at %dx%d, screen %d", b.w, b.h, b.screen)
+			}
+		}
+	})
+}
+
+func anyStatuses(r *rapid.T) []client.Status {
+	all := everyState()
+	out := all[:rapid.IntRange(0, len(all)).Draw(r, "streams")]
+	for i := range out {
+		if rapid.Bool().Draw(r, "odd") {
+			out[i].Portal, out[i].Interval = rapid.String().Draw(r, "portal"), rapid.StringN(0, 12, 40).Draw(r, "interval")
+			out[i].Records = rapid.Uint64().Draw(r, "records")
+			out[i].Error = &client.Problem{Title: rapid.String().Draw(r, "title"), Detail: rapid.String().Draw(r, "detail"), Hint: rapid.String().Draw(r, "hint")}
+		}
+	}
+	return out
+}
+
+func TestPanicOfTheFeedEndsIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 80, 24)
+	b.Update(newsMsg{failed: &panicked{"x"}})
+	if got := (*panicked)(nil); !b.leaves || !errors.As(b.err, &got) {
+		t.Error("it goes on")
+	}
+}

@@ -1,0 +1,335 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// Lines that frame a screen: two of the head with a rule, and the foot.
+const (
+	headLines  = 3
+	footLines  = 3 // rule, state, hints
+	frameLines = headLines + footLines + 2
+)
+
+// page gathers the lines of a frame, none wider than it and no more than it
+// has.
+type page struct {
+	lines []string
+	w, h  int
+}
+
+// add adds a line that is known to fit.
+func (p *page) add(text string) {
+	if len(p.lines) < p.h {
+		p.lines = append(p.lines, text)
+	}
+}
+
+// text adds plain text, cut where it is too long.
+func (p *page) text(s string, i ink) {
+	if width(s) > p.w {
+		s = fit(s, p.w)
+	}
+	p.add(i.paint(s))
+}
+
+func (p *page) rule(m *model) { p.add(m.theme.rule.paint(strings.Repeat("-", p.w))) }
+
+// left is how many lines there are until the last n.
+func (p *page) left(n int) int { return p.h - n - len(p.lines) }
+
+// pad adds empty lines until n are left.
+func (p *page) pad(n int) {
+	for p.left(n) > 0 {
+		p.add("")
+	}
+}
+
+// part is a piece of a line in one ink.
+type part struct {
+	text string
+	ink  ink
+}
+
+// parts joins pieces up to a width.
+func parts(w int, list ...part) string {
+	var b strings.Builder
+	for _, x := range list {
+		n := width(x.text)
+		if n > w {
+			x.text, n = fit(x.text, w), w
+		}
+		b.WriteString(x.ink.paint(x.text))
+		if w -= n; w <= 0 {
+			break
+		}
+	}
+	return b.String()
+}
+
+// View draws the frame.
+func (m *model) View() tea.View {
+	v := tea.NewView(m.frame())
+	v.AltScreen, v.ReportFocus = true, false
+	v.WindowTitle = "hubpipe"
+	if m.mouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
+	if m.tooSmall() || m.w == 0 {
+		return v
+	}
+	switch {
+	case m.dialog != nil && m.dialog.typed != "":
+		v.Cursor = tea.NewCursor(min(4+len("type  to confirm: ")+len(m.dialog.typed)+m.dialog.input.Position(), m.w-1), m.dialogTop()+2+m.dialogTexts())
+	case m.prompt != nil:
+		v.Cursor = tea.NewCursor(min(1+width(m.prompt.label)+m.prompt.input.Position(), m.w-1), m.h-2)
+	case m.screen == screenStreams && len(m.list.names) > 0: // where screen readers and magnifiers look
+		v.Cursor = tea.NewCursor(0, headLines+1+m.list.place-m.list.top)
+	}
+	return v
+}
+
+// frame is the whole screen as text.
+func (m *model) frame() string {
+	if m.w == 0 || m.h == 0 {
+		return ""
+	}
+	if m.tooSmall() {
+		text := fmt.Sprintf("need %dx%d, have %dx%d", leastWidth, leastHeight, m.w, m.h)
+		return strings.TrimRight(fit(text, min(m.w, len(text))), " ")
+	}
+	p := &page{w: m.w, h: m.h, lines: make([]string, 0, m.h)}
+	m.head(p)
+	switch m.screen {
+	case screenStreams:
+		m.streamsPage(p)
+	case screenWorkers:
+		m.workersPage(p)
+	case screenPortals:
+		m.portalsPage(p)
+	case screenLogs:
+		m.logPage(p)
+	case screenDetail:
+		m.detailPage(p)
+	case screenHelp:
+		m.helpPage(p)
+	}
+	p.pad(footLines)
+	if len(p.lines) > p.h-footLines {
+		p.lines = p.lines[:p.h-footLines]
+	}
+	m.foot(p)
+	if m.dialog != nil {
+		m.overlay(p)
+	}
+	return strings.Join(p.lines, "\n")
+}
+
+// head is who is looked at, whether it lives, how many are how, and the budget.
+func (m *model) head(p *page) {
+	t := m.theme
+	list := []part{{" hubpipe", t.title}}
+	d := m.pic.daemon
+	switch {
+	case m.link.up && m.pic.ready:
+		up := ""
+		if !d.Started.IsZero() {
+			up = "  up " + age(m.now.Sub(d.Started))
+		}
+		list = append(list, part{up, ink{}}, part{"  * live", t.good})
+	case m.pic.ready:
+		list = append(list, part{"  ! stale for " + age(m.now.Sub(m.lost)), t.bad})
+	}
+	if m.w >= 100 {
+		list = append(list, part{"  " + clean(m.api.Addr()), t.faint})
+	}
+	if m.pic.ready {
+		counts := m.pic.counts()
+		list = append(list, part{fmt.Sprintf("   %d streams", len(m.pic.streams)), ink{}})
+		for _, s := range []string{client.StateBlocked, client.StateFailing, client.StateThrottled, client.StateRunning, client.StateWaiting, client.StateStopped} {
+			word := s
+			if m.w < 110 { // the signs of the table
+				word = sign(s)
+			}
+			if n := counts[s]; n > 0 {
+				list = append(list, part{fmt.Sprintf("  %d %s", n, word), t.stateInks[s]})
+			}
+		}
+	}
+	p.add(parts(m.w, list...))
+	m.second(p)
+	p.rule(m)
+}
+
+// second is the line below: what is wrong with the connection, else the budget.
+func (m *model) second(p *page) {
+	t := m.theme
+	why := ""
+	if m.link.problem != nil {
+		why = ": " + clean(explain(m.link.problem))
+	}
+	switch {
+	case !m.link.up && m.link.next.IsZero():
+		p.text(" connecting to "+clean(m.api.Addr()), ink{})
+	case !m.link.up:
+		wait := max(m.link.next.Sub(m.now), 0)
+		p.text(fmt.Sprintf(" ! daemon unreachable %s, retry in %s (try %d)%s", clock(m.now.Sub(m.link.since)), age(wait+time.Second-1), m.link.tries+1, why), t.bad)
+	case m.pic.daemon.Version != "" && m.pic.daemon.Version != m.o.Version:
+		p.text(fmt.Sprintf(" ! the daemon is version %s, the dashboard %s: read-only", m.pic.daemon.Version, clean(m.o.Version)), t.warn)
+	case len(m.pic.portals) == 0:
+		p.text(" no portal yet", t.faint)
+	default:
+		p.add(parts(m.w, m.budget(m.tightest())...))
+	}
+}
+
+// tightest is the portal that has the least of its day left.
+func (m *model) tightest() client.Portal {
+	best, share := m.pic.portals[0], -1.0
+	for _, x := range m.pic.portals {
+		s := dayShare(x)
+		if x.Throttled != nil || x.Error != nil {
+			s += 2
+		}
+		if s > share {
+			best, share = x, s
+		}
+	}
+	return best
+}
+
+func dayShare(x client.Portal) float64 {
+	if x.Limits.Daily <= 0 {
+		return 0
+	}
+	if x.Remaining != nil { // others use the account too
+		return 1 - float64(*x.Remaining)/float64(x.Limits.Daily)
+	}
+	return float64(x.UsedToday) / float64(x.Limits.Daily)
+}
+
+// budget is a portal's limits and what is used of them, as far as HubSpot has
+// named them.
+func (m *model) budget(x client.Portal) []part {
+	t := m.theme
+	burst := "-"
+	if x.Limits.Burst > 0 {
+		burst = fmt.Sprintf("%d/%s", x.Limits.Burst, clean(x.Limits.BurstWindow))
+	}
+	list := []part{{" API " + x.Name + "  limit " + burst + "  day ", ink{}}}
+	if x.Limits.Daily > 0 {
+		share := dayShare(x)
+		i, word := t.good, ""
+		if share >= 0.8 {
+			i, word = t.warn, " LOW"
+		}
+		used := max(float64(x.Limits.Daily)*share, 0)
+		list = append(list, part{bar(share, 12), i}, part{" " + short(uint64(used)) + "/" + short(uint64(x.Limits.Daily)) + word, i},
+			part{"  new in " + age(x.DayEnds.Sub(m.now)), t.faint})
+	} else {
+		list = append(list, part{thousands(x.UsedToday) + " calls, no limit known", t.faint})
+	}
+	switch {
+	case x.Error != nil:
+		list = append(list, part{"  X " + x.Error.Title, t.blocked})
+	case x.Throttled != nil:
+		text := "  ~ LIMITED " + x.Throttled.Reason
+		if x.Throttled.Until != nil {
+			text += " for " + age(x.Throttled.Until.Sub(m.now))
+		}
+		list = append(list, part{text, t.warn})
+	}
+	if n := len(m.pic.portals) - 1; n > 0 && m.screen != screenPortals {
+		list = append(list, part{fmt.Sprintf("  and %d more (P)", n), t.faint})
+	}
+	return list
+}
+
+// foot is the state of the screen, and the keys that matter most on it.
+func (m *model) foot(p *page) {
+	t := m.theme
+	p.rule(m)
+	switch {
+	case m.prompt != nil:
+		p.text(" "+m.prompt.label+clean(m.prompt.input.Value()), ink{})
+	case m.toast.text != "":
+		i := t.accent
+		if m.toast.bad {
+			i = t.bad
+		}
+		p.text(" "+m.toast.text, i)
+	case m.screen == screenStreams:
+		p.add(m.standing())
+	default:
+		p.text(" "+m.where(), t.faint)
+	}
+	p.text(" "+m.hints(), t.faint)
+}
+
+// where names the screens, the one that is shown in capitals.
+func (m *model) where() string {
+	names := map[screen]string{screenStreams: "streams", screenWorkers: "workers", screenPortals: "portals", screenLogs: "logs"}
+	var out []string
+	for _, s := range tabs() {
+		name := names[s]
+		if s == m.screen {
+			name = strings.ToUpper(name)
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, "  ") + "   (tab)"
+}
+
+// standing is what is marked, sorted and filtered, and where the selection is.
+func (m *model) standing() string {
+	left := ""
+	if n := len(m.list.marks); n > 0 {
+		left = fmt.Sprintf("%d marked", n)
+	}
+	filter := "none"
+	if m.list.filter != "" {
+		filter = clean(m.list.filter)
+	}
+	order := ""
+	if m.list.reversed {
+		order = " reversed"
+	}
+	right := fmt.Sprintf("sort: %s%s   filter: %s   %d/%d ", m.list.by, order, filter, min(m.list.place+1, len(m.list.names)), len(m.list.names))
+	gap := m.w - 1 - width(left) - width(right)
+	if gap < 0 {
+		return fit(" "+right, m.w)
+	}
+	return " " + m.theme.accent.paint(left) + spaces(gap) + m.theme.faint.paint(right)
+}
+
+func (m *model) hints() string {
+	switch {
+	case m.dialog != nil && m.dialog.typed != "":
+		return "enter confirms  esc cancels"
+	case m.dialog != nil:
+		return "y does it  n, esc and enter cancel"
+	case m.prompt != nil:
+		return "enter keeps it  esc takes it back"
+	}
+	switch m.screen {
+	case screenLogs:
+		return "f follow  / search  n N  & only  v level  w wrap  t times  S save  esc back"
+	case screenDetail:
+		return "s start  x stop  r sync  c reconcile  R resync  l log  y copy  esc back"
+	case screenHelp:
+		return "/ search  esc back"
+	case screenWorkers, screenPortals:
+		return "tab next screen  esc back  ? help"
+	}
+	hints := "s start  x stop  r sync  enter open  space mark  / filter  ? help  q quit"
+	if m.w >= 120 {
+		hints = "j/k move  s start  x stop  r sync  c reconcile  R resync  space mark  enter open  tab screen  / filter  o sort  : command  ? help  q quit"
+	}
+	return hints
+}
