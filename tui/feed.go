@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -37,6 +39,9 @@ type api interface {
 	Shutdown(ctx context.Context) error
 	Reload(ctx context.Context) (client.Plan, error)
 }
+
+// eventSource gives the events of one connection.
+type eventSource func(ctx context.Context, last uint64) func(yield func(client.Event, error) bool)
 
 // snapshot is all that the routes say.
 type snapshot struct {
@@ -75,7 +80,7 @@ type link struct {
 // is drawn is never behind however much it is.
 type feed struct {
 	api    api
-	events func(ctx context.Context, last uint64) func(yield func(client.Event, error) bool)
+	events eventSource
 	now    func() time.Time
 	again  chan struct{} // try now
 	whole  chan struct{} // fetch everything
@@ -88,7 +93,7 @@ type feed struct {
 	waiting news
 }
 
-func newFeed(a api, events func(context.Context, uint64) func(func(client.Event, error) bool), now func() time.Time) *feed {
+func newFeed(a api, events eventSource, now func() time.Time) *feed {
 	return &feed{api: a, events: events, now: now, again: make(chan struct{}, 1), whole: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		began: map[string]string{}}
 }
@@ -132,11 +137,7 @@ func (f *feed) take(ctx context.Context) (news, bool) {
 
 // run connects, and again whenever the connection is lost, until ctx ends.
 func (f *feed) run(ctx context.Context) {
-	defer func() {
-		if p := recover(); p != nil { // the terminal is the dashboard's to mend
-			f.put(func(n *news) { n.failed = &panicked{p} })
-		}
-	}()
+	defer f.mend()
 	l := link{since: f.now()}
 	last := uint64(0)
 	for ctx.Err() == nil {
@@ -160,6 +161,14 @@ func (f *feed) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		t.Stop()
+	}
+}
+
+// mend has a panic end the dashboard, which puts the terminal right, instead of
+// the process, which would not.
+func (f *feed) mend() {
+	if p := recover(); p != nil {
+		f.put(func(n *news) { n.failed = &panicked{p, debug.Stack()} })
 	}
 }
 
@@ -208,6 +217,7 @@ func cmpCause(ctx context.Context, err error) error {
 // watch fetches the whole where that is asked for, and asks a daemon that is
 // silent whether it lives: a connection that is cut in the middle says nothing.
 func (f *feed) watch(ctx context.Context, giveUp context.CancelCauseFunc, heard <-chan struct{}) {
+	defer f.mend()
 	quiet := time.NewTimer(quietFor)
 	defer quiet.Stop()
 	for {
@@ -325,6 +335,11 @@ func with[T any](m map[string]T, key string, v T) map[string]T {
 }
 
 // panicked is a panic as an error.
-type panicked struct{ value any }
+type panicked struct {
+	value any
+	stack []byte
+}
 
-func (p *panicked) Error() string { return "the dashboard failed" }
+func (p *panicked) Error() string {
+	return fmt.Sprintf("the dashboard failed; the daemon goes on: %v\n%s", p.value, p.stack)
+}

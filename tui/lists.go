@@ -2,6 +2,8 @@ package tui
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
@@ -69,6 +71,11 @@ func (m *model) portalsPage(p *page) {
 			}
 			body.text(fmt.Sprintf("   %-14s %s %s of %s, wants %s  %s", clean(s.Kind), bar(share, 20), thousands(uint64(max(s.Used, 0))),
 				thousands(uint64(max(s.Limit, 0))), thousands(uint64(max(s.Wanted, 0))), clean(s.Spent)), i)
+		}
+		if len(x.Shares) == 0 {
+			for _, kind := range slices.Sorted(maps.Keys(x.UsedByKind)) {
+				body.text(fmt.Sprintf("   %-14s %s calls today", clean(kind), thousands(x.UsedByKind[kind])), ink{})
+			}
 		}
 	}
 	if len(m.pic.portals) == 0 {

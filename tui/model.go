@@ -113,7 +113,16 @@ func (m *model) Init() tea.Cmd {
 }
 
 func (m *model) tick() tea.Cmd {
-	return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tickMsg(t) })
+	return m.spawn(func(ctx context.Context) tea.Msg {
+		t := time.NewTimer(time.Second)
+		defer t.Stop()
+		select {
+		case now := <-t.C:
+			return tickMsg(now)
+		case <-ctx.Done():
+			return endedMsg{}
+		}
+	})
 }
 
 func (m *model) listen() tea.Cmd {

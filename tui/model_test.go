@@ -396,7 +396,7 @@ func anyStatuses(r *rapid.T) []client.Status {
 func TestPanicOfTheFeedEndsIt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 80, 24)
-	b.Update(newsMsg{failed: &panicked{"x"}})
+	b.Update(newsMsg{failed: &panicked{value: "x"}})
 	if got := (*panicked)(nil); !b.leaves || !errors.As(b.err, &got) {
 		t.Error("it goes on")
 	}

@@ -41,18 +41,22 @@ const framesPerSecond = 30
 // Run shows the dashboard until it is left, with nil, or ctx ends, with its
 // error. The terminal is then as it was before, after a panic too.
 func Run(ctx context.Context, o Options) error {
+	return run(ctx, o, o.Client, func(ctx context.Context, last uint64) func(func(client.Event, error) bool) {
+		return o.Client.Events(ctx, last)
+	})
+}
+
+func run(ctx context.Context, o Options, a api, events eventSource) error {
 	own, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	f := newFeed(o.Client, func(ctx context.Context, last uint64) func(func(client.Event, error) bool) {
-		return o.Client.Events(ctx, last)
-	}, time.Now)
+	f := newFeed(a, events, time.Now)
 	wg.Go(func() { f.run(own) })
 	spawn := func(f func(context.Context) tea.Msg) tea.Cmd {
 		return func() tea.Msg { return f(own) }
 	}
-	m := newModel(o, o.Client, f, spawn, time.Now)
+	m := newModel(o, a, f, spawn, time.Now)
 	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond)}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
