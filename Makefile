@@ -86,6 +86,10 @@ demo: ## the whole pipeline against the built-in simulator
 docs: ## writes docs/KEYS.md and the dashboard's frames in tui/testdata anew
 	HUBPIPE_WRITE_DOCS=1 $(GO) test -run='^(TestKeyMap|TestFrames|TestThemes)$$' ./tui -update
 
+.PHONY: pictures
+pictures: ## the documents' pictures of the dashboard, from the program in tmux
+	HUBPIPE_PICTURES=docs/img $(GO) test -count=1 -run='^TestPictures$$' ./internal/e2e
+
 .PHONY: tidy-check
 tidy-check: ## go.mod and go.sum are tidy and what they say they are
 	$(GO) mod tidy -diff

@@ -19,6 +19,7 @@ const (
 	pingTimeout = 5 * time.Second
 	quietFor    = 20 * time.Second // then it is asked whether the daemon lives
 	drawEvery   = 100 * time.Millisecond
+	drawSeldom  = time.Second // while nobody looks
 	maxWaiting  = 2 * maxLines
 )
 
@@ -91,6 +92,8 @@ type feed struct {
 
 	mu      sync.Mutex
 	waiting news
+	taken   time.Time // the last time
+	seldom  bool
 }
 
 func newFeed(a api, events eventSource, now func() time.Time) *feed {
@@ -120,7 +123,14 @@ func (f *feed) take(ctx context.Context) (news, bool) {
 	case <-ctx.Done():
 		return news{}, false
 	}
-	t := time.NewTimer(drawEvery) // more of it may follow at once
+	f.mu.Lock()
+	pause := drawEvery
+	if f.seldom {
+		pause = drawSeldom
+	}
+	pause -= f.now().Sub(f.taken) // what comes first is shown at once
+	f.mu.Unlock()
+	t := time.NewTimer(max(pause, 0))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -130,9 +140,16 @@ func (f *feed) take(ctx context.Context) (news, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.waiting
-	f.waiting = news{}
-	n.at = f.now()
+	f.waiting, f.taken = news{}, f.now()
+	n.at = f.taken
 	return n, true
+}
+
+// looked says whether somebody looks at the terminal.
+func (f *feed) looked(at bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seldom = !at
 }
 
 // run connects, and again whenever the connection is lost, until ctx ends.

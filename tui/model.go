@@ -148,6 +148,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.BackgroundColorMsg:
 		m.dark = msg.IsDark()
 		m.paint(m.theme.name)
+	case tea.FocusMsg:
+		m.feed.looked(true)
+	case tea.BlurMsg:
+		m.feed.looked(false)
 	case tea.KeyPressMsg:
 		cmd = m.key(msg)
 	case tea.PasteMsg:
@@ -190,7 +194,7 @@ func (m *model) take(n news) tea.Cmd {
 				m.pic.lines.add(l)
 			}
 		}
-		m.pic.whole(*n.whole)
+		m.pic.whole(*n.whole, m.lost.IsZero())
 		m.list.stale = true
 		m.lost = time.Time{}
 	}

@@ -3,6 +3,7 @@ package tui
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -292,6 +293,35 @@ func TestRates(t *testing.T) {
 	}
 	if v, _ := peakMean(r.rates.values(noon.Add(time.Hour))); v != 0 {
 		t.Errorf("an hour later %v", v)
+	}
+}
+
+// A walk whose records were counted is not counted again when the incremental
+// run before it has ended; nor is one that began before anybody looked.
+func TestWalksAreCountedOnce(t *testing.T) {
+	t.Parallel()
+	r := &row{}
+	s := stream("contacts", client.StateRunning, 5)
+	old := &client.Run{ID: "r1", Kind: "backfill", State: "running", Started: noon.Add(-time.Hour), Records: 90000}
+	quick := func(n int, records uint64) *client.Run {
+		return &client.Run{ID: fmt.Sprintf("r%d", n), Kind: "incremental", State: "running", Started: noon.Add(time.Duration(n) * time.Second), Records: records}
+	}
+	s.Run = quick(2, 0)
+	r.set(s, noon, false)
+	for n := 3; n < 100; n++ {
+		s.Run, s.LastRun = old, quick(n-1, 10)
+		s.LastRun.State = client.RunDone
+		r.set(s, noon.Add(time.Duration(n)*time.Second), true)
+		old = &client.Run{ID: "r1", Kind: "backfill", State: "running", Started: old.Started, Records: old.Records + 5}
+		s.Run = quick(n, 0)
+		r.set(s, noon.Add(time.Duration(n)*time.Second), true)
+	}
+	sum := 0.0
+	for _, v := range r.rates.counts {
+		sum += v
+	}
+	if sum != 97*10+96*5 {
+		t.Errorf("%v records, not %d", sum, 97*10+96*5)
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 const (
 	rateStep  = 10 * time.Second
 	rateSteps = 90
-	rateNow   = 2 // steps that "now" is made of
+	rateNow   = 2  // steps that "now" is made of
+	mostRuns  = 64 // whose end nobody saw
 )
 
 // rates counts records by the step of time in which they came.
@@ -66,8 +67,15 @@ type row struct {
 	at      time.Time // when it was said, for what grows with time
 	every   time.Duration
 	rates   rates
-	counted map[string]uint64 // records of a run that are in rates
+	since   time.Time // what runs had before is no rate
+	counted map[string]counted
 	search  string
+}
+
+// counted is what is known of a run's records.
+type counted struct {
+	records uint64
+	open    bool
 }
 
 // lag is the time since the cursor, and whether there is one.
@@ -94,18 +102,32 @@ func (r *row) set(s client.Status, at time.Time, count bool) {
 		parts = append(parts, r.Error.Title, r.Error.Detail)
 	}
 	r.search = strings.ToLower(strings.Join(parts, " "))
-	counted := make(map[string]uint64, 2)
+	r.count(at, count)
+}
+
+// count puts into the rates what the runs have got since they were last seen. A
+// walk is out of sight while an incremental run goes on, and comes back.
+func (r *row) count(at time.Time, count bool) {
+	if !count || len(r.counted) > mostRuns {
+		r.since, r.counted = at, nil
+	}
+	next := make(map[string]counted, 4)
+	for id, c := range r.counted {
+		if c.open {
+			next[id] = c
+		}
+	}
 	for _, run := range []*client.Run{r.Run, r.LastRun} {
 		if run == nil {
 			continue
 		}
 		before, known := r.counted[run.ID]
-		if n := run.Records; n > before && (known || count) {
-			r.rates.add(at, float64(n-before))
+		if run.Records > before.records && (known || !run.Started.Before(r.since)) {
+			r.rates.add(at, float64(run.Records-before.records))
 		}
-		counted[run.ID] = run.Records
+		next[run.ID] = counted{run.Records, run.Running()}
 	}
-	r.counted = counted
+	r.counted = next
 }
 
 func cleanStatus(s client.Status) client.Status {
@@ -164,12 +186,13 @@ type picture struct {
 
 func newPicture() *picture { return &picture{streams: map[string]*row{}} }
 
-// whole replaces everything by what the routes said.
-func (p *picture) whole(s snapshot) {
+// whole replaces everything by what the routes said; count tells whether the
+// connection held since what was known before.
+func (p *picture) whole(s snapshot, count bool) {
 	there := make(map[string]bool, len(s.streams))
 	for _, st := range s.streams {
 		there[st.Name] = true
-		p.stream(st, s.at, p.ready)
+		p.stream(st, s.at, p.ready && count)
 	}
 	for name := range p.streams {
 		if !there[name] {

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -76,7 +77,7 @@ func parts(w int, list ...part) string {
 // View draws the frame.
 func (m *model) View() tea.View {
 	v := tea.NewView(m.frame())
-	v.AltScreen, v.ReportFocus = true, false
+	v.AltScreen, v.ReportFocus = true, true
 	v.WindowTitle = "hubpipe"
 	if m.mouse {
 		v.MouseMode = tea.MouseModeCellMotion
@@ -170,8 +171,10 @@ func (m *model) head(p *page) {
 // second is the line below: what is wrong with the connection, else the budget.
 func (m *model) second(p *page) {
 	t := m.theme
-	why := ""
-	if m.link.problem != nil {
+	why, what := "", "daemon unreachable"
+	if p, ok := errors.AsType[*client.Problem](m.link.problem); ok && p.Type == client.TypeUnauthorized {
+		what = "the daemon does not take the token, see HUBPIPE_TOKEN;"
+	} else if m.link.problem != nil {
 		why = ": " + clean(explain(m.link.problem))
 	}
 	switch {
@@ -179,7 +182,7 @@ func (m *model) second(p *page) {
 		p.text(" connecting to "+clean(m.api.Addr()), ink{})
 	case !m.link.up:
 		wait := max(m.link.next.Sub(m.now), 0)
-		p.text(fmt.Sprintf(" ! daemon unreachable %s, retry in %s (try %d)%s", clock(m.now.Sub(m.link.since)), age(wait+time.Second-1), m.link.tries+1, why), t.bad)
+		p.text(fmt.Sprintf(" ! %s %s, retry in %s (try %d)%s", what, clock(m.now.Sub(m.link.since)), age(wait+time.Second-1), m.link.tries+1, why), t.bad)
 	case m.pic.daemon.Version != "" && m.pic.daemon.Version != m.o.Version:
 		p.text(fmt.Sprintf(" ! the daemon is version %s, the dashboard %s: read-only", m.pic.daemon.Version, clean(m.o.Version)), t.warn)
 	case len(m.pic.portals) == 0:

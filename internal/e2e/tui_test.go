@@ -102,7 +102,7 @@ func TestDashboardElsewhere(t *testing.T) {
 	s.becomesEqual("contacts")
 	dir := t.TempDir()
 	wrong := newTerminal(t, dir, 100, 24, inTerminal(s.bin+" tui --addr "+s.http), "HUBPIPE_TOKEN=wrong")
-	wrong.shows("! daemon unreachable", "token")
+	wrong.shows("! the daemon does not take the token, see HUBPIPE_TOKEN")
 	wrong.types("q")
 	wrong.shows("it ended with 0")
 	right := newTerminal(t, t.TempDir(), 100, 24, inTerminal(s.bin+" tui --read-only --addr "+s.http), "HUBPIPE_TOKEN="+s.token(), "NO_COLOR=1")
