@@ -36,7 +36,7 @@ func newLine(l client.Line) line {
 		b.WriteString(name + ": ")
 	}
 	b.WriteString(l.Message)
-	if l.Stream != "" {
+	if l.Stream != "" && !strings.Contains(l.Message, l.Stream) {
 		b.WriteString("  stream=" + l.Stream)
 	}
 	keys := make([]string, 0, len(l.Fields))

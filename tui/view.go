@@ -324,11 +324,14 @@ func (m *model) hints() string {
 	case screenLogs:
 		return "f follow  / search  n N  & only  v level  w wrap  t times  S save  esc back"
 	case screenDetail:
-		return "s start  x stop  r sync  c reconcile  R resync  l log  y copy  esc back"
+		return "s start  x stop  r sync  c reconcile  R resync  l log  y copy  ? help  q back"
 	case screenHelp:
 		return "/ search  esc back"
 	case screenWorkers, screenPortals:
 		return "tab next screen  esc back  ? help"
+	}
+	if m.w < 80 {
+		return "s start  x stop  r sync  enter open  ? help  q quit"
 	}
 	hints := "s start  x stop  r sync  enter open  space mark  / filter  ? help  q quit"
 	if m.w >= 120 {

@@ -140,6 +140,12 @@ func TestDashboardInPlainLines(t *testing.T) {
 	daemon.kill(syscall.SIGKILL)
 	watch.says(t, "waiting for it")
 	s.daemon()
+	until(t, "the table again", func() error {
+		if n := strings.Count(watch.log.String(), "STREAM"); n < 2 {
+			return fmt.Errorf("%d tables:\n%s", n, watch.log)
+		}
+		return nil
+	})
 	s.change("contacts", `{"create":3}`)
 	watch.says(t, "contacts waiting, 8 records")
 	watch.kill(syscall.SIGTERM)

@@ -71,6 +71,8 @@ func rooms() map[string]string {
 		"github.com/hashicorp/hcl":           "daemon/config",
 		"github.com/zclconf/go-cty":          "daemon/config",
 		"charm.land/bubbletea":               "tui/...",
+		"charm.land/bubbles":                 "tui/...",
+		"charm.land/lipgloss":                "tui/...",
 		"github.com/charmbracelet/bubbletea": "tui/...",
 		"github.com/spf13/cobra":             "internal/cli",
 		"github.com/prometheus":              "daemon/metrics",
