@@ -254,6 +254,9 @@ func (f *feed) watch(ctx context.Context, giveUp context.CancelCauseFunc, heard 
 			quiet.Reset(quietFor)
 		}
 		if err != nil && ctx.Err() == nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = errors.New("it does not answer")
+			}
 			giveUp(err)
 			return
 		}

@@ -135,7 +135,7 @@ func (m *model) choose(act action, key string) tea.Cmd {
 	}
 	switch act {
 	case actOpen:
-		if r := m.selected(); r != nil {
+		if r := m.selected(); r != nil && m.pic.ready {
 			m.detail = detail{stream: r.Name}
 			m.show(screenDetail)
 			return m.look()

@@ -193,6 +193,7 @@ func (m *model) take(n news) tea.Cmd {
 			for _, l := range n.whole.lines {
 				m.pic.lines.add(l)
 			}
+			m.list.selected, m.list.place = "", 0 // not what was told of first
 		}
 		m.pic.whole(*n.whole, m.lost.IsZero())
 		m.list.stale = true
@@ -235,8 +236,8 @@ func (m *model) readOnly() string {
 		return "the dashboard was opened with --read-only"
 	case v != "" && v != m.o.Version:
 		return "the daemon is version " + v + ", this is " + m.o.Version + ": look, but do not touch"
-	case !m.link.up && !m.pic.ready:
-		return "there is no daemon yet"
+	case !m.pic.ready:
+		return "nothing is known of the daemon yet"
 	case !m.link.up:
 		return "the daemon cannot be reached"
 	}

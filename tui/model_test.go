@@ -153,6 +153,22 @@ func TestSelectionFollowsItsStream(t *testing.T) {
 	}
 }
 
+// What is told of before the whole is known is not shown, cannot be acted on, and
+// is not what is selected then.
+func TestFirstPicture(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 80, 24)
+	b.Update(newsMsg{at: b.now, link: &link{up: true, since: b.now}, streams: map[string]client.Status{"quotes": everyState()[5]}})
+	b.press("x", "j", "enter")
+	if strings.Contains(b.frame(), "quotes") || b.f.called() != nil || b.screen != screenStreams {
+		t.Errorf("asked %q\n%s", b.f.called(), b.frame())
+	}
+	b.connect(everyState()...)
+	if b.list.selected != "deals" || b.list.top != 0 {
+		t.Errorf("%s is selected", b.list.selected)
+	}
+}
+
 func TestFilterAndSort(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 140, 40)

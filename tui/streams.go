@@ -165,7 +165,7 @@ const (
 func (m *model) logPane() int { return 2 + m.h/5 }
 
 func (m *model) streamsPage(p *page) {
-	if len(m.list.names) == 0 {
+	if len(m.list.names) == 0 || !m.pic.ready {
 		m.nothing(p)
 		return
 	}
@@ -177,7 +177,12 @@ func (m *model) streamsPage(p *page) {
 	}
 	if len(m.list.names) > rows {
 		where := fmt.Sprintf(" %d-%d/%d", m.list.top+1, min(m.list.top+rows, len(m.list.names)), len(m.list.names))
-		head = "  " + fit("STREAM"+where, name) + head[min(2+name, len(head)):]
+		if name < len("STREAM"+where) {
+			where = where[1:]
+		} else {
+			where = "STREAM" + where
+		}
+		head = "  " + fit(where, name) + head[min(2+name, len(head)):]
 	}
 	p.add(m.theme.title.paint(fit(head, m.w)))
 	var b strings.Builder
@@ -245,7 +250,7 @@ func (m *model) tableRow(b *strings.Builder, r *row, name int, cols []column) {
 // nothing says why the table is empty, and what would fill it.
 func (m *model) nothing(p *page) {
 	switch {
-	case !m.pic.ready && m.link.next.IsZero():
+	case !m.pic.ready && (m.link.up || m.link.next.IsZero()):
 		p.text(" connecting to "+clean(m.api.Addr()), ink{})
 	case !m.pic.ready:
 		p.text(" nothing is known yet: the daemon has not answered", ink{})

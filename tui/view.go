@@ -90,7 +90,7 @@ func (m *model) View() tea.View {
 		v.Cursor = tea.NewCursor(min(4+len("type  to confirm: ")+len(m.dialog.typed)+m.dialog.input.Position(), m.w-1), m.dialogTop()+2+m.dialogTexts())
 	case m.prompt != nil:
 		v.Cursor = tea.NewCursor(min(1+width(m.prompt.label)+m.prompt.input.Position(), m.w-1), m.h-2)
-	case m.screen == screenStreams && len(m.list.names) > 0: // where screen readers and magnifiers look
+	case m.screen == screenStreams && len(m.list.names) > 0 && m.pic.ready: // where screen readers and magnifiers look
 		v.Cursor = tea.NewCursor(0, headLines+1+m.list.place-m.list.top)
 	}
 	return v
@@ -178,7 +178,7 @@ func (m *model) second(p *page) {
 		why = ": " + clean(explain(m.link.problem))
 	}
 	switch {
-	case !m.link.up && m.link.next.IsZero():
+	case !m.link.up && m.link.next.IsZero(), m.link.up && !m.pic.ready:
 		p.text(" connecting to "+clean(m.api.Addr()), ink{})
 	case !m.link.up:
 		wait := max(m.link.next.Sub(m.now), 0)
