@@ -29,15 +29,26 @@ func (m *model) detailPage(p *page) {
 	for _, text := range body.lines[m.detail.top:min(len(body.lines), m.detail.top+rows)] {
 		p.add(text)
 	}
-	lines := m.chosen(r.Name, false)
 	if rest := p.left(footLines); rest >= 4 {
 		p.rule(m)
 		p.add(m.theme.title.paint(fit(" LOG  "+r.Name+"   (l)", m.w)))
-		m.logTail(p, lines, rest-2)
+		m.logTail(p, r.Name, rest-2)
 	}
 }
 
 func (m *model) detailBody(p *page, r *row) {
+	m.facts(p, r)
+	if r.Error != nil {
+		p.rule(m)
+		p.add(m.theme.title.paint(" LAST ERROR"))
+		m.problem(p, r)
+	}
+	p.rule(m)
+	m.runTable(p)
+}
+
+// facts are how the stream stands: two in a line where there is room for them.
+func (m *model) facts(p *page, r *row) {
 	t := m.theme
 	state := sign(r.State) + " " + r.State
 	if word := m.pending[r.Name]; word != "" {
@@ -59,6 +70,11 @@ func (m *model) detailBody(p *page, r *row) {
 		{"records    " + thousands(r.Records) + " live, " + thousands(r.Tombstones) + " tombstones", "open ids   " + thousands(uint64(max(r.OpenIDs, 0))) + " (named, not handed out)"},
 		{"object     " + r.Object + " of portal " + r.Portal, "calls      " + thousands(m.pic.callsToday(r)) + " today"},
 	} {
+		if m.w <= sideWidth {
+			p.text(" "+pair[0], ink{})
+			p.text(" "+pair[1], ink{})
+			continue
+		}
 		p.text(" "+fit(pair[0], half-2)+" "+pair[1], ink{})
 	}
 	p.text(" run        "+runText(r, m.now), ink{})
@@ -69,13 +85,6 @@ func (m *model) detailBody(p *page, r *row) {
 	peak, mean := peakMean(values)
 	p.add(parts(m.w, part{" rate 15m   ", ink{}}, part{spark(values, min(45, m.w/2), m.o.Blocks), t.accent},
 		part{fmt.Sprintf("  %s rec/s now  peak %s  mean %s", rateText(r.rates.current(m.now)), rateText(peak), rateText(mean)), ink{}}))
-	if r.Error != nil {
-		p.rule(m)
-		p.add(t.title.paint(" LAST ERROR"))
-		m.problem(p, r)
-	}
-	p.rule(m)
-	m.runTable(p)
 }
 
 // problem writes an error in full, with what to do about it.

@@ -55,7 +55,7 @@ func scenes() map[string]func(b *bench) {
 	}
 }
 
-var sizes = [][2]int{{80, 24}, {140, 40}, {60, 12}, {30, 8}}
+var sizes = [][2]int{{80, 24}, {140, 40}, {60, 12}, {30, 8}, {180, 45}}
 
 // TestFrames holds every scene at every size against the picture of it that was
 // looked at.
@@ -63,6 +63,9 @@ func TestFrames(t *testing.T) {
 	t.Parallel()
 	for name, scene := range scenes() {
 		for _, size := range sizes {
+			if size[0] == 180 && name != "streams" && name != "lost" && name != "nomatch" && name != "resync" {
+				continue
+			}
 			if size[0] == 30 && name != "first" && name != "streams" {
 				continue
 			}

@@ -51,24 +51,26 @@ func (m *model) openLog() {
 }
 
 // logLines are the lines that the log's screen shows, the oldest first.
-func (m *model) logLines() []line { return m.chosen(m.log.stream, m.log.only) }
-
-// chosen are the lines of a stream, or of all, of the level that is chosen, and
-// those only that match the search.
-func (m *model) chosen(stream string, only bool) []line {
+func (m *model) logLines() []line {
 	l := &m.log
-	key := logKey{m.pic.lines.total, stream, strings.ToLower(l.search), l.level, only}
+	key := logKey{m.pic.lines.total, l.stream, strings.ToLower(l.search), l.level, l.only}
 	if key == l.key && l.cached != nil {
 		return l.cached
 	}
 	out := make([]line, 0, 64)
 	for _, x := range m.pic.lines.last() {
-		if x.level >= l.level && (stream == "" || x.Stream == stream) && (!only || key.search == "" || strings.Contains(x.lower, key.search)) {
+		if l.takes(x, l.stream) && (!l.only || key.search == "" || strings.Contains(x.lower, key.search)) {
 			out = append(out, x)
 		}
 	}
 	l.cached, l.key = out, key
 	return out
+}
+
+// takes tells whether a line is of the level that is chosen, and of a stream
+// where one is named.
+func (l *logView) takes(x line, stream string) bool {
+	return x.level >= l.level && (stream == "" || x.Stream == stream)
 }
 
 // at is the index of the anchor.
@@ -211,15 +213,23 @@ func (m *model) lineText(x line, times bool) string {
 
 func (m *model) logRows() int { return max(m.h-frameLines, 1) }
 
-// logTail draws the last lines of those given.
-func (m *model) logTail(p *page, lines []line, rows int) {
-	for _, x := range lines[max(0, len(lines)-rows):] {
-		m.logLine(p, x)
+// logTail draws the last lines of a stream, or of all: a look at the log, with no
+// more than a line for each.
+func (m *model) logTail(p *page, stream string, rows int) {
+	all := m.pic.lines.last()
+	var found []line
+	for i := len(all) - 1; i >= 0 && len(found) < rows; i-- {
+		if m.log.takes(all[i], stream) {
+			found = append(found, all[i])
+		}
+	}
+	for _, x := range slices.Backward(found) {
+		m.logLine(p, x, false)
 	}
 }
 
 // logLine draws a line, the level and what was searched for in their ink.
-func (m *model) logLine(p *page, x line) {
+func (m *model) logLine(p *page, x line, wrap bool) {
 	text := m.lineText(x, m.log.times)
 	level := ink{}
 	switch {
@@ -231,12 +241,12 @@ func (m *model) logLine(p *page, x line) {
 		level = m.theme.faint
 	}
 	switch {
-	case m.log.wrap && width(text) > p.w:
+	case wrap && width(text) > p.w:
 		for _, part := range wrapText(text, p.w) {
 			p.add(m.highlight(part, level))
 		}
 	default:
-		if m.log.offset > 0 {
+		if m.log.offset > 0 && m.screen == screenLogs {
 			text = ansi.TruncateLeft(text, m.log.offset, "<")
 		}
 		if width(text) > p.w {
@@ -286,7 +296,9 @@ func (m *model) logPage(p *page) {
 	rows := p.left(footLines)
 	if m.log.follow {
 		body := &page{w: p.w, h: 1 << 30}
-		m.logTail(body, lines, rows)
+		for _, x := range lines[max(0, len(lines)-rows):] {
+			m.logLine(body, x, m.log.wrap)
+		}
 		for _, text := range body.lines[max(0, len(body.lines)-rows):] {
 			p.add(text)
 		}
@@ -296,6 +308,6 @@ func (m *model) logPage(p *page) {
 		if p.left(footLines) <= 0 {
 			break
 		}
-		m.logLine(p, x)
+		m.logLine(p, x, m.log.wrap)
 	}
 }

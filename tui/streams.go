@@ -202,9 +202,8 @@ func (m *model) streamsPage(p *page) {
 	if m.h >= logFrom {
 		p.pad(below)
 		p.rule(m)
-		lines := m.chosen("", false)
 		p.add(m.theme.title.paint(fit(" LOG  all streams, "+levels()[m.log.level]+" and above   (l)", m.w)))
-		m.logTail(p, lines, m.logPane()-2)
+		m.logTail(p, "", m.logPane()-2)
 	}
 }
 

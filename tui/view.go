@@ -109,7 +109,11 @@ func (m *model) frame() string {
 	m.head(p)
 	switch m.screen {
 	case screenStreams:
-		m.streamsPage(p)
+		if m.w >= wideFrom {
+			m.widePage(p)
+		} else {
+			m.streamsPage(p)
+		}
 	case screenWorkers:
 		m.workersPage(p)
 	case screenPortals:
