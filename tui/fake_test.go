@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -76,7 +75,13 @@ type bench struct {
 	now time.Time
 }
 
-func newBench(t testing.TB, w, h int) *bench {
+// tester is what of a test these helpers need; a property has it too.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
+func newBench(t tester, w, h int) *bench {
 	t.Helper()
 	b := &bench{f: &fake{}, now: noon}
 	feed := newFeed(b.f, nil, func() time.Time { return b.now })

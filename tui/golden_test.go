@@ -118,7 +118,7 @@ func TestStatesWithoutColour(t *testing.T) {
 	}
 }
 
-func fits(t testing.TB, frame string, w, h int) {
+func fits(t tester, frame string, w, h int) {
 	t.Helper()
 	lines := strings.Split(frame, "\n")
 	if len(lines) > h {

@@ -387,6 +387,12 @@ func TestKeyMap(t *testing.T) {
 // Any keys, at any size, over any news: it never fails and always fits.
 func TestAnything(t *testing.T) {
 	t.Parallel()
+	rapid.Check(t, anything)
+}
+
+func FuzzAnything(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anything)) }
+
+func anything(r *rapid.T) {
 	var keys []string
 	for _, b := range keyMap() {
 		if b.act != actSave {
@@ -394,36 +400,30 @@ func TestAnything(t *testing.T) {
 		}
 	}
 	keys = append(keys, "y", "a", "é", "backspace", "enter", "esc", "Q")
-	rapid.Check(t, func(r *rapid.T) {
-		b := newBench(t, rapid.IntRange(1, 220).Draw(r, "w"), rapid.IntRange(1, 70).Draw(r, "h"))
-		for range rapid.IntRange(1, 40).Draw(r, "steps") {
-			switch rapid.IntRange(0, 9).Draw(r, "step") {
-			case 0:
-				b.Update(tea.WindowSizeMsg{Width: rapid.IntRange(1, 220).Draw(r, "w"), Height: rapid.IntRange(1, 70).Draw(r, "h")})
-			case 1:
-				b.connect(anyStatuses(r)...)
-			case 2:
-				b.lose()
-			case 3:
-				b.Update(newsMsg{at: b.now, lines: []client.Line{{Time: b.now, Level: "info", Message: rapid.String().Draw(r, "line")}}})
-			case 4:
-				b.now = b.now.Add(time.Duration(rapid.IntRange(0, 1e6).Draw(r, "ms")) * time.Millisecond)
-				b.Update(tickMsg(b.now))
-			case 5:
-				b.Update(tea.PasteMsg{Content: rapid.String().Draw(r, "paste")})
-			default:
-				b.press(rapid.SampledFrom(keys).Draw(r, "key"))
-			}
-			b.leaves = false
-			frame := b.View().Content
-			if b.w > 0 && b.h > 0 {
-				fits(t, frame, b.w, b.h)
-			}
-			if t.Failed() {
-				r.Fatalf("at %dx%d, screen %d", b.w, b.h, b.screen)
-			}
+	b := newBench(r, rapid.IntRange(1, 220).Draw(r, "w"), rapid.IntRange(1, 70).Draw(r, "h"))
+	for range rapid.IntRange(1, 40).Draw(r, "steps") {
+		switch rapid.IntRange(0, 9).Draw(r, "step") {
+		case 0:
+			b.Update(tea.WindowSizeMsg{Width: rapid.IntRange(1, 220).Draw(r, "w"), Height: rapid.IntRange(1, 70).Draw(r, "h")})
+		case 1:
+			b.connect(anyStatuses(r)...)
+		case 2:
+			b.lose()
+		case 3:
+			b.Update(newsMsg{at: b.now, lines: []client.Line{{Time: b.now, Level: "info", Message: rapid.String().Draw(r, "line")}}})
+		case 4:
+			b.now = b.now.Add(time.Duration(rapid.IntRange(0, 1e6).Draw(r, "ms")) * time.Millisecond)
+			b.Update(tickMsg(b.now))
+		case 5:
+			b.Update(tea.PasteMsg{Content: rapid.String().Draw(r, "paste")})
+		default:
+			b.press(rapid.SampledFrom(keys).Draw(r, "key"))
 		}
-	})
+		b.leaves = false
+		if frame := b.View().Content; b.w > 0 && b.h > 0 {
+			fits(r, frame, b.w, b.h)
+		}
+	}
 }
 
 func anyStatuses(r *rapid.T) []client.Status {

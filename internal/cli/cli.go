@@ -190,6 +190,9 @@ func (c *command) root() *cobra.Command {
 		Short: "Copies everything in HubSpot into its own store, every five minutes or faster",
 		Long: `Copies everything in HubSpot into its own store, every five minutes or faster.
 
+Without a verb, on a terminal, it opens the dashboard of the daemon that runs,
+and offers to start one where none does.
+
 Data goes to stdout, all else to stderr. Exit codes: 0 ok, 1 failure, 2 usage,
 3 configuration, 4 daemon unreachable, 130 interrupted. SIGTERM and Ctrl-C stop
 cleanly, a second one at once; SIGHUP makes up and daemon read their
