@@ -145,9 +145,6 @@ func (m *model) helpPage(p *page) {
 // dialogTop is the line on which the question begins.
 func (m *model) dialogTop() int { return max(0, (m.h-len(m.dialogBody())-2)/2) }
 
-// dialogTexts is how many lines of text a question has.
-func (m *model) dialogTexts() int { return len(m.dialogBody()) - 2 }
-
 // dialogBody is the question's lines without its frame.
 func (m *model) dialogBody() []string {
 	d := m.dialog
@@ -161,8 +158,7 @@ func (m *model) dialogBody() []string {
 	if d.typed != "" {
 		ask = "type " + d.typed + " to confirm: " + clean(d.input.Value())
 	}
-	out = append(out, ask)
-	return out[:min(len(out), m.h-6)]
+	return append(out[:min(len(out), m.h-5)], ask) // what is asked is always seen
 }
 
 func (m *model) dialogWidth() int { return min(m.w-4, 76) }

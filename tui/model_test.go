@@ -10,6 +10,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -166,6 +167,34 @@ func TestFirstPicture(t *testing.T) {
 	b.connect(everyState()...)
 	if b.list.selected != "deals" || b.list.top != 0 {
 		t.Errorf("%s is selected", b.list.selected)
+	}
+}
+
+// The cursor stands where what is typed will appear.
+func TestCursor(t *testing.T) {
+	t.Parallel()
+	for _, size := range sizes[:3] {
+		b := newBench(t, size[0], size[1])
+		b.connect(everyState()...)
+		at := func() (before string) {
+			v := b.View()
+			if v.Cursor == nil {
+				t.Fatal("no cursor")
+			}
+			line := ansi.Strip(strings.Split(v.Content, "\n")[v.Cursor.Y])
+			return strings.TrimRight(ansi.Cut(line, 0, v.Cursor.X), " |")
+		}
+		if got := at(); got != "" {
+			t.Errorf("before the cursor: %q", got)
+		}
+		b.press("/", "d", "e")
+		if got := at(); got != " /de" {
+			t.Errorf("before the cursor: %q", got)
+		}
+		b.press("esc", "R", "d", "e")
+		if got := at(); !strings.HasSuffix(got, "type deals to confirm: de") {
+			t.Errorf("%v: before the cursor: %q", size, got)
+		}
 	}
 }
 

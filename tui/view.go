@@ -87,7 +87,7 @@ func (m *model) View() tea.View {
 	}
 	switch {
 	case m.dialog != nil && m.dialog.typed != "":
-		v.Cursor = tea.NewCursor(min(4+len("type  to confirm: ")+len(m.dialog.typed)+m.dialog.input.Position(), m.w-1), m.dialogTop()+2+m.dialogTexts())
+		v.Cursor = tea.NewCursor(min((m.w-m.dialogWidth())/2+len("|  type  to confirm: ")+len(m.dialog.typed)+m.dialog.input.Position(), m.w-1), m.dialogTop()+len(m.dialogBody()))
 	case m.prompt != nil:
 		v.Cursor = tea.NewCursor(min(1+width(m.prompt.label)+m.prompt.input.Position(), m.w-1), m.h-2)
 	case m.screen == screenStreams && len(m.list.names) > 0 && m.pic.ready: // where screen readers and magnifiers look
