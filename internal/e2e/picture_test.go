@@ -36,7 +36,7 @@ func TestPictures(t *testing.T) {
 	x := newTerminal(t, s.dir, 140, 36, inTerminal(s.bin+" tui --addr "+s.http), "HUBPIPE_TOKEN="+s.token(), "TERM=tmux-256color", "COLORTERM=truecolor")
 	x.shows("* live", "campaigns", "blocked", "deals")
 	waited := time.Now()
-	within(t, 5*time.Minute, "something to see", func() error {
+	until(t, "something to see", func() error {
 		if d := time.Since(waited); d < 75*time.Second {
 			return fmt.Errorf("only %s of rates", d)
 		}

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // terminal is a terminal in tmux, with a server of its own that ends with the
@@ -71,7 +70,7 @@ func (x *terminal) types(keys ...string) {
 // shows waits until all of the texts are to be seen at once.
 func (x *terminal) shows(texts ...string) {
 	x.t.Helper()
-	within(x.t, 2*time.Minute, "the screen", func() error {
+	until(x.t, "the screen", func() error {
 		screen := x.screen()
 		for _, s := range texts {
 			if !strings.Contains(screen, s) {
