@@ -248,5 +248,5 @@ func TestTortureWeather(t *testing.T) {
 		v.pause(2 * time.Second)
 	}
 	v.faults = ways[0].Faults() + ways[1].Faults()
-	v.exact(often(20, 500), 1800)
+	v.exact(often(20, 300), 1800)
 }
