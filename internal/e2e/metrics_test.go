@@ -141,7 +141,8 @@ func TestMetrics(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)
 	}
-	for _, secret := range []string{hubspotToken, s.token(), archived[0]} {
+	// An id as a label's value: as a number it may be any metric's.
+	for _, secret := range []string{hubspotToken, s.token(), `"` + archived[0] + `"`} {
 		if strings.Contains(text, secret) {
 			t.Errorf("a secret or an id is told: %s", secret)
 		}
