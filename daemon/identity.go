@@ -11,7 +11,9 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/daemon/access"
 	"github.com/hubpipe/hubpipe/daemon/api"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // recheckEvery is how soon who is connected learns that a token was revoked;
@@ -30,12 +32,10 @@ func (d *Daemon) openAccess(_, _ context.Context) error {
 	if d.httpTLS, err = loadTLS("http", c.HTTP.TLS); err != nil {
 		return err
 	}
-	if c.Broker.URL == "" {
-		if d.busTLS, err = loadTLS("broker", c.Broker.TLS); err != nil {
-			return err
-		}
+	if d.busTLS, err = loadTLS("broker", ofListener(c.Broker)); err != nil {
+		return err
 	}
-	if t := c.Broker.TLS; t != nil && c.Broker.URL != "" {
+	if t := ofConnection(c.Broker); t != nil {
 		if d.brokerTLS, err = access.ClientTLS(t.CA, t.Certificate, t.Key); err != nil {
 			return fmt.Errorf("broker: %w", err)
 		}
@@ -55,25 +55,51 @@ func loadTLS(what string, c *config.TLS) (*access.TLS, error) {
 	return t, nil
 }
 
-// reloadAccess takes over users and certificates. Whether there is TLS at all
-// is the listener's, which is opened once.
-func (d *Daemon) reloadAccess(c *config.Config) error {
-	for _, x := range []struct {
-		what string
-		t    *access.TLS
-		c    *config.TLS
-	}{{"http", d.httpTLS, c.HTTP.TLS}, {"broker", d.busTLS, c.Broker.TLS}} {
-		switch {
-		case x.t != nil && x.c != nil:
-			if err := x.t.Reload(x.c.Certificate, x.c.Key, x.c.CA); err != nil {
-				return fmt.Errorf("%s: %w", x.what, err)
-			}
-		case (x.t != nil) != (x.c != nil) && (x.what != "broker" || c.Broker.URL == ""):
-			d.log.Warn("TLS is switched on or off at the next start", "listener", x.what)
-		}
+// certificates are those of a configuration that the listeners would take over,
+// nil where they take none: whether there is TLS at all is a listener's, which
+// is opened once.
+type certificates struct{ http, broker *access.TLS }
+
+// certificatesOf reads them. Nothing takes effect by it.
+func (d *Daemon) certificatesOf(c *config.Config) (out certificates, err error) {
+	if d.httpTLS != nil {
+		out.http, err = loadTLS("http", c.HTTP.TLS)
+	}
+	if d.busTLS != nil && err == nil {
+		out.broker, err = loadTLS("broker", ofListener(c.Broker))
+	}
+	if err != nil {
+		return certificates{}, &stream.Problem{Type: client.TypeBadConfiguration, Title: "a certificate cannot be read; all stays as it was", Status: 409,
+			Detail: err.Error(), Hint: "see `hubpipe check`"}
+	}
+	return out, nil
+}
+
+// setAccess takes over users and certificates.
+func (d *Daemon) setAccess(c *config.Config, read certificates) {
+	if read.http != nil {
+		d.httpTLS.TakeOver(read.http)
+	}
+	if read.broker != nil {
+		d.busTLS.TakeOver(read.broker)
 	}
 	d.keys.SetUsers(users(c))
-	return nil
+}
+
+// ofListener is the TLS of hubpipe's own broker, nil where there is none.
+func ofListener(b config.Broker) *config.TLS {
+	if b.URL != "" {
+		return nil
+	}
+	return b.TLS
+}
+
+// ofConnection is the TLS of the connection to a broker of others, nil for none.
+func ofConnection(b config.Broker) *config.TLS {
+	if b.URL == "" {
+		return nil
+	}
+	return b.TLS
 }
 
 // byCertificate is whose certificate was shown, for as long as the listener

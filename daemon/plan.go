@@ -31,6 +31,9 @@ func (d *Daemon) Plan(ctx context.Context) (plan client.Plan, err error) {
 	if err != nil {
 		return plan, err
 	}
+	if _, err := d.certificatesOf(next); err != nil {
+		return plan, err
+	}
 	err = d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
 		plan = d.planOf(x, now, next, streams)
 		return nil
@@ -38,15 +41,17 @@ func (d *Daemon) Plan(ctx context.Context) (plan client.Plan, err error) {
 	return plan, err
 }
 
-// Reload takes over the configuration as it now is, and says what that does.
+// Reload takes over the configuration as it now is, and says what that does. All
+// of it takes effect, or nothing: the certificates are read before the dispatcher
+// is asked, and count once it has agreed.
 func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 	next, streams, err := d.reread()
 	if err != nil {
 		return plan, err
 	}
-	if err := d.reloadAccess(next); err != nil {
-		return plan, &stream.Problem{Type: "bad-configuration", Title: "a certificate cannot be read; the old one stays", Status: 409,
-			Detail: err.Error(), Hint: "see `hubpipe check`"}
+	read, err := d.certificatesOf(next)
+	if err != nil {
+		return plan, err
 	}
 	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
 		plan = d.planOf(x, now, next, streams)
@@ -54,6 +59,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 		if err == nil {
 			d.running = next
 			d.shown.choose(streams)
+			d.setAccess(next, read)
 		}
 		return outs, err
 	})

@@ -104,7 +104,9 @@ func settingsOfProcess(c *config.Config) []setting {
 	return []setting{
 		{name: "data_dir", value: c.DataDir},
 		{name: "http.listen", value: c.HTTP.Listen},
+		{name: "http.tls", value: onOff(c.HTTP.TLS)},
 		{name: "broker.listen", value: c.Broker.Listen},
+		{name: "broker.tls", value: onOff(c.Broker.TLS)},
 		{name: "broker.url", value: c.Broker.URL},
 		{name: "broker.username", value: c.Broker.Username},
 		{name: "broker.password", value: c.Broker.Password.Reveal(), hidden: true},
@@ -114,6 +116,13 @@ func settingsOfProcess(c *config.Config) []setting {
 		{name: "log.level", value: c.Log.Level},
 		{name: "log.format", value: c.Log.Format},
 	}
+}
+
+func onOff(t *config.TLS) string {
+	if t == nil {
+		return "off"
+	}
+	return "on"
 }
 
 func listed(names []string) string { return "[" + strings.Join(names, ", ") + "]" }

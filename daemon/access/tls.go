@@ -1,18 +1,20 @@
 package access
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
 // TLS is how a listener shows who it is, and whose client certificates it
-// takes. Files that were replaced are taken over by Reload; connections that
-// there are go on.
+// takes. Files that were replaced are read by LoadTLS into another one, which
+// TakeOver puts in its place; connections that there are go on.
 type TLS struct {
 	now atomic.Pointer[tlsState]
 }
@@ -27,28 +29,34 @@ type tlsState struct {
 // certificates unless ca is empty; all are PEM files. No error holds their
 // content.
 func LoadTLS(certificate, key, ca string) (*TLS, error) {
-	t := &TLS{}
-	return t, t.Reload(certificate, key, ca)
-}
-
-// Reload reads the files again; with an error all stays as it was.
-func (t *TLS) Reload(certificate, key, ca string) error {
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
-		return fmt.Errorf("read the certificate %s with the key %s: %w", certificate, key, err)
+		return nil, fmt.Errorf("read the certificate %s with the key %s: %w", certificate, key, err)
 	}
 	s := &tlsState{leaf: pair.Leaf, config: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1", "mqtt"}}}
 	if ca != "" {
 		if s.clients, err = Pool(ca); err != nil {
-			return err
+			return nil, err
 		}
 		// A password does as well, so that nobody has to show a certificate; one
 		// that is shown has to be right.
 		s.config.ClientCAs, s.config.ClientAuth = s.clients, tls.VerifyClientCertIfGiven
 	}
+	t := &TLS{}
 	t.now.Store(s)
-	return nil
+	return t, nil
+}
+
+// TakeOver has the listener show and trust from now on what next does.
+func (t *TLS) TakeOver(next *TLS) { t.now.Store(next.now.Load()) }
+
+// Same tells whether the other one shows the same certificate and trusts the
+// same authority.
+func (t *TLS) Same(other *TLS) bool {
+	a, b := t.now.Load(), other.now.Load()
+	return a.clients.Equal(b.clients) &&
+		slices.EqualFunc(a.config.Certificates[0].Certificate, b.config.Certificates[0].Certificate, bytes.Equal)
 }
 
 // Pool reads the certificates of a PEM file.

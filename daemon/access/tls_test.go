@@ -160,19 +160,30 @@ func TestTLS(t *testing.T) {
 	if !l.Names("hubpipe.example") || !l.Names("192.0.2.7") || l.Names("evil.example") || l.Names("") {
 		t.Error("the names of the certificate")
 	}
-	// A reload is of the same listener; a bad one changes nothing.
+	// What is taken over is of the same listener; what is bad cannot be read.
 	serve("second")
 	for _, bad := range [][3]string{{"first.crt", "second.key", "ca.crt"}, {"none.crt", "second.key", "ca.crt"}, {"second.crt", "second.key", "second.key"}} {
-		if err := l.Reload(a.file(bad[0]), a.file(bad[1]), a.file(bad[2])); err == nil {
+		if _, err := LoadTLS(a.file(bad[0]), a.file(bad[1]), a.file(bad[2])); err == nil {
 			t.Errorf("%v were taken", bad)
 		}
 	}
+	load := func(certificate, key, ca string) *TLS {
+		t.Helper()
+		next, err := LoadTLS(certificate, key, ca)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	next := load(a.file("second.crt"), a.file("second.key"), strangers.file("ca.crt"))
 	if !l.Trusts(chain) {
-		t.Error("a reload that failed has changed something")
+		t.Error("what was only read has changed something")
 	}
-	if err := l.Reload(a.file("second.crt"), a.file("second.key"), strangers.file("ca.crt")); err != nil {
-		t.Fatal(err)
+	if !l.Same(load(a.file("first.crt"), a.file("first.key"), a.file("ca.crt"))) || l.Same(next) ||
+		l.Same(load(a.file("first.crt"), a.file("first.key"), "")) || l.Same(load(a.file("second.crt"), a.file("second.key"), a.file("ca.crt"))) {
+		t.Error("what is the same, and what is another")
 	}
+	l.TakeOver(next)
 	if l.Trusts(chain) {
 		t.Error("the old authority is trusted after a reload")
 	}
@@ -182,7 +193,7 @@ func TestTLS(t *testing.T) {
 	if chain, clientErr, err := shake(t, config, client(strangers, "ann")); err != nil || clientErr != nil || !l.Trusts(chain) {
 		t.Errorf("a client of the new authority: %v %v", clientErr, err)
 	}
-	if err := l.Reload(a.file("second.crt"), a.file("second.key"), ""); err != nil || l.Trusts(chain) {
+	if l.TakeOver(load(a.file("second.crt"), a.file("second.key"), "")); l.Trusts(chain) {
 		t.Error("without an authority a certificate is trusted")
 	}
 	for _, bad := range [][3]string{{"", "ann.crt", ""}, {"", "", "ann.key"}, {"none", "", ""}, {"ann.key", "", ""}, {"", "ann.crt", "first.key"}} {
