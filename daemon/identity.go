@@ -86,6 +86,18 @@ func (d *Daemon) setAccess(c *config.Config, read certificates) {
 	d.keys.SetUsers(users(c))
 }
 
+// renewed says which files hold something else than what the listeners show.
+func (d *Daemon) renewed(read certificates) []string {
+	var out []string
+	if read.http != nil && !d.httpTLS.Same(read.http) {
+		out = append(out, "http.tls: the certificate or its authority is another")
+	}
+	if read.broker != nil && !d.busTLS.Same(read.broker) {
+		out = append(out, "broker.tls: the certificate or its authority is another")
+	}
+	return out
+}
+
 // ofListener is the TLS of hubpipe's own broker, nil where there is none.
 func ofListener(b config.Broker) *config.TLS {
 	if b.URL != "" {

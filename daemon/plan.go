@@ -31,11 +31,12 @@ func (d *Daemon) Plan(ctx context.Context) (plan client.Plan, err error) {
 	if err != nil {
 		return plan, err
 	}
-	if _, err := d.certificatesOf(next); err != nil {
+	read, err := d.certificatesOf(next)
+	if err != nil {
 		return plan, err
 	}
 	err = d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
-		plan = d.planOf(x, now, next, streams)
+		plan = d.planOf(x, now, next, read, streams)
 		return nil
 	})
 	return plan, err
@@ -54,7 +55,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 		return plan, err
 	}
 	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
-		plan = d.planOf(x, now, next, streams)
+		plan = d.planOf(x, now, next, read, streams)
 		outs, err := x.Reload(now, streams)
 		if err == nil {
 			d.running = next
@@ -90,6 +91,9 @@ func (d *Daemon) tell(plan client.Plan) {
 			log.Info("what has to be read is read", args...)
 		}
 	}
+	if len(plan.Settings) > 0 {
+		d.log.Info("other settings are taken over", "settings", plan.Settings)
+	}
 	if len(plan.Restart) > 0 {
 		d.log.Warn("settings wait for a restart", "settings", plan.Restart)
 	}
@@ -97,9 +101,10 @@ func (d *Daemon) tell(plan client.Plan) {
 
 // planOf holds a configuration against the one that is running. It is called on
 // the dispatcher's goroutine, which owns d.running.
-func (d *Daemon) planOf(x *dispatch.Dispatcher, now time.Time, next *config.Config, streams []dispatch.StreamConfig) client.Plan {
+func (d *Daemon) planOf(x *dispatch.Dispatcher, now time.Time, next *config.Config, read certificates, streams []dispatch.StreamConfig) client.Plan {
 	plan := client.Plan{Config: next.Path, Portals: d.portalChanges(next), Streams: []client.PlannedStream{},
-		Restart: differing(settingsOfProcess(d.o.Config), settingsOfProcess(next))}
+		Settings: append(takenOver(d.o.Config, d.running, next), d.renewed(read)...),
+		Restart:  differing(settingsOfProcess(d.o.Config), settingsOfProcess(next))}
 	uses := map[string]stream.Usage{}
 	for _, p := range x.Portals(now) {
 		uses[p.Name] = p.Use

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type reloading struct {
 
 	t    *testing.T
 	dir  string
+	env  map[string]string
 	read func() // what happens to the files once the configuration was found right
 }
 
@@ -40,7 +42,11 @@ func newReloading(t *testing.T, text string) *reloading {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &reloading{t: t, dir: dir}
+	hash, err := access.HashPassword("a long password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reloading{t: t, dir: dir, env: map[string]string{"TOKEN": "canary-token", "HASH": hash, "TOKEN_URL": "https://hooks.example/canary"}}
 	r.certify("http", "first")
 	r.certify("broker", "first")
 	r.write(text)
@@ -77,7 +83,7 @@ func (r *reloading) write(text string) {
 }
 
 func (r *reloading) load() (*config.Config, error) {
-	cfg, diags, err := config.Load(config.Options{Path: r.file("hubpipe.hcl"), Env: func(string) (string, bool) { return "canary-token", true }})
+	cfg, diags, err := config.Load(config.Options{Path: r.file("hubpipe.hcl"), Env: func(name string) (string, bool) { return r.env[name], r.env[name] != "" }})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, diags)
 	}
@@ -142,12 +148,13 @@ func (r *reloading) refuses(why string) {
 // certificate of two.
 func TestARefusedReloadChangesNothing(t *testing.T) {
 	t.Parallel()
-	hash, err := access.HashPassword("a long password")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ann := fmt.Sprintf("user \"ann\" {\n role = \"reader\"\n password_hash = %q\n}\n", hash)
-	r := newReloading(t, `stream "contacts" {}`+"\n"+ann)
+	r := newReloading(t, `
+stream "contacts" {}
+user "ann" {
+  role = "reader"
+  password_hash = env("HASH")
+}
+`)
 	r.stands("at first", "first", "first", true)
 
 	r.write(`stream "contacts" {}`)
@@ -175,4 +182,67 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.stands("all is right", "second", "second", false)
+}
+
+// A plan names what a reload takes over of users, of those that are told, of
+// workers and of certificates, and what waits for a restart; once it was taken
+// over only the latter is left.
+func TestAPlanNamesWhatIsTakenOver(t *testing.T) {
+	t.Parallel()
+	r := newReloading(t, `
+user "ann" {
+  role = "reader"
+  password_hash = env("HASH")
+}
+user "bob" {
+  role = "reader"
+  password_hash = env("HASH")
+}
+notify "ops" { exec = ["page", "canary-argument"] }
+`)
+	says := func(when string, settings, restart []string) {
+		t.Helper()
+		p, err := r.Plan(t.Context())
+		if err != nil || !slices.Equal(p.Settings, settings) || !slices.Equal(p.Restart, restart) {
+			t.Errorf("%s: %v\ntaken over: %q\nwaits: %q", when, err, p.Settings, p.Restart)
+		}
+		if p.Empty() != (len(settings)+len(restart) == 0) {
+			t.Errorf("%s: empty is %t", when, p.Empty())
+		}
+	}
+	says("nothing is otherwise", []string{}, []string{})
+	r.certify("broker", "second")
+	r.write(`
+user "ann" {
+  role = "control"
+  password_hash = env("HASH")
+}
+user "eve" {
+  role = "worker"
+  password_hash = env("HASH")
+}
+notify "ops" {
+  exec = ["page", "canary-other"]
+  after = "1m"
+}
+notify "dev" { webhook = env("TOKEN_URL") }
+worker { concurrency = 4 }
+http {
+  listen = "127.0.0.1:0"
+  hosts = ["hubpipe.example"]
+}
+`)
+	restart := []string{"http.hosts: [] → [hubpipe.example]", "http.tls: on → off"}
+	says("much is", []string{
+		"notify ops: exec is another", "notify ops: after: 10m → 1m", "notify dev: new",
+		"user ann: role: reader → control", "user eve: new", "user bob: removed",
+		"worker.concurrency: 8 → 4 (by `hubpipe up`; another worker takes it over when it is restarted)",
+		"broker.tls: the certificate or its authority is another",
+	}, restart)
+	p, err := r.Reload(t.Context())
+	if err != nil || len(p.Settings) != 8 {
+		t.Fatalf("%v: %+v", err, p)
+	}
+	r.stands("after it", "first", "second", true)
+	says("only a restart is left", []string{}, restart)
 }

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
 )
 
@@ -101,9 +104,10 @@ func settingsOfPortal(p config.Portal) []setting {
 
 // settingsOfProcess are those that a process takes over when it starts.
 func settingsOfProcess(c *config.Config) []setting {
-	return []setting{
+	return append([]setting{
 		{name: "data_dir", value: c.DataDir},
 		{name: "http.listen", value: c.HTTP.Listen},
+		{name: "http.hosts", value: listed(c.HTTP.Hosts)},
 		{name: "http.tls", value: onOff(c.HTTP.TLS)},
 		{name: "broker.listen", value: c.Broker.Listen},
 		{name: "broker.tls", value: onOff(c.Broker.TLS)},
@@ -115,7 +119,92 @@ func settingsOfProcess(c *config.Config) []setting {
 		{name: "broker.max_packet", value: c.Broker.MaxPacket.String()},
 		{name: "log.level", value: c.Log.Level},
 		{name: "log.format", value: c.Log.Format},
+	}, settingsOfTLS("broker", ofConnection(c.Broker))...)
+}
+
+// settingsOfTLS are its files, none without TLS.
+func settingsOfTLS(block string, c *config.TLS) []setting {
+	if c == nil {
+		c = &config.TLS{}
 	}
+	return []setting{
+		{name: block + ".tls.certificate", value: c.Certificate},
+		{name: block + ".tls.key", value: c.Key},
+		{name: block + ".tls.ca", value: c.CA},
+	}
+}
+
+// settingsOfNotify are those of a place where people are told. The arguments of
+// a program may hold a token.
+func settingsOfNotify(n config.Notify) []setting {
+	return []setting{
+		{name: "webhook", value: n.Webhook.Reveal(), hidden: true},
+		{name: "format", value: n.Format},
+		{name: "exec", value: strings.Join(n.Exec, "\n"), hidden: true},
+		{name: "on", value: listed(n.On)},
+		{name: "after", value: config.FormatDuration(n.After)},
+		{name: "blocked", value: n.Problem},
+	}
+}
+
+// settingsOfUser are those of a user.
+func settingsOfUser(u config.User) []setting {
+	return []setting{
+		{name: "role", value: u.Role},
+		{name: "password_hash", value: u.PasswordHash.Reveal(), hidden: true},
+		{name: "certificate", value: u.Certificate},
+	}
+}
+
+// settingsOfWorker are those of workers.
+func settingsOfWorker(w config.Worker) []setting {
+	return []setting{
+		{name: "worker.concurrency", value: strconv.Itoa(w.Concurrency)},
+		{name: "worker.name", value: w.Name},
+	}
+}
+
+// takenOver says which settings differ that a reload takes over, besides those of
+// portals and streams. Files count where a listener began with TLS and keeps it.
+func takenOver(started, was, now *config.Config) []string {
+	out := blocksDiffer("notify", was.Notify, now.Notify, func(n config.Notify) string { return n.Name }, settingsOfNotify)
+	out = append(out, blocksDiffer("user", was.Users, now.Users, func(u config.User) string { return u.Name }, settingsOfUser)...)
+	for _, s := range differing(settingsOfWorker(was.Worker), settingsOfWorker(now.Worker)) {
+		out = append(out, s+" (by `hubpipe up`; another worker takes it over when it is restarted)")
+	}
+	files := func(block string, began, before, next *config.TLS) {
+		if began != nil && next != nil {
+			out = append(out, differing(settingsOfTLS(block, cmp.Or(before, began)), settingsOfTLS(block, next))...)
+		}
+	}
+	files("http", started.HTTP.TLS, was.HTTP.TLS, now.HTTP.TLS)
+	files("broker", ofListener(started.Broker), ofListener(was.Broker), ofListener(now.Broker))
+	return out
+}
+
+// blocksDiffer says which named blocks are new, gone or otherwise, as
+// "user ann: role: reader → control".
+func blocksDiffer[T any](kind string, was, now []T, name func(T) string, settings func(T) []setting) []string {
+	out := []string{}
+	find := func(in []T, wanted T) int {
+		return slices.IndexFunc(in, func(x T) bool { return name(x) == name(wanted) })
+	}
+	for _, x := range now {
+		i := find(was, x)
+		if i < 0 {
+			out = append(out, fmt.Sprintf("%s %s: %s", kind, name(x), client.ChangeNew))
+			continue
+		}
+		for _, s := range differing(settings(was[i]), settings(x)) {
+			out = append(out, fmt.Sprintf("%s %s: %s", kind, name(x), s))
+		}
+	}
+	for _, x := range was {
+		if find(now, x) < 0 {
+			out = append(out, fmt.Sprintf("%s %s: %s", kind, name(x), client.ChangeRemoved))
+		}
+	}
+	return out
 }
 
 func onOff(t *config.TLS) string {

@@ -269,7 +269,7 @@ func onePlan() client.Plan {
 	n := int64(70)
 	w := client.PlannedWork{Work: "reconcile", Reason: "properties", Records: &n, Requests: &n}
 	w.Cost(7, 700)
-	return client.Plan{Config: "hubpipe.hcl", Portals: []client.PlannedPortal{}, Restart: []string{},
+	return client.Plan{Config: "hubpipe.hcl", Portals: []client.PlannedPortal{}, Settings: []string{}, Restart: []string{},
 		Streams: []client.PlannedStream{{Stream: "contacts", Portal: "main", Object: "contacts", Change: client.ChangeChanged,
 			Work: []client.PlannedWork{w}, Settings: []string{}, Notes: []string{}}}}
 }

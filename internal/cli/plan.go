@@ -148,6 +148,9 @@ func planText(w io.Writer, plan client.Plan) error {
 			fmt.Fprintf(&b, "  reads: %s, %s\n    %s\n", x.Work, costText(x), clean(x.Reason))
 		}
 	}
+	for _, s := range plan.Settings {
+		fmt.Fprintf(&b, "takes over: %s\n", clean(s))
+	}
 	for _, s := range plan.Restart {
 		fmt.Fprintf(&b, "waits for a restart: %s\n", clean(s))
 	}

@@ -23,12 +23,15 @@ type Plan struct {
 	Config  string          `json:"config"`
 	Portals []PlannedPortal `json:"portals"`
 	Streams []PlannedStream `json:"streams"`
+	// Settings are those of other blocks that a reload takes over: notify, user,
+	// worker and the listeners' certificates. No secret shows.
+	Settings []string `json:"settings"`
 	// Restart are settings that only a restart takes over, as "old: new".
 	Restart []string `json:"restart"`
 }
 
 // Empty tells whether there is nothing to do.
-func (p *Plan) Empty() bool { return len(p.Portals)+len(p.Streams)+len(p.Restart) == 0 }
+func (p *Plan) Empty() bool { return len(p.Portals)+len(p.Streams)+len(p.Settings)+len(p.Restart) == 0 }
 
 // Refused tells whether a reload would be refused.
 func (p *Plan) Refused() bool {
