@@ -91,7 +91,19 @@ func (r *ranger) bringPast(want []protocol.Listed) error {
 // bringLinks reads associations, as many at once as HubSpot gives.
 func (r *ranger) bringLinks(ids []string) error {
 	a := r.a
-	if len(ids) == 0 || len(a.fetch.Associations) == 0 {
+	if len(ids) == 0 {
+		return nil
+	}
+	if len(a.fetch.Associations) == 0 { // they were wanted when the range was made
+		for some := range slices.Chunk(ids, protocol.MaxParts) {
+			b := batch{open: make([]protocol.OpenID, len(some))}
+			for i, id := range some {
+				b.open[i] = protocol.OpenID{ID: id, Reason: "its associations are not wanted any more"}
+			}
+			if err := r.sendParts(protocol.AssociationsPart, b); err != nil || r.ended {
+				return err
+			}
+		}
 		return nil
 	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {

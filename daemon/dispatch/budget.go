@@ -51,9 +51,15 @@ func (d *Dispatcher) purse(portal string, now time.Time) *purse {
 		}
 		p.plan.Reserve = max(p.plan.Reserve, cfg.DailyReserve)
 		live := int64(d.store.Live(name))
-		p.plan.Streams = append(p.plan.Streams, budget.Stream{Name: name, Records: live, Archived: budget.Bin(live),
-			Interval: d.interval(s, now), ArchivedEvery: cfg.ArchivedEvery, ReconcileEvery: cfg.ReconcileEvery,
-			Pairs: len(cfg.Associations), AssociationsEvery: cfg.AssociateEvery, Whole: d.wholeRead(cfg), History: len(cfg.History) > 0})
+		b := budget.Stream{Name: name, Records: live, Interval: d.interval(s, now), Whole: d.wholeRead(cfg)}
+		if cfg.reconciles() {
+			b.ReconcileEvery = cfg.ReconcileEvery
+		}
+		if cfg.ofCRM() { // nothing else has a bin, associations or a history
+			b.Archived, b.ArchivedEvery = budget.Bin(live), cfg.ArchivedEvery
+			b.Pairs, b.AssociationsEvery, b.History = len(cfg.Associations), cfg.AssociateEvery, len(cfg.History) > 0
+		}
+		p.plan.Streams = append(p.plan.Streams, b)
 	}
 	p.day = budget.Day{Remaining: use.Remaining, Left: ends.Sub(now), Used: map[budget.Work]int64{}}
 	for kind, n := range use.Total().ByKind() {

@@ -298,7 +298,7 @@ func (c *change) reconfigure(x *Change) error {
 		return nil
 	case s == nil:
 		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,
-			SetBy: "file", FileActive: cfg.Autostart, FileInterval: cfg.Interval, Since: cfg.StartDate}
+			SetBy: "file", FileActive: cfg.Autostart, FileInterval: cfg.Interval, Since: cfg.StartDate, History: cfg.history()}
 		return nil
 	}
 	if s.FileActive != cfg.Autostart {

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -24,6 +25,15 @@ func (c *change) oneRecord(s *stream.Stream, id string) (*stream.Run, error) {
 	walk := c.d.runOf(s.Name, true)
 	if walk == nil {
 		return c.newRun(s, stream.OneRecord, c.recordRange(s.Name, id))
+	}
+	if walk.Attempt == 0 && c.d.spent(walk, c.now) != "" {
+		// It waits for the next day, and a person does not.
+		switch walk.Kind {
+		case stream.History, stream.Associations, stream.ArchivedSweep:
+			return c.hosting(c.makeWay(s, c.run(walk.ID)))(c.newRun(s, stream.OneRecord, c.recordRange(s.Name, id)))
+		default: // what it has read would be lost
+			c.run(walk.ID).Asked = true
+		}
 	}
 	ranges := c.allRanges(walk.ID)
 	asks := func(g *stream.Range) bool { return !g.Ended && len(g.Want) == 1 && g.Want[0].ID == id }
@@ -68,8 +78,14 @@ func (c *change) host(run *stream.Run, ranges ...*stream.Range) {
 // hosting puts the guests of a walk that made way up with the one that was made.
 func (c *change) hosting(guests []*stream.Range) func(*stream.Run, error) (*stream.Run, error) {
 	return func(run *stream.Run, err error) (*stream.Run, error) {
-		if err == nil {
+		switch {
+		case err != nil:
+		case run.State == stream.Running:
 			c.host(run, guests...)
+		default: // it had nothing to read
+			for _, g := range guests {
+				c.endGuest(&stream.Run{State: stream.Stopped}, g, nil)
+			}
 		}
 		return run, err
 	}
@@ -142,8 +158,12 @@ func unknownRecord(o *protocol.OpenID) *stream.Problem {
 // unread is what a page of one record names as not to be had, nil where it has
 // it, or where what was stored of it has ended.
 func (c *change) unread(p *protocol.Page, run *stream.Run) (*protocol.OpenID, error) {
-	if len(p.Open) > 0 {
-		return &p.Open[0], nil
+	for i := range p.Open {
+		// Of a record that came, or is there, only a part cannot be had.
+		id := p.Open[i].ID
+		if p.Kind != protocol.PartsPage && !slices.ContainsFunc(p.Records, func(r protocol.Record) bool { return r.ID == id }) {
+			return &p.Open[i], nil
+		}
 	}
 	for _, id := range p.Gone {
 		h, err := c.tx.Head(run.Stream, id)

@@ -437,6 +437,12 @@ func byHand(run *stream.Run, g *stream.Range) bool {
 	return run.Kind == stream.OneRecord || g.Guest != nil
 }
 
+// inWindow tells whether a record belongs to the window that a walk of the whole
+// list stands in for.
+func inWindow(run *stream.Run, g *stream.Range, l protocol.Listed) bool {
+	return g.Kind == stream.SweepRange && run.Kind == stream.Incremental && l.Version >= g.Lo && l.Version < g.Hi
+}
+
 // listing holds ids and versions against the store; what differs is wanted, and
 // in a walk what is absent is noted.
 func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream) error {
@@ -466,7 +472,7 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		switch {
 		case wanted:
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange, Past: keeps})
-		case linked && g.Kind == stream.SpanRange && !g.Newest:
+		case linked && !g.Newest && (g.Kind == stream.SpanRange || inWindow(run, g, l)):
 			// To associate changes no time: who has just been changed is often
 			// associated a moment later.
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Parts: true, Known: true})

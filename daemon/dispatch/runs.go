@@ -345,8 +345,11 @@ func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 		return
 	}
 	c.dropped[run.ID] = true
-	if run.Kind == stream.History {
+	switch run.Kind {
+	case stream.History:
 		c.historyPlace(s, run)
+	case stream.Associations:
+		s.Linked = nil // not read to their end: it is tried again soon, and not a day later
 	}
 	if run.Kind == stream.Reconcile {
 		// What was asked for is owed, and what a person accepted stays so.

@@ -96,7 +96,7 @@ func (c *change) startDue() error {
 				return err
 			}
 		}
-		if s.Cursor != 0 && c.d.runOf(name, false) == nil && !c.d.dueAt(s, c.now).After(c.now) {
+		if c.d.mayRun(s) && c.d.runOf(name, false) == nil && !c.d.dueAt(s, c.now).After(c.now) {
 			if _, err := c.incremental(c.stream(name)); err != nil {
 				return err
 			}
@@ -108,6 +108,12 @@ func (c *change) startDue() error {
 		}
 	}
 	return nil
+}
+
+// mayRun tells whether a stream has incremental runs yet. Beside a first load
+// they are for what settles or is searched for; all else would be read twice.
+func (d *Dispatcher) mayRun(s *stream.Stream) bool {
+	return s.Cursor != 0 && (s.Backfilled || d.config[s.Name].settles())
 }
 
 // startWalk makes a walk that is due. A history run that goes on makes way.
@@ -155,7 +161,7 @@ func (d *Dispatcher) sweepDue(s *stream.Stream, now time.Time) stream.Kind {
 	switch {
 	case s.ReconcileNow, (s.Missing > 0 || s.ReconcileOwed) && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
-	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0:
+	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0 && !d.unpaid(s, stream.Associations, now):
 		return stream.Associations // others were asked for, or none: what comes again and again may wait
 	case !cfg.reconciles():
 		return ""
