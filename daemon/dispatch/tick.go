@@ -176,7 +176,7 @@ func (d *Dispatcher) sweepDue(s *stream.Stream, now time.Time) stream.Kind {
 	}
 	every := cfg.AssociateEvery
 	if !slices.Equal(s.Linked, cfg.Associations) {
-		every = missingRetry // never read to their end as they are wanted
+		every = min(every, missingRetry) // not read to their end as they are wanted
 	}
 	if due(s.AssociatedAt, every, stream.Associations) {
 		return stream.Associations
