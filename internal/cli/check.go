@@ -33,8 +33,13 @@ func (c *command) check() *cobra.Command {
 			if estimate && c.output == "json" {
 				out = c.env.Stderr // what is printed besides is data
 			}
-			_, err = fmt.Fprintf(out, "%s: %s of %s; data in %s\n", where, count(len(cfg.Streams), "stream"),
-				count(len(cfg.Portals), "portal"), cfg.DataDir)
+			if !estimate && c.output == "json" {
+				err = c.show(map[string]any{"file": cfg.Path, "streams": len(cfg.Streams), "portals": len(cfg.Portals), "data_dir": cfg.DataDir,
+					"blocked": append([]string{}, cfg.Blocked()...)}, nil)
+			} else {
+				_, err = fmt.Fprintf(out, "%s: %s of %s; data in %s\n", where, count(len(cfg.Streams), "stream"),
+					count(len(cfg.Portals), "portal"), cfg.DataDir)
+			}
 			if estimate {
 				err = errors.Join(err, c.estimate(cmd.Context(), cfg))
 			}

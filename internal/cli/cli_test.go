@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -169,6 +170,14 @@ func TestCheck(t *testing.T) {
 				t.Errorf("exit %d, want %d\n%s%s", got.code, c.code, got.out, got.errors)
 			}
 		})
+	}
+	got := try(t, map[string]string{"T": "x"}, "check", "--output", "json", "--config", configFile(t, fmt.Sprintf("data_dir = %q", dir)+rest+"stream \"contacts\" {}"))
+	var said struct {
+		Streams int
+		Blocked []string
+	}
+	if err := json.Unmarshal([]byte(got.out), &said); err != nil || said.Streams != 1 || said.Blocked == nil {
+		t.Errorf("%v: %s", err, got.out)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
 		t.Error("check made the folder")

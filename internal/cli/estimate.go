@@ -17,9 +17,9 @@ import (
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
-// estimateTime bounds what is asked of one portal for an estimate: HubSpot may
-// have a bad day, and a person waits.
-const estimateTime = 5 * time.Minute
+// estimateTime bounds what is asked of one portal for an estimate: a person
+// waits, and a HubSpot that cannot be reached is to be told.
+const estimateTime = time.Minute
 
 // associationsEvery is how often all associations are read.
 const associationsEvery = 24 * time.Hour

@@ -123,7 +123,7 @@ func (c *Client) do(ctx context.Context, q call) error {
 			continue
 		}
 		if err := c.hold(ctx, pace, v, failures); err != nil {
-			return err
+			return fmt.Errorf("%w, after: %s", err, v.reason)
 		}
 	}
 }
