@@ -184,6 +184,9 @@ func (s *stage) does(a actor, letter rune, topic string) bool {
 		}
 		r.send(frame(0x82, id, props(s.version), str(filter), []byte{1}))
 		first, body, err := r.next()
+		for err == nil && first>>4 == 3 { // what the session was sent before comes again
+			first, body, err = r.next()
+		}
 		granted := err == nil && first == 0x90 && body[len(body)-1] < 0x80
 		if noted := len(s.b.server.Topics.Subscribers(topic).Subscriptions) > 1; err == nil && noted != granted && !strings.ContainsAny(topic, "#+$") {
 			s.t.Errorf("%q by %s: granted %t, noted %t", filter, a.user, granted, noted)
