@@ -195,10 +195,23 @@ stream "owners" {}
 
 stream "pipelines" {}
 
-# A further place that records are copied to.
+# A warehouse that records are copied to (docs/DESTINATIONS.md).
 # destination "postgres" "warehouse" {
-#   url    = env("WAREHOUSE_URL")
-#   schema = "hubspot"
+#   url    = env("WAREHOUSE_URL") # postgres://user:password@host:5432/database
+#   schema = "hubspot"            # is made where it is missing, and is hubpipe's own
+#
+#   # Which streams, as patterns over their names; all of them where it is missing.
+#   streams = ["contacts", "eu_*"]
+#
+#   # What becomes of the row of a record that has ended: "mark" or "delete".
+#   deletes = "mark"
+#
+#   # What a change of HubSpot's properties does: "apply" it, "block" the table
+#   # until somebody has looked, or "ignore" it and list what was ignored.
+#   schema_changes = "apply"
+#
+#   # A column more, with all properties as JSON.
+#   raw = false
 # }
 
 # Who is told what is wrong: one message when it begins, one when it ends,

@@ -21,6 +21,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/access"
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -54,22 +55,23 @@ type Daemon struct {
 	// brokerTLS is for a broker of others, nil for the system's authorities.
 	brokerTLS *tls.Config
 
-	codec     *protocol.Codec
-	store     *store.Store
-	loop      *dispatch.Loop
-	embedded  *broker.Embedded
-	bus       *bus
-	control   *control
-	answers   []*stream.Answered // that the store remembers, for the control topic
-	server    *api.Server
-	publisher *publisher
-	notifier  *notifier
-	events    *events
-	began     time.Time
-	address   atomic.Pointer[string]
-	presences presences
-	running   *config.Config // taken over last; of the dispatcher's goroutine
-	shown     shown
+	codec        *protocol.Codec
+	store        *store.Store
+	loop         *dispatch.Loop
+	embedded     *broker.Embedded
+	bus          *bus
+	control      *control
+	answers      []*stream.Answered // that the store remembers, for the control topic
+	server       *api.Server
+	publisher    *publisher
+	notifier     *notifier
+	destinations *destination.Manager
+	events       *events
+	began        time.Time
+	address      atomic.Pointer[string]
+	presences    presences
+	running      *config.Config // taken over last; of the dispatcher's goroutine
+	shown        shown
 
 	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection
 
@@ -108,7 +110,7 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context) error{
-		d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startNotifier, d.serve, d.watchAccess,
+		d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startNotifier, d.startDestinations, d.serve, d.watchAccess,
 	} {
 		if err := step(ctx, own); err != nil {
 			return err

@@ -26,6 +26,7 @@ func (d *Daemon) reading(ctx context.Context) (*metrics.Reading, error) {
 		return nil, err
 	}
 	r.Ready = d.Ready() == nil
+	r.Destinations = d.destinations.Status(ctx)
 	r.Unread, r.Queued = d.loop.Waiting()
 	r.Dropped = d.bus.lost()
 	r.Commits, r.Position, r.Epoch = d.store.Commits(), d.store.Position(), d.store.Epoch()

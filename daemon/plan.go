@@ -68,6 +68,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 		return client.Plan{}, err
 	}
 	d.notifier.set(next)
+	d.destinations.Set(destinationSpecs(next))
 	d.tell(plan)
 	if d.o.TakenOver != nil {
 		d.o.TakenOver(next)

@@ -147,6 +147,20 @@ func settingsOfNotify(n config.Notify) []setting {
 	}
 }
 
+// settingsOfDestination are those of a warehouse.
+func settingsOfDestination(d config.Destination) []setting {
+	return []setting{
+		{name: "type", value: d.Type},
+		{name: "url", value: d.URL.Reveal(), hidden: true},
+		{name: "schema", value: d.Schema},
+		{name: "streams", value: listed(d.Streams)},
+		{name: "deletes", value: d.Deletes},
+		{name: "schema_changes", value: d.SchemaChanges},
+		{name: "raw", value: strconv.FormatBool(d.Raw)},
+		{name: "blocked", value: d.Problem},
+	}
+}
+
 // settingsOfUser are those of a user.
 func settingsOfUser(u config.User) []setting {
 	return []setting{
@@ -168,6 +182,7 @@ func settingsOfWorker(w config.Worker) []setting {
 // portals and streams. Files count where a listener began with TLS and keeps it.
 func takenOver(started, was, now *config.Config) []string {
 	out := blocksDiffer("notify", was.Notify, now.Notify, func(n config.Notify) string { return n.Name }, settingsOfNotify)
+	out = append(out, blocksDiffer("destination", was.Destinations, now.Destinations, func(d config.Destination) string { return d.Name }, settingsOfDestination)...)
 	out = append(out, blocksDiffer("user", was.Users, now.Users, func(u config.User) string { return u.Name }, settingsOfUser)...)
 	for _, s := range differing(settingsOfWorker(was.Worker), settingsOfWorker(now.Worker)) {
 		out = append(out, s+" (by `hubpipe up`; another worker takes it over when it is restarted)")

@@ -45,6 +45,13 @@ func (d *Daemon) things(ctx context.Context) ([]thing, error) {
 		same.LastSeen = time.Time{}
 		out = append(out, thing{kind: client.EventWorker, name: w.ID, value: w, same: same})
 	}
+	destinations, err := d.Destinations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range destinations {
+		out = append(out, destinationThing(x))
+	}
 	for _, p := range portals {
 		out = append(out, thing{kind: client.EventPortal, name: p.Name, value: p, same: p})
 	}

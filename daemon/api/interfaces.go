@@ -41,6 +41,13 @@ type Control interface {
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
 	Workers(ctx context.Context) ([]client.Worker, error)
 	Portals(ctx context.Context) ([]client.Portal, error)
+	// Destinations is how the warehouses stand that follow the change feed; the
+	// others pause one, let it go on, or have it write a stream ("" for all) again.
+	Destinations(ctx context.Context) ([]client.Destination, error)
+	Destination(ctx context.Context, name string) (client.Destination, error)
+	PauseDestination(ctx context.Context, name string) (client.Destination, error)
+	ResumeDestination(ctx context.Context, name string) (client.Destination, error)
+	ResyncDestination(ctx context.Context, name, streamName string) (client.Destination, error)
 	// Notifications is how those stand who are told what is wrong.
 	Notifications(ctx context.Context) ([]client.Notification, error)
 	// TestNotification sends one of them a message, and returns when it arrived.

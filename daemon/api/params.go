@@ -234,6 +234,7 @@ const (
 	startBody     = `send {"interval":"5m"}, or nothing for the configured interval`
 	syncBody      = `send {"record":"123"}, or nothing for the whole stream`
 	reconcileBody = `send {"accept_deletes":true}, or nothing`
+	resyncBody    = `send {"stream":"contacts"}, or nothing for all streams`
 	noBody        = "send no body: this takes none"
 )
 

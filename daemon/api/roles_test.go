@@ -42,6 +42,8 @@ func TestRolesOnEveryRoute(t *testing.T) {
 		"GET /v1/streams/{stream}/records/{id}": true, "GET /v1/streams/{stream}/changes": true, "GET /v1/streams/{stream}/export": true,
 		"GET /v1/streams/{stream}/schema": true, "GET /v1/runs": true, "GET /v1/runs/{id}": true, "GET /v1/workers": true, "GET /v1/portals": true,
 		"GET /v1/events": true, "GET /v1/logs": true, "GET /metrics": true, "GET /v1/notify": true, "GET /v1/doctor": true,
+		"GET /v1/destinations": true, "GET /v1/destinations/{name}": true, "POST /v1/destinations/{name}/pause": false,
+		"POST /v1/destinations/{name}/resume": false, "POST /v1/destinations/{name}/resync": false,
 		"GET /v1/backup":                  true, // it holds no more than what they may read
 		"POST /v1/streams/{stream}/start": false, "POST /v1/streams/{stream}/stop": false, "POST /v1/streams/{stream}/sync": false,
 		"POST /v1/streams/{stream}/resync": false, "POST /v1/streams/{stream}/reconcile": false, "POST /v1/streams/{stream}/erase": false,

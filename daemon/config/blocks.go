@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/zclconf/go-cty/cty"
 )
 
 var (
@@ -168,59 +166,4 @@ func checkName(name string) error {
 		return errors.New(`"all" stands for all of them, and names none`)
 	}
 	return nil
-}
-
-func (l *loader) destinations(roots []*section, c *Config) {
-	seen := map[string]string{}
-	for _, root := range roots {
-		for _, b := range root.blocks("destination") {
-			d := Destination{Type: b.Labels[0], Name: b.Labels[1], Attributes: map[string]any{}}
-			line := b.TypeRange.Start.Line
-			s := l.section(root.src, b.Body, "destination", "destination "+scrub(d.Name), line)
-			s.problem = &d.Problem
-			if len(l.o.Destinations) > 0 && !slices.Contains(l.o.Destinations, d.Type) {
-				s.at(line, fmt.Sprintf("there is no destination of type %q", scrub(d.Type)), didYouMean(d.Type, l.o.Destinations))
-			}
-			if err := checkName(d.Name); err != nil {
-				s.at(line, "destination: "+err.Error(), "")
-			}
-			if first, ok := seen[d.Name]; ok {
-				s.at(line, fmt.Sprintf("destination %s stands in %s already", scrub(d.Name), first), "")
-			}
-			seen[d.Name] = fmt.Sprintf("%s:%d", root.src.path, line)
-			for name := range b.Body.Attributes {
-				if v, ok := s.value(name); ok {
-					d.Attributes[name] = plain(v)
-				}
-			}
-			c.Destinations = append(c.Destinations, d)
-		}
-	}
-}
-
-// plain turns a value into Go's, text into a Secret.
-func plain(v cty.Value) any {
-	t := v.Type()
-	switch {
-	case v.IsNull():
-		return nil
-	case t == cty.String:
-		return NewSecret(v.AsString())
-	case t == cty.Bool:
-		return v.True()
-	case t == cty.Number:
-		f, _ := v.AsBigFloat().Float64()
-		return f
-	case t.IsObjectType() || t.IsMapType():
-		out := map[string]any{}
-		for k, e := range v.AsValueMap() {
-			out[k] = plain(e)
-		}
-		return out
-	}
-	out := []any{}
-	for _, e := range v.AsValueSlice() {
-		out = append(out, plain(e))
-	}
-	return out
 }

@@ -239,17 +239,6 @@ type Notify struct {
 // DefaultNotifyAfter is how long a thing must be wrong before people are told.
 const DefaultNotifyAfter = 10 * time.Minute
 
-// Destination is one more place that records are copied to.
-type Destination struct {
-	Type, Name string
-	// Attributes are the block's settings: text is a Secret, since any of it
-	// may hold a password, numbers are float64, switches bool, lists []any and
-	// maps map[string]any of these.
-	Attributes map[string]any
-	// Problem says why it is blocked, "" when nothing is missing.
-	Problem string
-}
-
 // PortalByName returns the portal of that name.
 func (c *Config) PortalByName(name string) (Portal, bool) {
 	for _, p := range c.Portals {

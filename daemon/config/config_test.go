@@ -38,7 +38,7 @@ func known() []string {
 func options(t testing.TB, env func(string) (string, bool)) Options {
 	t.Helper()
 	return Options{Env: env, WorkDir: t.TempDir(), UserDir: t.TempDir(), SystemDir: t.TempDir(),
-		DataHome: "/data", Objects: known(), Destinations: []string{"postgres"}}
+		DataHome: "/data", Objects: known()}
 }
 
 func write(t testing.TB, path, text string) string {
@@ -204,8 +204,8 @@ func TestEverySettingIsRead(t *testing.T) {
 				DailyReserve: DefaultDailyReserve},
 		},
 		Streams: []Stream{first, second, own, other},
-		Destinations: []Destination{{Type: "postgres", Name: "warehouse", Attributes: map[string]any{
-			"url": NewSecret("t1"), "batch": 5.0, "strict": true, "tables": []any{NewSecret("a")}, "map": map[string]any{"k": 1.0}}}},
+		Destinations: []Destination{{Type: "postgres", Name: "warehouse", URL: NewSecret("postgres://me:t1@db/crm"), Schema: "crm",
+			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true}},
 		Notify: []Notify{{Name: "ops", Webhook: NewSecret("https://hooks.example/x"), Format: "json", On: []string{"blocked", "disk"}, After: time.Minute},
 			{Name: "pager", Format: "slack", Exec: []string{"page", "crm"}, After: DefaultNotifyAfter}},
 	}

@@ -30,8 +30,6 @@ type Options struct {
 	Now time.Time
 	// Objects are the objects that a stream may name; empty for any.
 	Objects []string
-	// Destinations are the types that a destination may have; empty for any.
-	Destinations []string
 }
 
 func (o Options) now() time.Time {

@@ -15,8 +15,8 @@ type blockSchema struct {
 	once bool
 	// fragment says that it may stand in conf.d too.
 	fragment bool
-	// open says that any attribute may stand in it: its user knows them.
-	open bool
+	// secrets says that any text in it may hold a secret.
+	secrets bool
 }
 
 // sharedStreamSettings are the settings that a stream and defaults share.
@@ -48,7 +48,8 @@ func schema() map[string]blockSchema {
 		"portal.webhook": {attributes: []string{"client_secret"}, once: true},
 		"stream":         {labels: 1, attributes: append([]string{"object"}, sharedStreamSettings()...), fragment: true},
 		"notify":         {labels: 1, attributes: []string{"webhook", "format", "exec", "on", "after"}, fragment: true},
-		"destination":    {labels: 2, fragment: true, open: true},
+		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw"},
+			fragment: true, secrets: true},
 	}
 }
 

@@ -33,11 +33,9 @@ type section struct {
 func (l *loader) section(src *source, body *hclsyntax.Body, path, title string, line int) *section {
 	s := &section{loader: l, src: src, body: body, path: path, title: title, line: line}
 	known := l.schema[path]
-	if !known.open {
-		for _, name := range slices.Sorted(maps.Keys(body.Attributes)) {
-			if !slices.Contains(known.attributes, name) {
-				s.unknown(body.Attributes[name].NameRange.Start.Line, "setting", name, known)
-			}
+	for _, name := range slices.Sorted(maps.Keys(body.Attributes)) {
+		if !slices.Contains(known.attributes, name) {
+			s.unknown(body.Attributes[name].NameRange.Start.Line, "setting", name, known)
 		}
 	}
 	first := map[string]int{}
@@ -198,7 +196,7 @@ func (s *section) evalError(name string, diags hcl.Diagnostics) string {
 			return own.Error()
 		}
 	}
-	if s.schema[s.path].open || !isPlainSetting(name) {
+	if s.schema[s.path].secrets || !isPlainSetting(name) {
 		return `this is no value; write env("NAME"), file("path") or text in quotes`
 	}
 	d := diags[0]
@@ -274,7 +272,12 @@ func (s *section) secret(name string, into *Secret) {
 		return
 	}
 	*into = NewSecret(t)
-	if v, diags := s.body.Attributes[name].Expr.Value(nil); len(t) >= literalSecret && !diags.HasErrors() && v.IsWhollyKnown() {
+	s.literal(name)
+}
+
+// literal warns of a secret that stands in the file itself.
+func (s *section) literal(name string) {
+	if v, diags := s.body.Attributes[name].Expr.Value(nil); !diags.HasErrors() && v.IsWhollyKnown() && len(v.AsString()) >= literalSecret {
 		s.report(Warning, s.src, s.lineOf(name), fmt.Sprintf("%s: %s stands in the file itself, where everyone who gets the file reads it", s.title, name),
 			"put it into a variable or a file of its own: "+name+` = env("NAME") or file("path")`)
 	}

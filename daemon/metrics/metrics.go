@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hubpipe/hubpipe/broker"
+	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
 )
@@ -34,6 +35,9 @@ type Reading struct {
 	// is what the bus let go, by reason.
 	Unread, Queued int
 	Dropped        map[string]uint64
+
+	// Destinations are the warehouses that follow the change feed.
+	Destinations []destination.Status
 
 	Commits, Position, Epoch uint64
 	Disk                     *store.Disk // nil where it cannot be told
@@ -83,7 +87,8 @@ func rows() []row {
 	all = append(all, runRows()...)
 	all = append(all, reconcileRows()...)
 	all = append(all, portalRows()...)
-	return append(all, pageRows()...)
+	all = append(all, pageRows()...)
+	return append(all, destinationRows()...)
 }
 
 // collector makes metrics of readings.

@@ -21,6 +21,7 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/budget"
+	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -55,6 +56,12 @@ func full(streams int) *Reading {
 		}
 		requests[name] = map[string]uint64{"incremental": 50, "settle": 20, "backfill": 10}
 	}
+	d := destination.Status{Name: "warehouse", State: destination.Running, Reached: true, Lag: 3 * time.Second, Target: "canary-host", LastCommit: at,
+		Error: &stream.Problem{Title: "canary-problem"}}
+	for _, s := range r.Streams {
+		d.Streams = append(d.Streams, destination.StreamStatus{Stream: s.Stream.Name, Behind: 2, Place: destination.Place{Table: "canary-table", Position: 7, Rows: 9}})
+	}
+	r.Destinations = []destination.Status{d}
 	r.Portals = []dispatch.PortalView{{Portal: stream.Portal{Name: "main", Account: 4711001}, Used: requests, DayEnds: at.Add(time.Hour), Reserve: 0.2,
 		Use:    stream.Usage{Ceiling: 190, WindowSeconds: 10, Rate: 18, SearchRate: 4, Daily: 625000, Remaining: 600000},
 		Shares: []dispatch.ShareView{{Work: budget.Reconcile, Limit: 1000, Used: 20}}, Throttled: &protocol.Wait{Reason: "canary-wait"}}}
@@ -152,7 +159,7 @@ func TestScrapeFails(t *testing.T) {
 // with nothing else.
 func TestCardinality(t *testing.T) {
 	t.Parallel()
-	known := []string{"stream", "portal", "object", "state", "kind", "outcome", "result", "of", "part", "reason", "stage", "version", "goversion"}
+	known := []string{"stream", "portal", "object", "state", "kind", "outcome", "result", "of", "part", "reason", "stage", "destination", "version", "goversion"}
 	for _, r := range rows() {
 		for _, l := range r.labels {
 			if !slices.Contains(known, l) {

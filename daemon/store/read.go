@@ -374,3 +374,52 @@ func (s *Store) PositionAt(ctx context.Context, streamName string, t time.Time) 
 	}
 	return at, err
 }
+
+// Behind counts the records of a stream that stand in the feed above since.
+func (s *Store) Behind(ctx context.Context, streamName string, since uint64) (n uint64, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		b := s.block()
+		defer s.giveBack(b)
+		return s.blocks(ctx, txn, streamName, since, func(first uint64, x *note, item *badger.Item) error {
+			switch {
+			case x != nil && first > since:
+				n += uint64(x.live())
+				return nil
+			case x != nil && first+x.last <= since:
+				return nil
+			}
+			// The block in which the reader stands, or one without a note.
+			if err := s.load(item, first, x, b); err != nil {
+				return fmt.Errorf("read the feed of %s from %d: %w", streamName, first, err)
+			}
+			for i := range b.rows {
+				if w := &b.rows[i]; !w.gone && w.seq > since {
+					n++
+				}
+			}
+			return nil
+		})
+	})
+	return n, err
+}
+
+// Seqs gives the place in the feed of each id, 0 where there is no such record.
+func (s *Store) Seqs(ctx context.Context, streamName string, ids []string) ([]uint64, error) {
+	out := make([]uint64, len(ids))
+	err := s.view(func(txn *badger.Txn) error {
+		for i, id := range ids {
+			if err := s.going(ctx); err != nil {
+				return err
+			}
+			e, err := entryAt(txn, streamName, id)
+			if err != nil {
+				return err
+			}
+			if e != nil {
+				out[i] = e.head.Seq
+			}
+		}
+		return nil
+	})
+	return out, err
+}

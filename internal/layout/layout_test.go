@@ -43,10 +43,10 @@ func mayImport() map[string][]string {
 		"daemon/schedule":          {"daemon/stream", catalogue},
 		"daemon/budget":            {},
 		"daemon/dispatch":          {"daemon/stream", "daemon/budget", "broker/protocol", catalogue, fail},
-		"daemon/metrics":           {"broker", "daemon/stream", "daemon/dispatch", "daemon/store"},
+		"daemon/metrics":           {"broker", "daemon/stream", "daemon/dispatch", "daemon/store", "daemon/destination"},
 		"daemon/api":               {"daemon/stream", "daemon/api/client"},
 		"daemon/api/client":        {"daemon/stream"},
-		"daemon/deliver/...":       {"daemon/stream", "daemon/deliver/..."},
+		"daemon/destination":       {"daemon/stream"},
 		"daemon":                   {"daemon/...", "broker/...", fail},
 		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue, fail},
 		"worker/hubspot":           {catalogue, "internal/rawjson"},
@@ -76,6 +76,7 @@ func rooms() map[string]string {
 		"github.com/charmbracelet/bubbletea": "tui/...",
 		"github.com/spf13/cobra":             "internal/cli",
 		"github.com/prometheus":              "daemon/metrics",
+		"github.com/jackc/pgx":               "daemon/destination/postgres",
 	}
 }
 

@@ -262,6 +262,9 @@ const (
 	EventPortal = "portal"
 	EventDaemon = "daemon"
 	EventLog    = "log"
+	// EventDestination comes when more than its figures changed, and of those at
+	// most once in a second.
+	EventDestination = "destination"
 )
 
 // Daemon is the process that answers.

@@ -125,11 +125,12 @@ stream "others" {
 }
 
 destination "postgres" "warehouse" {
-  url    = env("TOKEN")
-  batch  = 5
-  strict = true
-  tables = ["a"]
-  map    = { k = 1 }
+  url            = "postgres://me:${env("TOKEN")}@db/crm"
+  schema         = "crm"
+  streams        = ["people", "eu_*"]
+  deletes        = "delete"
+  schema_changes = "block"
+  raw            = true
 }
 
 notify "ops" {

@@ -1,0 +1,133 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// States of a destination, as Destination.State has them: the first that is so
+// of paused, blocked, failing and running, else current. A blocked one needs a
+// person; it is tried again all the same, so that it goes on by itself when it
+// was mended.
+const (
+	DestinationPaused  = "paused"
+	DestinationBlocked = "blocked"
+	DestinationFailing = "failing"
+	DestinationRunning = "running"
+	DestinationCurrent = "current"
+)
+
+// Why a destination reads a stream again, as Reread.Reason has it.
+const (
+	RereadResync  = "resync"  // somebody asked for it
+	RereadEpoch   = "epoch"   // the store was restored, or has lost something
+	RereadColumns = "columns" // columns were added or changed their type
+)
+
+// Destination is a warehouse that follows the change feed, and how it stands.
+type Destination struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"` // "postgres"
+	// Target is where it writes, without credentials: "db.example:5432/crm, schema
+	// hubspot"; "" before the first attempt.
+	Target string `json:"target"`
+	// State is one of the Destination constants.
+	State string `json:"state"`
+	// Streams are those that it follows, by name.
+	Streams []DestinationStream `json:"streams"`
+	// LagSeconds is the age of the oldest change that it has not written, 0 where
+	// it has all; null before it was first reached.
+	LagSeconds *int64 `json:"lag_seconds"`
+	// Behind is how many changes it has not written, RowsWritten how many rows it
+	// has ever written, over all streams.
+	Behind      uint64 `json:"behind"`
+	RowsWritten uint64 `json:"rows_written"`
+	// LastCommit is when it last wrote something, null before.
+	LastCommit *time.Time `json:"last_commit"`
+	// Error is the destination's own, else the first of its streams; null where
+	// nothing is wrong. NextTry is when it is tried again, null where it works.
+	Error   *Problem   `json:"error"`
+	NextTry *time.Time `json:"next_try"`
+	// Failures counts the attempts that failed since the daemon began.
+	Failures uint64 `json:"failures"`
+}
+
+// DestinationStream is how a destination stands with one stream.
+type DestinationStream struct {
+	Stream string `json:"stream"`
+	Table  string `json:"table"`
+	// Position is its place in the stream's change feed, Head the feed's newest,
+	// Behind how many changes lie between.
+	Position uint64 `json:"position"`
+	Head     uint64 `json:"head"`
+	Behind   uint64 `json:"behind"`
+	// RowsWritten is how many rows it has ever written, rows written again
+	// included.
+	RowsWritten uint64     `json:"rows_written"`
+	LastCommit  *time.Time `json:"last_commit"`
+	// Unparsed counts the values that were no value of their column's type, and
+	// were written as null. They are listed in the table hubpipe_properties.
+	Unparsed uint64 `json:"unparsed"`
+	// Reread is null unless the feed is read again beside what is new.
+	Reread *Reread  `json:"reread"`
+	Error  *Problem `json:"error"`
+}
+
+// Reread is a stream's feed being read again, from its beginning to Until.
+type Reread struct {
+	Reason   string `json:"reason"` // one of the Reread constants
+	Position uint64 `json:"position"`
+	Until    uint64 `json:"until"`
+}
+
+// ResyncDestinationBody is the body of a destination's resync; an empty Stream
+// is all of them.
+type ResyncDestinationBody struct {
+	Stream string `json:"stream,omitempty"`
+}
+
+// Destinations lists how the destinations stand.
+func (c *Client) Destinations(ctx context.Context) ([]Destination, error) {
+	var out struct {
+		Destinations []Destination `json:"destinations"`
+	}
+	_, err := c.call(ctx, http.MethodGet, "/v1/destinations", nil, nil, &out)
+	return out.Destinations, err
+}
+
+// Destination tells how one stands.
+func (c *Client) Destination(ctx context.Context, name string) (Destination, error) {
+	var out Destination
+	_, err := c.call(ctx, http.MethodGet, destinationPath(name, ""), nil, nil, &out)
+	return out, err
+}
+
+// PauseDestination keeps one from writing, over restarts too, and returns when
+// it has stopped.
+func (c *Client) PauseDestination(ctx context.Context, name string) (Destination, error) {
+	var out Destination
+	_, err := c.call(ctx, http.MethodPost, destinationPath(name, "/pause"), nil, nil, &out)
+	return out, err
+}
+
+// ResumeDestination lets one go on that was paused, and makes one try at once
+// that waits for its next try.
+func (c *Client) ResumeDestination(ctx context.Context, name string) (Destination, error) {
+	var out Destination
+	_, err := c.call(ctx, http.MethodPost, destinationPath(name, "/resume"), nil, nil, &out)
+	return out, err
+}
+
+// ResyncDestination writes every row of a stream again ("" for all streams), and
+// takes away what the store has not. It empties nothing, and does not wait.
+func (c *Client) ResyncDestination(ctx context.Context, name, streamName string) (Destination, error) {
+	var out Destination
+	_, err := c.call(ctx, http.MethodPost, destinationPath(name, "/resync"), nil, ResyncDestinationBody{streamName}, &out)
+	return out, err
+}
+
+func destinationPath(name, verb string) string {
+	return "/v1/destinations/" + url.PathEscape(name) + verb
+}

@@ -1,0 +1,75 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+func (d *daemon) Destinations(context.Context) ([]client.Destination, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return []client.Destination{{Name: "warehouse", Kind: "postgres", State: client.DestinationCurrent, Streams: []client.DestinationStream{}}}, nil
+}
+
+func (d *daemon) Destination(ctx context.Context, name string) (client.Destination, error) {
+	list, err := d.Destinations(ctx)
+	if name != "warehouse" {
+		return client.Destination{}, &client.Problem{Type: client.TypeUnknownDestination, Title: "unknown destination", Status: http.StatusNotFound}
+	}
+	return list[0], err
+}
+
+func (d *daemon) toDestination(ctx context.Context, name, format string, args ...any) (client.Destination, error) {
+	out, err := d.Destination(ctx, name)
+	if err == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.call(format, args...)
+	}
+	return out, err
+}
+
+func (d *daemon) PauseDestination(ctx context.Context, name string) (client.Destination, error) {
+	return d.toDestination(ctx, name, "pause %s", name)
+}
+
+func (d *daemon) ResumeDestination(ctx context.Context, name string) (client.Destination, error) {
+	return d.toDestination(ctx, name, "resume %s", name)
+}
+
+func (d *daemon) ResyncDestination(ctx context.Context, name, streamName string) (client.Destination, error) {
+	return d.toDestination(ctx, name, "resync %s %q", name, streamName)
+}
+
+func TestDestinations(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		call               string
+	}{
+		{"GET", "", "", 200, ""},
+		{"GET", "/warehouse", "", 200, ""},
+		{"GET", "/lake", "", 404, ""},
+		{"POST", "/warehouse/pause", "", 200, "pause warehouse"},
+		{"POST", "/warehouse/resume", "", 200, "resume warehouse"},
+		{"POST", "/warehouse/pause", `{"x":1}`, 400, ""},
+		{"POST", "/lake/pause", "", 404, ""},
+		{"POST", "/warehouse/resync", "", 202, `resync warehouse ""`},
+		{"POST", "/warehouse/resync", `{"stream":"contacts"}`, 202, `resync warehouse "contacts"`},
+		{"POST", "/warehouse/resync", `{"stream":""}`, 400, ""},
+		{"POST", "/warehouse/resync", `{"table":"contacts"}`, 400, ""},
+	} {
+		before := b.d.called()
+		res := do(t, b, tt.method, "/v1/destinations"+tt.path, tt.body)
+		calls := b.d.called()[len(before):]
+		if res.StatusCode != tt.status || (tt.call == "") != (len(calls) == 0) || tt.call != "" && !slices.Contains(calls, tt.call) {
+			t.Errorf("%s %s %s: %s, calls %q, want %d and %q", tt.method, tt.path, tt.body, res.Status, calls, tt.status, tt.call)
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package destination
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// runner is one destination. start and stop are called by the manager, one at a
+// time.
+type runner struct {
+	m    *Manager
+	spec Spec
+	log  hclog.Logger
+
+	woken  chan struct{}
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	on       bool
+	reached  bool
+	err      *stream.Problem
+	next     time.Time
+	failures uint64
+	streams  map[string]*standing
+}
+
+// standing is what is known of one stream.
+type standing struct {
+	place Place
+	known bool
+	err   *stream.Problem
+	fails int
+	next  time.Time
+}
+
+func newRunner(m *Manager, s Spec) *runner {
+	r := &runner{m: m, spec: s, log: m.log.With("destination", s.Name), woken: make(chan struct{}, 1), streams: map[string]*standing{}}
+	for _, x := range s.Streams {
+		r.streams[x.Name] = &standing{}
+	}
+	return r
+}
+
+func (r *runner) start() {
+	ctx, cancel := context.WithCancel(r.m.life)
+	r.mu.Lock()
+	r.cancel, r.on = cancel, true
+	r.mu.Unlock()
+	r.wg.Go(func() { r.run(ctx) })
+}
+
+// stop returns when nothing is written any more.
+func (r *runner) stop() {
+	r.mu.Lock()
+	cancel := r.cancel
+	r.on = false
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	r.wg.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cancel, r.err, r.next = nil, nil, time.Time{}
+	for _, s := range r.streams {
+		s.err, s.next, s.fails = nil, time.Time{}, 0
+	}
+}
+
+// hurry makes what waits go on at once.
+func (r *runner) hurry() {
+	r.mu.Lock()
+	r.next = time.Time{}
+	for _, s := range r.streams {
+		s.next = time.Time{}
+	}
+	r.mu.Unlock()
+	select {
+	case r.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run works in sessions until ctx ends.
+func (r *runner) run(ctx context.Context) {
+	if r.spec.Blocked != "" {
+		r.failed(&stream.Problem{Type: "destination-blocked", Title: "the destination cannot be used", Detail: r.spec.Blocked,
+			Hint: "mend it in the configuration, then reload or restart", Blocked: true}, time.Time{})
+		return
+	}
+	for fails := 0; ctx.Err() == nil; {
+		w := &work{r: r, prepared: map[string][]byte{}}
+		err := w.session(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if w.wrote {
+			fails = 0
+		}
+		wait := r.backoff(fails)
+		fails++
+		p := problemOf(err)
+		r.log.Warn("the destination does not work; it is tried again", "error", p, "in", wait.Round(time.Millisecond))
+		r.failed(p, time.Now().Add(wait))
+		r.pause(ctx, func() time.Time { r.mu.Lock(); defer r.mu.Unlock(); return r.next })
+	}
+}
+
+// backoff is how long to wait after so many failures in a row, give or take a
+// quarter.
+func (r *runner) backoff(fails int) time.Duration {
+	d := r.m.o.Retry << min(fails, 20)
+	if d > r.m.o.RetryMost || d <= 0 {
+		d = r.m.o.RetryMost
+	}
+	return d*3/4 + rand.N(d/2+1) //nolint:gosec // it spreads load, and guards nothing
+}
+
+// pause waits until a time that may come nearer meanwhile.
+func (r *runner) pause(ctx context.Context, until func() time.Time) {
+	for {
+		left := time.Until(until())
+		if left <= 0 {
+			return
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+		case <-r.woken:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		t.Stop()
+	}
+}
+
+func problemOf(err error) *stream.Problem {
+	if p, ok := errors.AsType[*stream.Problem](err); ok {
+		return p
+	}
+	return &stream.Problem{Type: "destination-failed", Title: "the destination does not work", Detail: err.Error()}
+}
+
+func (r *runner) failed(p *stream.Problem, next time.Time) {
+	r.mu.Lock()
+	r.err, r.next = p, next
+	r.failures++
+	r.mu.Unlock()
+	r.m.o.Changed()
+}
+
+func (r *runner) connected() {
+	r.mu.Lock()
+	r.err, r.next = nil, time.Time{}
+	r.mu.Unlock()
+	r.m.o.Changed()
+}
+
+// placed notes where a stream is now, and that nothing is wrong with it.
+func (r *runner) placed(name string, p Place) {
+	r.mu.Lock()
+	s := r.streams[name]
+	again := s.err != nil
+	s.place, s.known, s.err, s.fails, s.next = p, true, nil, 0, time.Time{}
+	r.reached = true
+	r.mu.Unlock()
+	if again {
+		r.log.Info("a stream is written again", "stream", name)
+	}
+	r.m.o.Changed()
+}
+
+func (r *runner) streamFailed(name string, err error) {
+	p := problemOf(err)
+	r.mu.Lock()
+	s := r.streams[name]
+	wait := r.backoff(s.fails)
+	first := s.err == nil || s.err.Detail != p.Detail
+	s.err, s.next = p, time.Now().Add(wait)
+	s.fails++
+	r.failures++
+	r.mu.Unlock()
+	if first {
+		r.log.Warn("a stream cannot be written; it is tried again", "stream", name, "error", p)
+	}
+	r.m.o.Changed()
+}
+
+// due tells whether a stream may be tried.
+func (r *runner) due(name string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.streams[name].next.After(now)
+}
+
+// wakeAt is when the first stream that failed is tried again, at most a time.
+func (r *runner) wakeAt(latest time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.streams {
+		if !s.next.IsZero() && s.next.Before(latest) {
+			latest = s.next
+		}
+	}
+	return latest
+}
+
+// status is how it stands now.
+func (r *runner) status(ctx context.Context) Status {
+	r.mu.Lock()
+	out := Status{Name: r.spec.Name, Kind: r.spec.Kind, Reached: r.reached, Error: r.err, NextTry: r.next, Failures: r.failures}
+	if r.spec.Engine != nil {
+		out.Target = r.spec.Engine.Target()
+	}
+	on, known := r.on, make(map[string]standing, len(r.streams))
+	for name, s := range r.streams {
+		known[name] = *s
+	}
+	r.mu.Unlock()
+	now, rereading := time.Now(), false
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		s := known[name]
+		x := StreamStatus{Stream: name, Place: s.place, Head: r.m.o.Source.PositionOf(name), Error: s.err}
+		if s.known && x.Head > s.place.Position {
+			n, oldest := r.behind(ctx, name, s.place.Position)
+			x.Behind = n
+			if !oldest.IsZero() {
+				out.Lag = max(out.Lag, now.Sub(oldest))
+			}
+		}
+		rereading = rereading || s.place.Reread != nil
+		out.Behind += x.Behind
+		out.Rows += s.place.Rows
+		if s.place.LastCommit.After(out.LastCommit) {
+			out.LastCommit = s.place.LastCommit
+		}
+		if s.err != nil && (out.Error == nil || s.err.Blocked && !out.Error.Blocked) {
+			out.Error, out.NextTry = s.err, s.next
+		}
+		out.Streams = append(out.Streams, x)
+	}
+	switch {
+	case !on:
+		out.State, out.Error, out.NextTry = Paused, nil, time.Time{}
+	case out.Error != nil && out.Error.Blocked:
+		out.State = Blocked
+	case out.Error != nil:
+		out.State = Failing
+	case !out.Reached && len(known) > 0, out.Behind > 0, rereading:
+		out.State = Running
+	default:
+		out.State = Current
+	}
+	return out
+}
+
+// behind counts what is not written yet, and says since when the oldest of it
+// waits. What cannot be told is told as nothing: it is a figure for people.
+func (r *runner) behind(ctx context.Context, name string, since uint64) (n uint64, oldest time.Time) {
+	n, err := r.m.o.Source.Behind(ctx, name, since)
+	if err != nil || n == 0 {
+		return 0, time.Time{}
+	}
+	_, err = r.m.o.Source.Changes(ctx, name, since, 1, func(rec *stream.Record) error {
+		oldest = time.UnixMilli(rec.Synced)
+		return nil
+	})
+	if err != nil {
+		return n, time.Time{}
+	}
+	return n, oldest
+}
+
+// definitionsOf reads a stream's definitions.
+func definitionsOf(b []byte) ([]stream.Property, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	var list []stream.Property
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("read the definitions: %w", err)
+	}
+	return list, nil
+}

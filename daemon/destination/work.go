@@ -1,0 +1,293 @@
+package destination
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Bounds of a batch, and of how long one stream is written before the next has
+// its turn.
+const (
+	batchRecords = 5000
+	batchBytes   = 8 << 20
+	turn         = 2 * time.Second
+)
+
+// work is what is done in one session.
+type work struct {
+	r         *runner
+	s         Session
+	prepared  map[string][]byte // the definitions that a stream was prepared with
+	described time.Time
+	wrote     bool
+}
+
+// session connects and works until something fails or ctx ends.
+func (w *work) session(ctx context.Context) error {
+	src := w.r.m.o.Source
+	changed, stop := src.Watch()
+	defer stop()
+	s, err := w.r.spec.Engine.Connect(ctx, Origin{Store: src.ID(), Epoch: src.Epoch()})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	w.s = s
+	w.r.connected()
+	for {
+		busy := false
+		for _, x := range w.r.spec.Streams {
+			if !w.r.due(x.Name, time.Now()) {
+				continue
+			}
+			more, err := w.stream(ctx, x)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil && s.Broken() {
+				return err
+			}
+			if err != nil {
+				delete(w.prepared, x.Name)
+				w.r.streamFailed(x.Name, err)
+				continue
+			}
+			busy = busy || more
+		}
+		if err := w.describe(ctx); err != nil {
+			return err
+		}
+		if busy {
+			continue
+		}
+		t := time.NewTimer(time.Until(w.r.wakeAt(w.described.Add(w.r.m.o.Describe))))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-changed:
+		case <-w.r.woken:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// stream does what there is to do for a stream, for a turn, and says whether
+// there is more.
+func (w *work) stream(ctx context.Context, x Stream) (more bool, err error) {
+	place, err := w.prepare(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	if slices.Contains(w.r.m.resyncs(w.r.spec.Name), x.Name) {
+		if place, err = w.s.Reread(ctx, x.Name, Reread{Reason: ReasonResync, Until: w.r.m.o.Source.PositionOf(x.Name), Sweep: true}); err != nil {
+			return false, err
+		}
+		if err := w.r.m.begun(w.r.spec.Name, x.Name); err != nil {
+			return false, err
+		}
+		w.r.placed(x.Name, place)
+	}
+	end := time.Now().Add(turn)
+	if place, more, err = w.drain(ctx, x.Name, place, false, end); err != nil || more {
+		return more, err
+	}
+	if place.Reread == nil {
+		return false, nil
+	}
+	if place, more, err = w.drain(ctx, x.Name, place, true, end); err != nil || more {
+		return more, err
+	}
+	return w.finish(ctx, x.Name, place)
+}
+
+// prepare makes the tables fit, where they may not.
+func (w *work) prepare(ctx context.Context, x Stream) (Place, error) {
+	src := w.r.m.o.Source
+	b, err := src.Definitions(x.Name)
+	if err != nil {
+		return Place{}, err
+	}
+	w.r.mu.Lock()
+	place, known := w.r.streams[x.Name].place, w.r.streams[x.Name].known
+	w.r.mu.Unlock()
+	if was, ok := w.prepared[x.Name]; ok && known && bytes.Equal(was, b) {
+		return place, nil
+	}
+	definitions, err := definitionsOf(b)
+	if err != nil {
+		return Place{}, err
+	}
+	place, err = w.s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Head: src.PositionOf(x.Name)})
+	if err != nil {
+		return Place{}, err
+	}
+	w.prepared[x.Name] = b
+	w.r.placed(x.Name, place)
+	return place, nil
+}
+
+// batchOf reads and packs what follows a place, nil where nothing does.
+type piece struct {
+	batch *Batch
+	full  bool
+	err   error
+}
+
+func (w *work) read(ctx context.Context, name string, since uint64, until uint64, mode Mode) piece {
+	var records []*stream.Record
+	size, full := 0, false
+	errEnough := errors.New("enough")
+	last, err := w.r.m.o.Source.Changes(ctx, name, since, batchRecords, func(rec *stream.Record) error {
+		if until > 0 && rec.Seq > until {
+			return errEnough
+		}
+		records = append(records, rec)
+		if size += len(rec.Properties) + len(rec.Associations) + len(rec.History); size >= batchBytes {
+			full = true
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return piece{err: fmt.Errorf("read the feed of %s: %w", name, err)}
+	}
+	full = full || len(records) == batchRecords
+	if n := len(records); n > 0 {
+		last = records[n-1].Seq
+	}
+	if !full && until > 0 {
+		last = until
+	}
+	if len(records) == 0 && last <= since {
+		return piece{}
+	}
+	return piece{batch: &Batch{Packed: w.s.Pack(name, records), Count: len(records), Mode: mode, To: last}, full: full}
+}
+
+// drain writes what follows the place, or the place of the rereading, until
+// there is nothing more or the turn ends. The next batch is read and packed
+// while one is written.
+func (w *work) drain(ctx context.Context, name string, place Place, again bool, end time.Time) (Place, bool, error) {
+	since, until, mode := place.Position, uint64(0), Newer
+	if again {
+		since, until, mode = place.Reread.Position, place.Reread.Until, place.Reread.Mode()
+		if since >= until {
+			return place, false, nil
+		}
+	}
+	next := w.read(ctx, name, since, until, mode)
+	for next.err == nil && next.batch != nil {
+		b := next.batch
+		b.Place, b.Reread = place, again
+		next = piece{}
+		var ahead chan piece
+		if w.full(b, until) {
+			ahead = make(chan piece, 1)
+			go func() { ahead <- w.read(ctx, name, b.To, until, mode) }()
+		}
+		p, err := w.s.Write(ctx, name, b)
+		if ahead != nil {
+			next = <-ahead // also where the write failed: nobody reads behind us
+		}
+		if err != nil {
+			return place, false, err
+		}
+		place, w.wrote = p, true
+		w.r.placed(name, place)
+		if place.Reread == nil && again {
+			return place, false, nil
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return place, true, ctx.Err()
+		}
+	}
+	return place, false, next.err
+}
+
+// full tells whether more may follow a batch.
+func (w *work) full(b *Batch, until uint64) bool {
+	return b.Count > 0 && (until == 0 || b.To < until)
+}
+
+// finish sweeps what a rereading leaves, where that may be done already.
+func (w *work) finish(ctx context.Context, name string, place Place) (more bool, err error) {
+	if place.Reread == nil || place.Reread.Position < place.Reread.Until {
+		return false, nil
+	}
+	src := w.r.m.o.Source
+	if place.Reread.Reason == ReasonEpoch {
+		// What the store has lost comes back from HubSpot. Before it has, a row that
+		// the store lacks proves nothing.
+		st, err := src.Standing(ctx, name)
+		if err != nil || !st.Settled || src.PositionOf(name) > place.Position {
+			return false, err
+		}
+	}
+	at := src.Position()
+	seqs := func(ids []string) ([]uint64, error) { return src.Seqs(ctx, name, ids) }
+	for after := ""; ; {
+		next, ahead, err := w.s.Sweep(ctx, name, after, at, seqs)
+		if err != nil {
+			return false, err
+		}
+		if place, err = w.force(ctx, name, place, ahead); err != nil {
+			return false, err
+		}
+		if after = next; after == "" {
+			break
+		}
+	}
+	if place, err = w.s.Swept(ctx, name); err != nil {
+		return false, err
+	}
+	w.r.placed(name, place)
+	return true, nil
+}
+
+// force writes rows as the store has them, whatever the warehouse has.
+func (w *work) force(ctx context.Context, name string, place Place, ids []string) (Place, error) {
+	for part := range slices.Chunk(ids, batchRecords/10) {
+		records := make([]*stream.Record, 0, len(part))
+		for _, id := range part {
+			rec, err := w.r.m.o.Source.Record(name, id)
+			if err != nil {
+				return place, fmt.Errorf("read record %s of %s: %w", id, name, err)
+			}
+			records = append(records, rec)
+		}
+		p, err := w.s.Write(ctx, name, &Batch{Packed: w.s.Pack(name, records), Count: len(records), Mode: Force, Place: place, To: place.Position})
+		if err != nil {
+			return place, err
+		}
+		place = p
+	}
+	return place, nil
+}
+
+// describe tells the warehouse's readers how the streams stand, now and then.
+func (w *work) describe(ctx context.Context) error {
+	if time.Since(w.described) < w.r.m.o.Describe {
+		return nil
+	}
+	list := make([]Standing, 0, len(w.r.spec.Streams))
+	for _, x := range w.r.spec.Streams {
+		if _, ok := w.prepared[x.Name]; !ok {
+			continue
+		}
+		st, err := w.r.m.o.Source.Standing(ctx, x.Name)
+		if err != nil {
+			return err
+		}
+		list = append(list, st)
+	}
+	w.described = time.Now()
+	return w.s.Describe(ctx, list)
+}

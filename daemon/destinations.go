@@ -1,0 +1,199 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// startDestinations begins to copy to the warehouses of the configuration.
+func (d *Daemon) startDestinations(_, own context.Context) error {
+	m, err := destination.New(own, destination.Options{Source: &feed{Store: d.store, d: d, began: time.Now()},
+		Path: filepath.Join(d.o.Config.DataDir, "destinations.json"), Logger: d.log.Named("destination"), Changed: d.events.wake})
+	if err != nil {
+		return err
+	}
+	d.destinations = m
+	d.onClose("stop destinations", func(context.Context) error { m.Stop(); return nil })
+	m.Set(destinationSpecs(d.o.Config))
+	return nil
+}
+
+// destinationSpecs is the configuration as destinations need it. What is
+// configured otherwise begins anew; so a stream that comes or goes is part of
+// the key.
+func destinationSpecs(c *config.Config) []destination.Spec {
+	out := make([]destination.Spec, 0, len(c.Destinations))
+	for _, x := range c.Destinations {
+		s := destination.Spec{Name: x.Name, Kind: x.Type, Blocked: x.Problem}
+		key := []string{}
+		for _, set := range settingsOfDestination(x) {
+			key = append(key, set.name+"="+set.value)
+		}
+		for _, st := range c.Streams {
+			if x.Follows(st.Name) {
+				one := destination.Stream{Name: st.Name, Object: st.Object, Associations: len(st.Associations) > 0, History: len(st.History) > 0}
+				s.Streams = append(s.Streams, one)
+				key = append(key, fmt.Sprintf("%+v", one))
+			}
+		}
+		s.Key = strings.Join(key, "\x00")
+		s.Blocked = cmp.Or(s.Blocked, "this version does not write to "+x.Type+" yet")
+		out = append(out, s)
+	}
+	return out
+}
+
+// feed is the store as destinations read it.
+type feed struct {
+	*store.Store
+
+	d     *Daemon
+	began time.Time
+}
+
+func (f *feed) Changes(ctx context.Context, name string, since uint64, limit int, fn func(*stream.Record) error) (uint64, error) {
+	return f.Store.Changes(ctx, name, since, limit, f.d.shown.each(name, fn))
+}
+
+func (f *feed) Record(name, id string) (*stream.Record, error) {
+	r, err := f.Store.Record(name, id)
+	if err == nil {
+		f.d.shown.of(name, r)
+	}
+	return r, err
+}
+
+// Definitions are nil before they were first read.
+func (f *feed) Definitions(name string) ([]byte, error) {
+	b, err := f.Schema(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Standing tells how a stream stands.
+func (f *feed) Standing(ctx context.Context, name string) (out destination.Standing, err error) {
+	err = f.d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
+		v, err := x.View(now, name)
+		if err != nil {
+			return err
+		}
+		st, s := f.d.status(v, now), v.Stream
+		out = destination.Standing{Stream: name, Object: st.Object, Portal: st.Portal, State: st.State, LagSeconds: st.LagSeconds, ReconciledAt: s.ReportedAt}
+		if st.CompleteUntil != nil {
+			out.CompleteUntil = *st.CompleteUntil
+		}
+		for _, p := range x.Portals(now) {
+			if p.Name == st.Portal {
+				out.TimeZone, out.Currency = p.TimeZone, p.Currency
+			}
+		}
+		// What was lost comes back by an incremental run from the cursor as it was,
+		// and by a reconcile where one is owed.
+		out.Settled = s.Backfilled && !s.ReconcileNow && !s.ReconcileOwed && s.Missing == 0 && v.Walk == nil && v.Incremental == nil &&
+			s.LastStarted.After(f.began)
+		return nil
+	})
+	return out, err
+}
+
+// Destinations is how all destinations stand.
+func (d *Daemon) Destinations(ctx context.Context) ([]client.Destination, error) {
+	list := d.destinations.Status(ctx)
+	out := make([]client.Destination, len(list))
+	for i := range list {
+		out[i] = destinationOf(&list[i])
+	}
+	return out, nil
+}
+
+// Destination is how one stands.
+func (d *Daemon) Destination(ctx context.Context, name string) (client.Destination, error) {
+	s, err := d.destinations.One(ctx, name)
+	if err != nil {
+		return client.Destination{}, err
+	}
+	return destinationOf(&s), nil
+}
+
+// PauseDestination keeps one from writing.
+func (d *Daemon) PauseDestination(ctx context.Context, name string) (client.Destination, error) {
+	if err := d.destinations.Pause(name); err != nil {
+		return client.Destination{}, err
+	}
+	return d.Destination(ctx, name)
+}
+
+// ResumeDestination lets one go on.
+func (d *Daemon) ResumeDestination(ctx context.Context, name string) (client.Destination, error) {
+	if err := d.destinations.Resume(name); err != nil {
+		return client.Destination{}, err
+	}
+	return d.Destination(ctx, name)
+}
+
+// ResyncDestination has every row of a stream, or of all, written again.
+func (d *Daemon) ResyncDestination(ctx context.Context, name, streamName string) (client.Destination, error) {
+	if err := d.destinations.Resync(name, streamName); err != nil {
+		return client.Destination{}, err
+	}
+	return d.Destination(ctx, name)
+}
+
+// destinationOf is a destination as it travels.
+func destinationOf(s *destination.Status) client.Destination {
+	out := client.Destination{Name: s.Name, Kind: s.Kind, Target: s.Target, State: s.State, Streams: []client.DestinationStream{},
+		Behind: s.Behind, RowsWritten: s.Rows, LastCommit: api.TimeOf(s.LastCommit), Error: api.ProblemOf(s.Error),
+		NextTry: api.TimeOf(s.NextTry), Failures: s.Failures}
+	if s.Reached {
+		lag := int64(s.Lag / time.Second)
+		out.LagSeconds = &lag
+	}
+	for _, x := range s.Streams {
+		one := client.DestinationStream{Stream: x.Stream, Table: cmp.Or(x.Place.Table, x.Stream), Position: x.Place.Position, Head: x.Head,
+			Behind: x.Behind, RowsWritten: x.Place.Rows, LastCommit: api.TimeOf(x.Place.LastCommit), Unparsed: x.Place.Unparsed, Error: api.ProblemOf(x.Error)}
+		if r := x.Place.Reread; r != nil {
+			one.Reread = &client.Reread{Reason: r.Reason, Position: r.Position, Until: r.Until}
+		}
+		out.Streams = append(out.Streams, one)
+	}
+	return out
+}
+
+// destinationThing is a destination. Figures that move by themselves are no
+// change to it; what is written is, told by the second of the last commit.
+func destinationThing(c client.Destination) thing {
+	same := c
+	same.LagSeconds, same.Behind, same.RowsWritten = nil, 0, 0
+	same.LastCommit = toSecond(c.LastCommit)
+	same.Streams = make([]client.DestinationStream, len(c.Streams))
+	for i, s := range c.Streams {
+		same.Streams[i] = client.DestinationStream{Stream: s.Stream, Table: s.Table, Unparsed: s.Unparsed, Error: s.Error}
+		if s.Reread != nil {
+			same.Streams[i].Reread = &client.Reread{Reason: s.Reread.Reason}
+		}
+	}
+	return thing{kind: client.EventDestination, name: c.Name, value: c, same: same}
+}
+
+func toSecond(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	s := t.Truncate(time.Second)
+	return &s
+}

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
+)
+
+func (c *command) destinations() *cobra.Command {
+	cmd := c.talking("destinations [NAME]", "Show how the warehouses stand that follow the change feed", func(cmd *cobra.Command, d *client.Client, args []string) error {
+		if len(args) == 1 {
+			x, err := d.Destination(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.show(x, func(w io.Writer) error { return destinationStreams(w, x, time.Now()) })
+		}
+		list, err := d.Destinations(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if list == nil {
+			list = []client.Destination{}
+		}
+		return c.show(map[string]any{"destinations": list}, func(w io.Writer) error {
+			if len(list) == 0 {
+				fmt.Fprintln(c.env.Stderr, `there are none: add destination "postgres" "warehouse" { url = env("WAREHOUSE_URL") } to the configuration`)
+				return nil
+			}
+			return destinationTable(w, list, time.Now())
+		})
+	})
+	cmd.AddCommand(
+		c.toDestination("pause NAME", "Keep one from writing, until it is resumed", func(cmd *cobra.Command, d *client.Client, name, _ string) (client.Destination, error) {
+			return d.PauseDestination(cmd.Context(), name)
+		}),
+		c.toDestination("resume NAME", "Let one go on, or try again at once", func(cmd *cobra.Command, d *client.Client, name, _ string) (client.Destination, error) {
+			return d.ResumeDestination(cmd.Context(), name)
+		}),
+		c.toDestination("resync NAME [STREAM]", "Write every row of a stream, or of all, again", func(cmd *cobra.Command, d *client.Client, name, streamName string) (client.Destination, error) {
+			return d.ResyncDestination(cmd.Context(), name, streamName)
+		}),
+	)
+	return cmd
+}
+
+// toDestination makes a sub-verb that does something to one, and prints how it
+// stands then.
+func (c *command) toDestination(use, short string, do func(cmd *cobra.Command, d *client.Client, name, streamName string) (client.Destination, error)) *cobra.Command {
+	return c.talking(use, short, func(cmd *cobra.Command, d *client.Client, args []string) error {
+		streamName := ""
+		if len(args) == 2 {
+			streamName = args[1]
+		}
+		x, err := do(cmd, d, args[0], streamName)
+		if err != nil {
+			return err
+		}
+		return c.show(x, func(w io.Writer) error { return destinationTable(w, []client.Destination{x}, time.Now()) })
+	})
+}
+
+func destinationTable(w io.Writer, list []client.Destination, now time.Time) error {
+	rows := [][]string{{"DESTINATION", "KIND", "STATE", "BEHIND", "LAG", "ROWS", "LAST WRITE", "PROBLEM"}}
+	var p problems
+	for _, d := range list {
+		lag, last := "-", "-"
+		if d.LagSeconds != nil {
+			lag = config.FormatDuration(time.Duration(*d.LagSeconds) * time.Second)
+		}
+		if d.LastCommit != nil {
+			last = moment(*d.LastCommit, now)
+		}
+		rows = append(rows, []string{d.Name, d.Kind, d.State, fmt.Sprint(d.Behind), lag, fmt.Sprint(d.RowsWritten), last, p.add(d.Error, d.Name)})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	for _, d := range list {
+		if d.NextTry != nil {
+			if _, err := fmt.Fprintf(w, "%s is tried again at %s\n", d.Name, moment(*d.NextTry, now)); err != nil {
+				return fmt.Errorf("write a table: %w", err)
+			}
+		}
+	}
+	return p.write(w)
+}
+
+func destinationStreams(w io.Writer, d client.Destination, now time.Time) error {
+	if err := destinationTable(w, []client.Destination{d}, now); err != nil {
+		return err
+	}
+	rows := [][]string{{"STREAM", "TABLE", "POSITION", "HEAD", "BEHIND", "ROWS", "UNPARSED", "REREADING", "PROBLEM"}}
+	var p problems
+	for _, s := range d.Streams {
+		reread := "-"
+		if s.Reread != nil {
+			reread = fmt.Sprintf("%s, %d of %d", s.Reread.Reason, s.Reread.Position, s.Reread.Until)
+		}
+		rows = append(rows, []string{s.Stream, s.Table, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Behind), fmt.Sprint(s.RowsWritten),
+			fmt.Sprint(s.Unparsed), reread, p.add(s.Error, s.Stream)})
+	}
+	if _, err := fmt.Fprintf(w, "\nit writes to %s\n", clean(d.Target)); err != nil {
+		return fmt.Errorf("write a table: %w", err)
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	return p.write(w)
+}
