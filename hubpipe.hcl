@@ -111,7 +111,8 @@ portal "main" {
   #   client_secret = env("HUBSPOT_JOURNAL_SECRET")
   # }
 
-  # HubSpot's webhooks, which call POST /v1/webhooks/hubspot/main.
+  # HubSpot's webhooks, which call POST /v1/webhooks/hubspot/main: changes in
+  # seconds (docs/OPERATIONS.md).
   # webhook {
   #   client_secret = env("HUBSPOT_WEBHOOK_SECRET")
   # }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/daemon/webhook"
 )
 
 // ErrNotFound is what Control and Data return, wrapped or bare, for a run, a
@@ -106,6 +107,13 @@ type Health interface {
 // far as they are kept. It is closed when ctx ends or its reader is too slow.
 type Events interface {
 	Subscribe(ctx context.Context, lastID uint64) <-chan client.Event
+}
+
+// Webhooks takes what HubSpot sends by itself.
+type Webhooks interface {
+	// Receive returns when the ledger has what a request says, with an error of
+	// the package webhook where it is not HubSpot's.
+	Receive(ctx context.Context, portal string, s webhook.Signed) error
 }
 
 // Logs gives the last lines of the daemon's log, oldest first: at most limit of

@@ -67,6 +67,9 @@ func (s *Server) Routes() []Route {
 	if s.o.Logs != nil {
 		routes = append(routes, Route{"GET", "/v1/logs", "the last lines of the log", []string{"stream", "level", "limit"}, s.logs})
 	}
+	if s.o.Webhooks != nil {
+		routes = append(routes, Route{"POST", webhookPath + "{portal}", "what HubSpot says has changed; needs its signature and no token", nil, s.webhook})
+	}
 	if s.o.Metrics != nil {
 		routes = append(routes, Route{"GET", "/metrics", "figures for Prometheus", nil,
 			func(w http.ResponseWriter, r *http.Request, _ params) error {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/hubpipe/hubpipe/daemon/webhook"
 )
 
 // Bounds of what comes in and of how long an answer may take to be taken.
@@ -32,11 +34,12 @@ type Options struct {
 	Control Control
 	Data    Data
 	Health  Health
-	// Events and Logs may be nil: their routes are then absent. So is that of
-	// Metrics.
-	Events  Events
-	Logs    Logs
-	Metrics http.Handler
+	// Events and Logs may be nil: their routes are then absent. So are those of
+	// Metrics and Webhooks.
+	Events   Events
+	Logs     Logs
+	Metrics  http.Handler
+	Webhooks Webhooks
 
 	// Listen is the TCP address ("" for none); port 0 takes a free one. Without
 	// TLS and Authenticate it must be a loopback address. Socket is the path of the unix socket ("" for
@@ -203,7 +206,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, remote bool) {
 	_ = rc.SetWriteDeadline(began.Add(writeTimeout))
 	if r.Body != nil && r.Body != http.NoBody {
 		_ = rc.SetReadDeadline(began.Add(bodyTimeout))
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		most := int64(maxBody)
+		if isWebhook(r) {
+			most = webhook.MaxBody
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 	}
 	h := rec.Header()
 	h.Set("X-Content-Type-Options", "nosniff")

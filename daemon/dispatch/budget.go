@@ -122,8 +122,14 @@ func (d *Dispatcher) spent(run *stream.Run, now time.Time) string {
 	return d.purse(run.Portal, now).spent(workOf(run.Kind), run.Asked)
 }
 
-// workOf is what a run's requests count as.
-func workOf(k stream.Kind) budget.Work { return budget.Work(k) }
+// workOf is what a run's requests count as. What is hinted at is what an
+// incremental run would read.
+func workOf(k stream.Kind) budget.Work {
+	if k == stream.Hinted {
+		return budget.Incremental
+	}
+	return budget.Work(k)
+}
 
 // interval is what is wanted between two incremental runs, 0 where nobody can
 // tell.

@@ -87,7 +87,7 @@ func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 	if !s.Active && !open {
 		return nil, nil
 	}
-	s.Active, s.SetBy = false, setBy
+	s.Active, s.SetBy, s.Hints = false, setBy, nil
 	return c.commit()
 }
 
@@ -161,7 +161,15 @@ func (c *change) syncRun(s *stream.Stream) (*stream.Run, error) {
 		}
 		return c.hosting(guests)(c.backfill(s, false))
 	}
-	if run := d.runOf(s.Name, false); run != nil {
+	switch run := d.runOf(s.Name, false); {
+	case run == nil:
+	case run.Kind == stream.Hinted:
+		// It looks at what it was told of alone; whoever asks wants all that has
+		// changed, and what it was to read is read with it.
+		own := c.run(run.ID)
+		c.end(own, stream.Stopped)
+		c.keepPlace(s, own)
+	default:
 		return run, nil
 	}
 	return c.incremental(s)
@@ -295,6 +303,7 @@ func (c *change) reconfigure(x *Change) error {
 				c.keepPlace(s, own)
 			}
 		}
+		s.Hints = nil
 		return nil
 	case s == nil:
 		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,

@@ -114,7 +114,7 @@ func (c *change) rowRun(s *stream.Stream) (*stream.Run, error) {
 
 // rowsRead notes what a run that has ended says of such a stream.
 func (c *change) rowsRead(s *stream.Stream, run *stream.Run) {
-	if c.d.ofCRM(s) || run.Kind == stream.OneRecord {
+	if c.d.ofCRM(s) || run.Kind == stream.OneRecord || run.Kind == stream.Hinted {
 		return
 	}
 	switch {

@@ -178,6 +178,9 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 		s.Open = slices.Concat(s.Open[n:], s.Open[:n])
 		ranges = append(ranges, g)
 	}
+	if g := c.hinted(s); g != nil {
+		ranges = append(ranges, g)
+	}
 	if !s.CursorAt.IsZero() && c.now.Sub(s.CursorAt) > longGap {
 		s.ReconcileNow = true
 	}
@@ -220,7 +223,7 @@ func (c *change) finish(run *stream.Run) {
 		state = stream.Failed // one record, which HubSpot does not hand out
 	}
 	c.end(run, state)
-	if run.Kind != stream.OneRecord {
+	if run.Kind != stream.OneRecord && run.Kind != stream.Hinted {
 		s.Error, s.Fails, s.RetryAt = nil, 0, time.Time{}
 	}
 	switch run.Kind {
@@ -346,6 +349,8 @@ func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 	}
 	c.dropped[run.ID] = true
 	switch run.Kind {
+	case stream.Incremental, stream.Hinted:
+		c.keepHints(s, run)
 	case stream.History:
 		c.historyPlace(s, run)
 	case stream.Associations:

@@ -101,6 +101,9 @@ func (c *change) startDue() error {
 				return err
 			}
 		}
+		if err := c.readHints(name); err != nil {
+			return err
+		}
 		if kind := c.d.walkDue(s, c.now); kind != "" {
 			if err := c.startWalk(c.stream(name), kind); err != nil {
 				return err
@@ -237,7 +240,7 @@ func (c *change) assign() error {
 	}
 	sort.Slice(waiting, func(i, j int) bool { return waiting[i].ID < waiting[j].ID })
 	for _, run := range waiting {
-		w := c.pick(run.Portal, given, load)
+		w := c.pick(run, given, load)
 		if w == nil {
 			continue
 		}
@@ -272,7 +275,8 @@ func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]st
 // twice. That holds for a holder whose lease has ended and whose attempts are
 // still open, too: between two ticks, or before the first after the daemon
 // stood still.
-func (c *change) pick(portal string, given map[string]string, load map[string]int) *worker {
+func (c *change) pick(run *stream.Run, given map[string]string, load map[string]int) *worker {
+	portal := run.Portal
 	serves := func(w *worker) bool {
 		return w != nil && w.live && !c.d.ended(w, c.now) && slices.Contains(w.portals, portal)
 	}
@@ -285,10 +289,20 @@ func (c *change) pick(portal string, given map[string]string, load map[string]in
 	} else if !serves(w) || w.process != h.process {
 		w = c.fewest(serves, given)
 	}
-	if w == nil || load[w.id] >= max(1, w.capacity) {
+	if w == nil || load[w.id] >= room(w, run.Kind) {
 		return nil
 	}
 	return w
+}
+
+// room is how many attempts a worker may have for one more of a kind to be
+// given to it. What HubSpot hints at is a request or two, and does not wait for
+// the end of a long walk; workers take twice what they say.
+func room(w *worker, k stream.Kind) int {
+	if k == stream.Hinted {
+		return max(1, 2*w.capacity-1)
+	}
+	return max(1, w.capacity)
 }
 
 // fewest is the serving worker that holds the fewest portals.

@@ -12,8 +12,9 @@ import (
 // Kind is what a run does.
 type Kind string
 
-// The kinds of run. Incremental is the one that moves a stream's cursor; all
-// others are walks, of which a stream has at most one at a time.
+// The kinds of run. Incremental is the one that moves a stream's cursor, Hinted
+// reads in its place, and at once, what HubSpot says has changed; all others are
+// walks, of which a stream has at most one at a time.
 const (
 	Incremental Kind = "incremental"
 	Backfill    Kind = "backfill"
@@ -26,11 +27,13 @@ const (
 	// History reads the history of properties of every record.
 	History   Kind = "history"
 	OneRecord Kind = "record"
+	// Hinted reads the records that HubSpot's webhooks have named.
+	Hinted Kind = "hint"
 )
 
-// Walk tells whether a run of this kind is a walk (everything that is not
-// incremental): a stream has at most one incremental run and one walk.
-func (k Kind) Walk() bool { return k != Incremental }
+// Walk tells whether a run of this kind is a walk (everything that is neither
+// incremental nor hinted): a stream has at most one of these and one walk.
+func (k Kind) Walk() bool { return k != Incremental && k != Hinted }
 
 // RunState is how a run stands.
 type RunState string
@@ -88,6 +91,10 @@ type Stream struct {
 	Backfilled bool     `json:"backfilled"`
 	// Open are ids that HubSpot named and would not hand out.
 	Open []OpenID `json:"open,omitempty"`
+	// Hints are records that HubSpot says have changed, as far as no run reads
+	// them yet. They are dropped with the schedule: what they name is found by
+	// search, the archived sweep and the reconcile all the same.
+	Hints []Listed `json:"hints,omitempty"`
 	// Unfinished is the stopped or failed walk whose ranges the next walk of
 	// its kind takes over.
 	Unfinished string `json:"unfinished,omitempty"`
@@ -225,6 +232,7 @@ func (s *Stream) Clone() *Stream {
 	c := *s
 	c.Windows = append([]Window(nil), s.Windows...)
 	c.Open = append([]OpenID(nil), s.Open...)
+	c.Hints = append([]Listed(nil), s.Hints...)
 	c.Lists = append([]string(nil), s.Lists...)
 	c.Linked = append([]string(nil), s.Linked...)
 	c.Vanished = maps.Clone(s.Vanished)
@@ -370,6 +378,8 @@ type Range struct {
 	// Ask says that what is wanted may be gone: what HubSpot has neither live
 	// nor archived comes back as that.
 	Ask bool `json:"ask,omitempty"`
+	// Hinted says that an Ids range reads what HubSpot has named by itself.
+	Hinted bool `json:"hinted,omitempty"`
 	// Parts says that a Known range wants the records' associations, Past, that
 	// it wants their history.
 	Parts bool `json:"parts,omitempty"`

@@ -22,6 +22,7 @@ func (c *command) simulator() *cobra.Command {
 	var pairs map[string]string
 	var scenario string
 	o := simulator.Options{Sizes: map[string]int{}}
+	var hook simulator.Webhooks
 	sizes := map[string]*int{"contacts": new(int), "companies": new(int), "deals": new(int), "tickets": new(int)}
 	cmd := &cobra.Command{Use: "simulator", Short: "Run a simulated HubSpot",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,6 +31,9 @@ func (c *command) simulator() *cobra.Command {
 			}
 			if err := errors.Join(addObjects(o.Sizes, further), addPairs(&o, pairs), addScenario(&o, scenario)); err != nil {
 				return &exitError{ExitUsage, err}
+			}
+			if hook.URL != "" {
+				o.Webhooks = &hook
 			}
 			if err := checkSimulator(listen, o); err != nil {
 				return err
@@ -69,6 +73,8 @@ func (c *command) simulator() *cobra.Command {
 	f.Float64Var(&o.ShortPages, "short-pages", 0, "share of replies that are short but not the last, 0 to 1")
 	f.Float64Var(&o.SearchNever, "search-never", 0, "share of records that search never shows, 0 to 1")
 	f.Var(oauthFlag{&o.OAuth}, "oauth", "an app as client_id:client_secret:refresh_token; its token endpoint gives tokens of 30 minutes")
+	f.StringVar(&hook.URL, "webhook", "", "address that is told of every change, such as http://127.0.0.1:8377/v1/webhooks/hubspot/main")
+	f.StringVar(&hook.ClientSecret, "webhook-secret", "simulated-secret", "what it is signed with")
 	f.StringVar(&scenario, "scenario", "", scenarioUsage())
 	f.DurationVar(&o.ScenarioEvery, "scenario-every", 15*time.Second, "between the steps of the scenario; 0 leaves them to POST /_simulator/scenario")
 	f.BoolVar(&o.Limits, "limits", true, "HubSpot's limits")

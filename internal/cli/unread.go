@@ -21,7 +21,6 @@ func unread(cfg *config.Config) []string {
 	}
 	for _, p := range cfg.Portals {
 		say(p.Journal != nil, "the journal of portal %s", p.Name)
-		say(p.Webhook != nil, "the webhook of portal %s", p.Name)
 	}
 	return out
 }

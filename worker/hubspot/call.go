@@ -211,10 +211,9 @@ func (c *Client) hear(h http.Header, took time.Duration) int64 {
 		if skew, warn := c.clock.hear(date); warn {
 			c.log.Warn("this machine's clock differs from HubSpot's", "by", skew.Round(time.Second))
 		}
-		return date.Add(-took).UnixMilli()
 	}
-	now, ok := c.clock.now()
-	if !ok {
+	now := c.clock.reading()
+	if now.IsZero() {
 		return 0
 	}
 	return now.Add(-took).UnixMilli()

@@ -21,6 +21,24 @@ type serverClock struct {
 	date   time.Time // as HubSpot said
 	at     time.Time // when that was heard, monotonic
 	warned bool
+
+	// ahead and aheadAt are the Date that put HubSpot's clock furthest on.
+	ahead, aheadAt time.Time
+}
+
+// reading is HubSpot's time by which readings are put in their order, zero
+// before the first Date. A Date names no more than the second, so that of two
+// readings within one the later may have the earlier time, and would be taken
+// for the older. This goes on from the Date that was furthest ahead, and of two
+// times of one process the later is the greater, unless a Date shows that the
+// one it goes by was wrong.
+func (c *serverClock) reading() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ahead.IsZero() {
+		return time.Time{}
+	}
+	return c.ahead.Add(time.Since(c.aheadAt))
 }
 
 func (c *serverClock) now() (time.Time, bool) {
@@ -38,6 +56,9 @@ func (c *serverClock) hear(date time.Time) (time.Duration, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.date, c.at = date, time.Now()
+	if known := c.ahead.Add(c.at.Sub(c.aheadAt)); c.ahead.IsZero() || date.After(known) || known.Sub(date) > dateDoubt+time.Second {
+		c.ahead, c.aheadAt = date, c.at
+	}
 	skew := c.at.Sub(date)
 	if skew.Abs() <= skewWarning {
 		c.warned = false

@@ -13,7 +13,9 @@ const (
 	TypeBadCommand         = "bad-command"         // 400
 	TypeBadRecord          = "bad-record"          // 400: no id of a record
 	TypeUnauthorized       = "unauthorized"        // 401
+	TypeBadSignature       = "bad-signature"       // 401: of a webhook
 	TypeForbidden          = "forbidden"           // 403: not for this role
+	TypeOtherPortal        = "other-portal"        // 403: a webhook of another account
 	TypeForeignHost        = "foreign-host"        // 403
 	TypeForeignOrigin      = "foreign-origin"      // 403
 	TypeNotFound           = "not-found"           // 404: no such route
@@ -21,6 +23,7 @@ const (
 	TypeUnknownRecord      = "unknown-record"      // 404
 	TypeUnknownRun         = "unknown-run"         // 404
 	TypeUnknownDestination = "unknown-destination" // 404
+	TypeUnknownPortal      = "unknown-portal"      // 404: or one without webhooks
 	TypeNoSchema           = "no-schema"           // 404: before the first run
 	TypeMethodNotAllowed   = "method-not-allowed"  // 405
 	TypePortalBlocked      = "portal-blocked"      // 409

@@ -66,6 +66,7 @@ type rig struct {
 	keepsTime   bool                   // a restored record has the time that it had
 	schemaEvery time.Duration          // how old definitions may be
 	text        atomic.Pointer[string] // of the streams
+	portal      string                 // what else the portal's block says
 
 	session broker.SessionOptions // the worker's; without an address over the socket
 
@@ -225,8 +226,8 @@ broker { listen = "127.0.0.1:0" }
 portal "main" {
   token    = env("TOKEN")
   base_url = %q
-}
-%s`, r.dir, r.hub.URL, *r.text.Load())
+%s}
+%s`, r.dir, r.hub.URL, r.portal, *r.text.Load())
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

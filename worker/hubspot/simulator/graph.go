@@ -290,6 +290,7 @@ func (s *Simulator) ChangeAssociations(from, to string, c AssociationChange) (ma
 			return made, ended, err
 		}
 		v.link(x, y, labels)
+		s.tellLink(a, b, x, y, false)
 		made++
 	}
 	for _, l := range c.Dissociate {
@@ -298,6 +299,7 @@ func (s *Simulator) ChangeAssociations(from, to string, c AssociationChange) (ma
 			return made, ended, err
 		}
 		if v.unlink(x, y) {
+			s.tellLink(a, b, x, y, true)
 			ended++
 		}
 	}
@@ -352,6 +354,7 @@ func (s *Simulator) storm(v side, a, b *store, c AssociationChange) (int, error)
 			return made, err
 		}
 		v.link(x, y, drawLabels(uint64(i), 1))
+		s.tellLink(a, b, x, y, false)
 		made++
 	}
 	return made, nil
@@ -370,7 +373,9 @@ func (s *Simulator) relink() {
 	if from := g.from.some(s, live, 1); s.intN(2) == 0 && len(from) == 1 {
 		n, _ := strconv.ParseUint(from[0], 10, 64)
 		if es := v.of(n, 0); len(es) > 0 {
-			v.unlink(n, es[s.intN(len(es))].to)
+			to := es[s.intN(len(es))].to
+			v.unlink(n, to)
+			s.tellLink(g.from, g.to, n, to, true)
 			return
 		}
 	}

@@ -140,13 +140,17 @@ func (st *store) withSurvivors(ids []string) []string {
 
 // end archives, restores, purges or merges something, drawn.
 func (st *store) end(s *Simulator) {
+	move := func(what string, from, to state) {
+		ids, _ := st.each(st.some(s, from, 1), st.mover(s, to))
+		s.tell(st, what, ids, nil)
+	}
 	switch s.intN(4) {
 	case 0:
-		_, _ = st.each(st.some(s, live, 1), st.mover(s, archived))
+		move("deletion", live, archived)
 	case 1:
-		_, _ = st.each(st.some(s, archived, 1), st.mover(s, live))
+		move("restore", archived, live)
 	case 2:
-		_, _ = st.each(st.some(s, archived, 1), st.mover(s, purged))
+		move(st.purging(), archived, purged)
 	default:
 		if two := st.some(s, live, 2); len(two) == 2 {
 			_, _ = s.merge(st, Merge{Into: two[0], From: two[1:], NewID: s.intN(2) == 0}, 0, nil)
@@ -165,7 +169,17 @@ func (s *Simulator) merge(st *store, m Merge, at int64, after *time.Duration) ([
 		nums[i], _ = strconv.ParseUint(id, 10, 64) // written by the merge
 	}
 	s.moved(st, nums[0], nums[1:])
+	s.tellMerge(st, ids)
 	return ids, nil
+}
+
+// purging is the event of a record that goes for good: of a contact, that its
+// privacy was asked for; of others HubSpot has none but that of the recycle bin.
+func (st *store) purging() string {
+	if st.sc.name == "contacts" {
+		return "privacyDeletion"
+	}
+	return "deletion"
 }
 
 // some are up to n records in a state, drawn; fewer where they are rare.

@@ -73,6 +73,9 @@ type Options struct {
 	SearchNever float64 // share of records, 0 to 1, that search never shows
 	OAuth       *OAuth  // nil for none
 
+	// Webhooks are sent between Start and Stop; nil for none.
+	Webhooks *Webhooks
+
 	// Scenario is what happens by and by: see Scenario.Apply. A step is done
 	// each ScenarioEvery after Start; 0 leaves it to NextStep.
 	Scenario      *Scenario
@@ -125,6 +128,7 @@ type Simulator struct {
 
 	progress progress
 
+	hooks  hooks
 	graphs graphs
 	limits limits
 	count  counters
@@ -178,7 +182,7 @@ func (s *Simulator) Start(ctx context.Context) error {
 	if s.stop != nil {
 		return ErrRunning
 	}
-	if s.o.ChangeRate <= 0 && s.o.ScenarioEvery <= 0 {
+	if s.o.ChangeRate <= 0 && s.o.ScenarioEvery <= 0 && s.o.Webhooks == nil {
 		return nil
 	}
 	ctx, s.stop = context.WithCancel(ctx)
@@ -203,6 +207,11 @@ func (s *Simulator) Stop() {
 // run makes the changes that are due, a tenth of them new records.
 func (s *Simulator) run(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
+	if s.o.Webhooks != nil {
+		var posting sync.WaitGroup
+		defer posting.Wait()
+		posting.Go(func() { s.post(ctx) })
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	began, made := time.Now(), 0
@@ -245,9 +254,9 @@ func (s *Simulator) changeOne() {
 			return
 		}
 		if s.intN(10) == 0 {
-			st.create(s, 1, 0, nil)
+			s.tell(st, "creation", st.create(s, 1, 0, nil), nil)
 		} else {
-			st.changeRandom(s, 1, 0, nil)
+			s.tell(st, "propertyChange", st.changeRandom(s, 1, 0, nil), nil)
 		}
 		return
 	}
@@ -314,22 +323,29 @@ func (s *Simulator) Change(object string, c Change) ([]string, error) {
 	var ids []string
 	if c.Create > 0 {
 		ids = append(ids, st.create(s, c.Create, c.At, c.VisibleAfter)...)
+		s.tell(st, "creation", ids, nil)
 	}
 	if c.Change > 0 {
-		ids = append(ids, st.changeRandom(s, c.Change, c.At, c.VisibleAfter)...)
+		got := st.changeRandom(s, c.Change, c.At, c.VisibleAfter)
+		ids = append(ids, got...)
+		s.tell(st, "propertyChange", got, nil)
 	}
 	for _, step := range []struct {
-		ids []string
-		do  func(*record) error
+		what string // "" for what HubSpot tells nobody
+		ids  []string
+		do   func(*record) error
 	}{
-		{c.IDs, st.setter(s, c)},
-		{c.Hide, st.hide},
-		{c.Archive, st.mover(s, archived)},
-		{c.Restore, st.mover(s, live)},
-		{c.Delete, st.mover(s, purged)},
+		{"propertyChange", c.IDs, st.setter(s, c)},
+		{"", c.Hide, st.hide},
+		{"deletion", c.Archive, st.mover(s, archived)},
+		{"restore", c.Restore, st.mover(s, live)},
+		{st.purging(), c.Delete, st.mover(s, purged)},
 	} {
 		got, err := st.each(step.ids, step.do)
 		ids = append(ids, got...)
+		if step.what != "" {
+			s.tell(st, step.what, got, nil)
+		}
 		if err != nil {
 			return ids, fmt.Errorf("change %s: %w", object, err)
 		}

@@ -1,0 +1,151 @@
+package dispatch
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
+)
+
+// HubSpot says at once what has changed, but not to everybody, not in order, and
+// not for certain. So what it says names records and nothing else: they are
+// noted in the ledger before HubSpot is answered, and read at once in a run of
+// their own, or with the incremental run that comes first. Interval, settle
+// passes, sweeps and reconcile stay as they are.
+
+const (
+	// hintsAtOnce is how many hints one run reads: what one request takes, and no
+	// more than absence may end in any case.
+	hintsAtOnce = neverBraked
+	// maxHints bounds those that wait. More than these are an import, which
+	// search reads sooner than names do.
+	maxHints = 2000
+)
+
+// Hint is a record that HubSpot says has changed.
+type Hint struct {
+	// Object is HubSpot's number of the object's type, such as "0-1", or one of
+	// the names that the catalogue knows.
+	Object string
+	Record string
+	// Associations says that the record's associations have changed.
+	Associations bool
+}
+
+// Hint notes records of a portal's account that have changed, and has them read
+// at once. Hints for what no stream copies, or a stopped one, are nothing; taken
+// counts the others. Where it returns an error nothing was noted.
+func (d *Dispatcher) Hint(now time.Time, portal string, hints []Hint) (taken int, outs []Out, err error) {
+	if d.stopping {
+		return 0, nil, ErrStopped
+	}
+	c := d.begin(now)
+	for _, name := range d.streamNames() {
+		s, cfg := d.streams[name], d.config[name]
+		if s == nil || s.Portal != portal || !s.Active || cfg.Problem != nil || !cfg.ofCRM() || !d.mayRun(s) {
+			continue
+		}
+		mine := false
+		for _, h := range hints {
+			if names(cfg, h.Object) && stream.CheckID(h.Record) == "" {
+				taken, mine = taken+1, true
+				c.noteHint(c.stream(name), h)
+			}
+		}
+		if !mine || s.Error != nil && s.Error.Blocked || d.retryAt(s, now).After(now) || d.blocks(now)[portal].problem != nil {
+			continue // none, or they wait until the stream can be read
+		}
+		if err := c.readHints(name); err != nil {
+			return 0, nil, c.abandon(err)
+		}
+	}
+	if c.empty() {
+		return taken, nil, nil
+	}
+	if err := c.assign(); err != nil {
+		return 0, nil, c.abandon(err)
+	}
+	outs, err = c.commit()
+	return taken, outs, err
+}
+
+// Account is HubSpot's number of a portal's account, 0 before anything was read
+// of it.
+func (d *Dispatcher) Account(portal string) int64 {
+	if p := d.portals[portal]; p != nil {
+		return p.Account
+	}
+	return 0
+}
+
+// names tells whether an object's name or number is that of a stream.
+func names(cfg *StreamConfig, object string) bool {
+	if object == cfg.Object || object != "" && object == cfg.row.TypeID {
+		return true
+	}
+	row, known := catalogue.Lookup(object)
+	return known && !row.Custom && row.Name == cfg.row.Name
+}
+
+// noteHint puts a hint with those that wait.
+func (c *change) noteHint(s *stream.Stream, h Hint) {
+	links := h.Associations && len(c.d.linkedWith(s.Name)) > 0
+	if i := slices.IndexFunc(s.Hints, func(l stream.Listed) bool { return l.ID == h.Record }); i >= 0 {
+		s.Hints[i].Parts = s.Hints[i].Parts || links
+		return
+	}
+	if len(s.Hints) < maxHints {
+		s.Hints = append(s.Hints, stream.Listed{ID: h.Record, Parts: links, Past: c.d.historyOf(s.Name) != nil})
+	}
+}
+
+// readHints makes a run for the hints of a stream, unless one of its kind or an
+// incremental one goes on: it comes after that.
+func (c *change) readHints(name string) error {
+	s := c.d.streams[name]
+	if own := c.streams[name]; own != nil {
+		s = own
+	}
+	if len(s.Hints) == 0 || c.startsRun(name) || c.d.runOf(name, false) != nil || c.d.purse(s.Portal, c.now).spent(workOf(stream.Hinted), false) != "" {
+		return nil
+	}
+	own := c.stream(name)
+	g := c.hinted(own)
+	_, err := c.newRun(own, stream.Hinted, g)
+	return err
+}
+
+// startsRun tells whether this change has made a run of a stream that is no walk.
+func (c *change) startsRun(name string) bool {
+	for _, run := range c.runs {
+		if run.Stream == name && run.State == stream.Running && !run.Kind.Walk() {
+			return true
+		}
+	}
+	return false
+}
+
+// hinted takes the hints that wait longest into a range that reads them, nil
+// where none wait. They may be gone.
+func (c *change) hinted(s *stream.Stream) *stream.Range {
+	n := min(len(s.Hints), hintsAtOnce)
+	if n == 0 {
+		return nil
+	}
+	g := &stream.Range{Kind: stream.IdsRange, Last: true, Ask: true, Hinted: true, Want: slices.Clone(s.Hints[:n])}
+	s.Hints = slices.Clone(s.Hints[n:])
+	return g
+}
+
+// keepHints puts back the hints that a run that did not end was still to read.
+func (c *change) keepHints(s *stream.Stream, run *stream.Run) {
+	for _, g := range c.allRanges(run.ID) {
+		if !g.Hinted || g.Ended {
+			continue
+		}
+		for _, w := range g.Want {
+			c.noteHint(s, Hint{Record: w.ID, Associations: w.Parts})
+		}
+	}
+}
