@@ -35,7 +35,7 @@ func (a action) doing() string {
 	switch a {
 	case actStart:
 		return "starting"
-	case actStop:
+	case actStop, actInsist:
 		return "stopping"
 	case actSync:
 		return "syncing"
@@ -50,7 +50,7 @@ func (m *model) ask(act action) tea.Cmd {
 		return nil
 	}
 	if m.screen != screenStreams && m.screen != screenDetail && (m.screen != screenLogs || m.log.stream == "") {
-		m.complain("no %s here: go to a stream first (esc)", act)
+		m.complain("no %s here: go to a stream first (%s)", act, m.on(actBack))
 		return nil
 	}
 	names := m.targets()
@@ -70,14 +70,18 @@ func (m *model) ask(act action) tea.Cmd {
 
 // useless says why an action would do nothing, "" where it would do something.
 func (m *model) useless(act action, r *row) string {
-	if word := m.pending[r.Name]; word != "" {
-		return "is " + word + " already"
-	}
+	word := m.pending[r.Name].word
 	switch {
+	case act == actInsist && word != actStop.doing():
+		return "is not stopping (" + m.on(actStop) + " stops it)"
+	case act == actInsist:
+		return ""
+	case word != "":
+		return "is " + word + " already"
 	case act == actStart && r.State != client.StateStopped && (r.Run != nil || r.State == client.StateWaiting) && r.Error == nil:
-		return "is started already (r syncs it now)"
+		return "is started already (" + m.on(actSync) + " syncs it now)"
 	case act == actStop && r.State == client.StateStopped:
-		return "is stopped already (s starts it)"
+		return "is stopped already (" + m.on(actStart) + " starts it)"
 	}
 	return ""
 }
@@ -128,12 +132,18 @@ func (m *model) begin(act action, names []string) tea.Cmd {
 		m.complain("no %s: %s", act, why)
 		return nil
 	}
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return m.pending[n] != "" })
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		if word := m.pending[n].word; act == actInsist {
+			return word != act.doing()
+		} else {
+			return word != ""
+		}
+	})
 	if len(names) == 0 {
 		return nil
 	}
 	for _, n := range names {
-		m.pending[n] = act.doing()
+		m.pending[n] = waiting{act.doing(), m.now, false}
 	}
 	clear(m.list.marks)
 	a := m.api
@@ -175,7 +185,7 @@ func one(ctx context.Context, a api, act action, name string) (st client.Status,
 	switch act {
 	case actStart:
 		st, err = a.Start(ctx, name, "")
-	case actStop:
+	case actStop, actInsist:
 		st, err = a.Stop(ctx, name)
 	case actSync:
 		run, err = a.Sync(ctx, name, "")
@@ -214,8 +224,8 @@ func (m *model) result(r resultMsg) {
 		m.complain("%s failed for %s: %s", r.act, shortList(names, 3), explain(r.failed[names[0]]))
 	case len(r.names) == 0:
 		m.say("%s: done", r.act)
-	case r.act == actStop:
-		m.say("%s stopped (s starts it again)", named(r.names))
+	case r.act == actStop || r.act == actInsist:
+		m.say("%s stopped (%s starts it again)", named(r.names), m.on(actStart))
 	case r.act == actStart:
 		m.say("%s started", named(r.names))
 	case len(r.runs) == 1:

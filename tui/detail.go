@@ -14,6 +14,7 @@ type detail struct {
 	asking bool
 	asked  bool
 	top    int
+	below  int // lines that are out of sight, as they were drawn last
 }
 
 // detailPage draws one stream; what does not fit is scrolled to.
@@ -26,35 +27,49 @@ func (m *model) detailPage(p *page) {
 	m.detailBody(body, r)
 	rows := p.left(footLines)
 	m.detail.top = max(0, min(m.detail.top, len(body.lines)-rows))
+	m.detail.below = len(body.lines) - rows - m.detail.top
 	for _, text := range body.lines[m.detail.top:min(len(body.lines), m.detail.top+rows)] {
 		p.add(text)
 	}
 	if rest := p.left(footLines); rest >= 4 {
 		p.rule(m)
-		p.add(m.theme.title.paint(fit(" LOG  "+r.Name+"   (l)", m.w)))
+		p.add(m.theme.title.paint(fit(" LOG  "+r.Name+"   ("+m.on(actLogs)+")", m.w)))
 		m.logTail(p, r.Name, rest-2)
 	}
 }
 
 func (m *model) detailBody(p *page, r *row) {
-	m.facts(p, r)
-	if r.Error != nil {
-		p.rule(m)
-		p.add(m.theme.title.paint(" LAST ERROR"))
+	if r.Error != nil && m.h < summaryFrom { // what is wrong is seen without scrolling
+		m.titled(p, r)
 		m.problem(p, r)
+		p.rule(m)
+		m.facts(p, r)
+	} else {
+		m.titled(p, r)
+		m.facts(p, r)
+		if r.Error != nil {
+			p.rule(m)
+			p.add(m.theme.title.paint(" LAST ERROR"))
+			m.problem(p, r)
+		}
 	}
 	p.rule(m)
 	m.runTable(p)
 }
 
-// facts are how the stream stands: two in a line where there is room for them.
-func (m *model) facts(p *page, r *row) {
+// titled is the stream with its state.
+func (m *model) titled(p *page, r *row) {
 	t := m.theme
 	state := sign(r.State) + " " + r.State
-	if word := m.pending[r.Name]; word != "" {
+	if word := m.pending[r.Name].word; word != "" {
 		state += "+ " + word
 	}
 	p.add(parts(m.w, part{" " + r.Name, t.title}, part{"   ", ink{}}, part{state, t.stateInks[r.State]}))
+}
+
+// facts are how the stream stands: two in a line where there is room for them.
+func (m *model) facts(p *page, r *row) {
+	t := m.theme
 	lag := "-"
 	if d, ok := r.lag(m.now); ok {
 		lag = age(d)
@@ -77,14 +92,13 @@ func (m *model) facts(p *page, r *row) {
 		}
 		p.text(" "+fit(pair[0], half-2)+" "+pair[1], ink{})
 	}
-	p.text(" run        "+runText(r, m.now), ink{})
+	for i, s := range wrapText(runText(r, m.now), m.w-12) {
+		p.text(" "+[]string{"run", ""}[min(i, 1)]+spaces([]int{8, 11}[min(i, 1)])+s, ink{})
+	}
 	for _, b := range r.Budget {
 		p.text(" budget     "+clean(b), t.warn)
 	}
-	values := r.rates.values(m.now)
-	peak, mean := peakMean(values)
-	p.add(parts(m.w, part{" rate 15m   ", ink{}}, part{spark(values, min(45, m.w/2), m.o.Blocks), t.accent},
-		part{fmt.Sprintf("  %s rec/s now  peak %s  mean %s", rateText(r.rates.current(m.now)), rateText(peak), rateText(mean)), ink{}}))
+	m.rateLine(p, " rate 15m   ", r)
 }
 
 // problem writes an error in full, with what to do about it.
@@ -104,14 +118,18 @@ func (m *model) problem(p *page, r *row) {
 		}
 	}
 	if r.Until != nil && r.Until.After(m.now) {
-		p.text(" it tries again in "+age(r.Until.Sub(m.now))+"; s tries now", ink{})
+		p.text(" it tries again in "+age(r.Until.Sub(m.now))+"; "+m.on(actStart)+" tries now", ink{})
 	}
 }
 
 func (m *model) runTable(p *page) {
 	t := m.theme
-	const form = " %-13s %-17s %6s %9s %6s %6s  "
-	p.text(fmt.Sprintf(form, "RECENT RUNS", "STARTED", "TOOK", "RECORDS", "PAGES", "CALLS")+"KIND, RESULT", t.title)
+	began := len("15:04:05Z") // a day is written where one is shown
+	for _, run := range m.detail.runs {
+		began = max(began, len(moment(run.Started, m.now)))
+	}
+	const form = " %-13s %-*s %6s %9s %6s %6s  "
+	p.text(fmt.Sprintf(form, "RECENT RUNS", began, "STARTED", "TOOK", "RECORDS", "PAGES", "CALLS")+"KIND, RESULT", t.title)
 	if len(m.detail.runs) == 0 {
 		p.text(map[bool]string{true: " none yet", false: " asking"}[m.detail.asked && !m.detail.asking], t.faint)
 	}
@@ -127,7 +145,7 @@ func (m *model) runTable(p *page) {
 		case run.Running():
 			i = t.good
 		}
-		p.text(fmt.Sprintf(form, run.ID, moment(run.Started, m.now), age(end.Sub(run.Started)), thousands(run.Records),
+		p.text(fmt.Sprintf(form, run.ID, began, moment(run.Started, m.now), age(end.Sub(run.Started)), thousands(run.Records),
 			thousands(run.Pages), thousands(run.Requests))+result, i)
 	}
 }

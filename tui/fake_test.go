@@ -83,12 +83,18 @@ type tester interface {
 
 func newBench(t tester, w, h int) *bench {
 	t.Helper()
+	return newBenchWith(t, w, h, Options{})
+}
+
+func newBenchWith(t tester, w, h int, o Options) *bench {
+	t.Helper()
+	o.Version, o.Blocks = "devel", true
 	b := &bench{f: &fake{}, now: noon}
 	feed := newFeed(b.f, nil, func() time.Time { return b.now })
 	spawn := func(f func(context.Context) tea.Msg) tea.Cmd {
 		return func() tea.Msg { return f(context.Background()) }
 	}
-	b.model = newModel(Options{Version: "devel", Blocks: true}, b.f, feed, spawn, func() time.Time { return b.now })
+	b.model = newModel(o, b.f, feed, spawn, func() time.Time { return b.now })
 	b.Update(tea.WindowSizeMsg{Width: w, Height: h})
 	return b
 }
@@ -128,6 +134,9 @@ func keyOf(name string) tea.KeyPressMsg {
 			k.Text = " "
 		}
 		return k
+	}
+	if len(name) > 1 && name[0] == 'f' {
+		return tea.KeyPressMsg{Code: tea.KeyF1 + rune(name[1]-'1')}
 	}
 	if name == "shift+tab" {
 		return tea.KeyPressMsg{Code: tea.KeyTab, Mod: tea.ModShift}

@@ -18,7 +18,8 @@ func (m *model) key(msg tea.KeyPressMsg) tea.Cmd {
 		return nil
 	}
 	if m.tooSmall() {
-		m.leaves = name == "q"
+		b := m.keys[name]
+		m.leaves = b.act == actQuit
 		return nil
 	}
 	switch {
@@ -29,7 +30,7 @@ func (m *model) key(msg tea.KeyPressMsg) tea.Cmd {
 	}
 	b, ok := m.keys[name]
 	if !ok {
-		m.say("%s does nothing; ? lists the keys", name)
+		m.say("%s does nothing; %s lists the keys", name, m.on(actHelp))
 		return nil
 	}
 	if b.writes {
@@ -95,10 +96,18 @@ func (m *model) anywhere(act action) (tea.Cmd, bool) {
 		m.open(":", "", prompt{done: m.command})
 	case actMouse:
 		m.mouse = !m.mouse
-		m.say("mouse %s", map[bool]string{true: "on: the wheel scrolls", false: "off: text can be selected"}[m.mouse])
+		m.say("mouse %s", map[bool]string{true: "on: a click selects, opens and sorts, the wheel scrolls", false: "off: text can be selected"}[m.mouse])
 	case actRefetch:
 		poke(m.feed.again)
 		poke(m.feed.whole)
+	case actEdit:
+		return m.edit(), true
+	case actSuspend:
+		if !m.shell() {
+			m.complain("there is no shell to go back to; %s leaves", m.on(actQuit))
+			return nil, true
+		}
+		return tea.Suspend, true
 	case actRedraw:
 		return tea.ClearScreen, true
 	default:
@@ -119,7 +128,7 @@ func (m *model) esc() {
 	case m.screen == screenHelp && m.find != "":
 		m.find = ""
 	case !m.leave():
-		m.say("q leaves the dashboard")
+		m.say("%s leaves the dashboard", m.on(actQuit))
 	}
 }
 
@@ -130,7 +139,7 @@ func (m *model) choose(act action, key string) tea.Cmd {
 		m.open("/", m.find, prompt{live: func(s string) { m.find, m.scroll = s, 0 }, done: func(string) tea.Cmd { return nil }, undo: func() { m.find = "" }})
 		return nil
 	case m.screen != screenStreams:
-		m.say("%s does nothing here; ? lists the keys", key)
+		m.say("%s does nothing here; %s lists the keys", key, m.on(actHelp))
 		return nil
 	}
 	switch act {
@@ -167,7 +176,7 @@ func (m *model) choose(act action, key string) tea.Cmd {
 		m.list.reversed = !m.list.reversed
 		m.list.stale = true
 	default:
-		m.say("%s does nothing here; ? lists the keys", key)
+		m.say("%s does nothing here; %s lists the keys", key, m.on(actHelp))
 	}
 	return nil
 }

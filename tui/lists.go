@@ -99,9 +99,16 @@ func (m *model) helpPage(p *page) {
 	t := m.theme
 	body := &page{w: m.w, h: 1 << 30}
 	find := strings.ToLower(m.find)
-	for _, g := range groups() {
+	if find == "" { // how to try things is for whoever opens the help first
+		for _, s := range m.o.Notes {
+			for _, part := range wrapText(clean(s), m.w-2) {
+				body.text(" "+part, t.accent)
+			}
+		}
+	}
+	for _, g := range groups(m.binds) {
 		first := true
-		for _, b := range keyMap() {
+		for _, b := range m.binds {
 			text := fmt.Sprintf("   %-11s %s", b.shown, b.does)
 			if b.group != g || find != "" && !strings.Contains(strings.ToLower(text), find) {
 				continue
@@ -113,7 +120,9 @@ func (m *model) helpPage(p *page) {
 				body.text(" "+g, t.strong)
 				first = false
 			}
-			body.text(text, ink{})
+			for i, s := range wrapText(b.does, m.w-16) {
+				body.text(fmt.Sprintf("   %-11s %s", []string{b.shown, ""}[min(i, 1)], s), ink{})
+			}
 		}
 	}
 	if find == "" {
@@ -122,19 +131,14 @@ func (m *model) helpPage(p *page) {
 		for _, s := range [][2]string{
 			{client.StateRunning, "a run goes on"}, {client.StateWaiting, "for its next run"}, {client.StateThrottled, "HubSpot's limits make it wait, NEXT says how long"},
 			{client.StateFailing, "it tries again by itself, NEXT says when"}, {client.StateBlocked, "it needs a person: enter says what to do"},
-			{client.StateStopped, "s starts it"},
+			{client.StateStopped, m.on(actStart) + " starts it"},
 		} {
 			body.add("   " + t.stateInks[s[0]].paint(fit(sign(s[0])+" "+s[0], 11)) + fit(" "+s[1], m.w-14))
 		}
 		body.text("   +  beside a state: asked for, not yet answered;  ! behind a lag: more than the interval allows", ink{})
-		for i, s := range m.o.Notes {
-			if i == 0 {
-				body.add("")
-			}
-			for _, part := range wrapText(clean(s), m.w-2) {
-				body.text(" "+part, t.accent)
-			}
-		}
+		body.add("")
+		body.text(" The log is the daemon's own, with the runs of all workers. A worker that runs as a process", ink{})
+		body.text(" of its own logs there; what it waits for and what fails is told here.", ink{})
 	}
 	if len(body.lines) == 0 {
 		body.text(" nothing matches "+clean(m.find)+" (esc clears)", ink{})

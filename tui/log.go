@@ -135,7 +135,7 @@ func (m *model) logKey(act action) (tea.Cmd, bool) {
 		m.open("/", was, prompt{live: func(s string) { l.search = s }, done: func(s string) tea.Cmd { l.search = s; m.jump(-1, true); return nil }, undo: func() { l.search = was }})
 	case actOnly:
 		if l.search == "" {
-			m.say("& shows only lines that match: search with / first")
+			m.say("%s shows only lines that match: search with %s first", m.on(actOnly), m.on(actFilter))
 			break
 		}
 		l.only = !l.only
@@ -162,7 +162,7 @@ func (m *model) logKey(act action) (tea.Cmd, bool) {
 func (m *model) jump(step int, here bool) {
 	l, lines := &m.log, m.logLines()
 	if l.search == "" {
-		m.say("search with / first")
+		m.say("search with %s first", m.on(actFilter))
 		return
 	}
 	at := len(lines) - 1
@@ -278,7 +278,7 @@ func (m *model) logPage(p *page) {
 	}
 	state := "following"
 	if !m.log.follow {
-		state = fmt.Sprintf("paused, %d new (f follows)", m.pic.lines.total-min(m.log.paused, m.pic.lines.total))
+		state = fmt.Sprintf("paused, %d new (%s follows)", m.pic.lines.total-min(m.log.paused, m.pic.lines.total), m.on(actFollow))
 	}
 	head := fmt.Sprintf(" LOG  %s   %s   level %s and above", of, state, levels()[m.log.level])
 	if m.log.search != "" {
@@ -290,7 +290,7 @@ func (m *model) logPage(p *page) {
 	p.add(m.theme.title.paint(fit(head, p.w)))
 	p.rule(m)
 	if len(lines) == 0 {
-		p.add(fit(" nothing yet; v shows other levels", p.w))
+		p.add(fit(" nothing yet; "+m.on(actLevel)+" shows other levels", p.w))
 		return
 	}
 	rows := p.left(footLines)

@@ -56,9 +56,11 @@ type model struct {
 	w, h   int
 	dark   bool
 	theme  *theme
+	binds  []binding // the key map
 	keys   map[string]binding
 	mouse  bool
-	err    error // with which it ends
+	shell  func() bool // there is one to go back to
+	err    error       // with which it ends
 	leaves bool
 
 	pic  *picture
@@ -72,11 +74,19 @@ type model struct {
 	dialog *dialog
 
 	list    list
-	pending map[string]string // what was asked for and not answered, by stream
+	pending map[string]waiting // what was asked for and not answered, by stream
 	detail  detail
 	log     logView
 	scroll  int // of workers, portals and help
 	find    string
+}
+
+// waiting is what was asked for, since when, and whether it was said that it
+// takes long.
+type waiting struct {
+	word  string
+	since time.Time
+	told  bool
 }
 
 // Messages.
@@ -92,13 +102,19 @@ type (
 )
 
 func newModel(o Options, a api, f *feed, spawn func(func(context.Context) tea.Msg) tea.Cmd, clock func() time.Time) *model {
-	m := &model{o: o, api: a, feed: f, spawn: spawn, clock: clock, now: clock(), dark: true, keys: bindings(), pic: newPicture(),
-		link: link{since: clock()}, pending: map[string]string{}}
+	m := &model{o: o, api: a, feed: f, spawn: spawn, clock: clock, now: clock(), dark: true, pic: newPicture(),
+		link: link{since: clock()}, pending: map[string]waiting{}, shell: hasShell}
+	binds, err := rebound(o.Keys)
+	if err != nil {
+		m.err, m.leaves = fmt.Errorf("keys of the dashboard: %w", err), true
+		binds = keyMap()
+	}
+	m.binds, m.keys = binds, bindings(binds)
 	m.list.marks = map[string]bool{}
 	m.log = logView{follow: true, level: levelOf("info"), times: true}
 	m.paint(cmp.Or(o.Theme, "auto"))
 	if len(o.Notes) > 0 {
-		m.say("? tells how to try things")
+		m.say("%s tells how to try things", m.on(actHelp))
 	}
 	return m
 }
@@ -156,6 +172,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		cmd = m.key(msg)
 	case tea.PasteMsg:
 		cmd = m.pasted(msg)
+	case tea.MouseClickMsg:
+		cmd = m.click(msg.Mouse())
+	case editedMsg:
+		m.edited(msg)
 	case tea.MouseWheelMsg:
 		if msg.Button == tea.MouseWheelUp {
 			m.move(-3)
@@ -258,6 +278,7 @@ func (m *model) settle() {
 	if m.toast.text != "" && !m.now.Before(m.toast.until) {
 		m.toast = toast{}
 	}
+	m.offerMore()
 	if m.list.stale {
 		m.list.arrange(m.pic, m.now)
 	}

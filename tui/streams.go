@@ -66,7 +66,7 @@ func rateText(v float64) string {
 
 func stateCell(m *model, r *row) (string, ink) {
 	mark := ""
-	if m.pending[r.Name] != "" {
+	if m.pending[r.Name].word != "" {
 		mark = "+"
 	}
 	return sign(r.State) + " " + r.State + mark, m.theme.stateInks[r.State]
@@ -96,8 +96,8 @@ func every(r *row) string {
 
 func nextCell(m *model, r *row) (string, ink) {
 	switch {
-	case m.pending[r.Name] != "":
-		return m.pending[r.Name], m.theme.accent
+	case m.pending[r.Name].word != "":
+		return m.pending[r.Name].word, m.theme.accent
 	case !m.lost.IsZero():
 		return "stale", m.theme.faint
 	case r.Until != nil && r.Until.After(m.now) && r.State != client.StateStopped:
@@ -202,7 +202,7 @@ func (m *model) streamsPage(p *page) {
 	if m.h >= logFrom {
 		p.pad(below)
 		p.rule(m)
-		p.add(m.theme.title.paint(fit(" LOG  all streams, "+levels()[m.log.level]+" and above   (l)", m.w)))
+		p.add(m.theme.title.paint(fit(" LOG  all streams, "+levels()[m.log.level]+" and above   ("+m.on(actLogs)+")", m.w)))
 		m.logTail(p, "", m.logPane()-2)
 	}
 }
@@ -264,7 +264,14 @@ func (m *model) nothing(p *page) {
 			p.text("   "+s, ink{})
 		}
 		p.add("")
-		p.text(" add this to the daemon's file, then type :reload", ink{})
+		file := "the daemon's file"
+		if m.o.File != "" {
+			file = m.o.File
+		}
+		p.text(" add this to "+clean(file)+", then type "+m.on(actPalette)+"reload", ink{})
+		if m.o.File != "" {
+			p.text(" "+m.hint(actEdit, "edits it"), m.theme.strong)
+		}
 	}
 }
 
@@ -279,10 +286,7 @@ func (m *model) summary(p *page) {
 	p.add(parts(m.w, part{" " + r.Name, t.title}, part{fmt.Sprintf("   %s of %s   %s   complete until %s", r.Object, r.Portal, schedule(r), complete(r, m.now)), ink{}}))
 	p.text(" "+runText(r, m.now), ink{})
 	if r.Error == nil {
-		values := r.rates.values(m.now)
-		peak, mean := peakMean(values)
-		p.add(parts(m.w, part{" 15 min ", ink{}}, part{spark(values, min(45, m.w/3), m.o.Blocks), t.accent},
-			part{fmt.Sprintf("  %s rec/s now  peak %s  mean %s", rateText(r.rates.current(m.now)), rateText(peak), rateText(mean)), ink{}}))
+		m.rateLine(p, " 15 min ", r)
 		return
 	}
 	text := " " + sign(r.State) + " " + r.Error.Error()
@@ -324,12 +328,22 @@ func runText(r *row, now time.Time) string {
 	if run.Ended != nil {
 		end = *run.Ended
 	}
-	text := fmt.Sprintf("%s %s %s, took %s: %s records, %s pages, %s calls", run.Kind, run.ID, word, age(end.Sub(run.Started)),
-		thousands(run.Records), thousands(run.Pages), thousands(run.Requests))
+	text := fmt.Sprintf("%s %s %s, took %s: %s, %s, %s", run.Kind, run.ID, word, age(end.Sub(run.Started)),
+		howMany(run.Records, "record"), howMany(run.Pages, "page"), howMany(run.Requests, "call"))
 	if run.Ended != nil {
 		return text + ", " + age(now.Sub(end)) + " ago"
 	}
 	return strings.Replace(text, ", took ", " for ", 1)
+}
+
+// rateLine is the last quarter of an hour: the figures whole, and as much of the
+// line before them as there is room for.
+func (m *model) rateLine(p *page, label string, r *row) {
+	values := r.rates.values(m.now)
+	peak, mean := peakMean(values)
+	text := fmt.Sprintf("  %s rec/s now  peak %s  mean %s", rateText(r.rates.current(m.now)), rateText(peak), rateText(mean))
+	cells := max(min(45, m.w-width(label)-width(text)), 0)
+	p.add(parts(m.w, part{label, ink{}}, part{spark(values, cells, m.o.Blocks), m.theme.accent}, part{text, ink{}}))
 }
 
 func peakMean(values []float64) (peak, mean float64) {

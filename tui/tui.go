@@ -27,8 +27,15 @@ type Options struct {
 	Theme string
 	// Blocks are drawn for rates; without it they are drawn in ASCII.
 	Blocks bool
-	// Notes are shown with the help.
+	// Notes are shown before the help.
 	Notes []string
+	// Keys are other keys than the key map's, by the name of what they do; see
+	// Actions.
+	Keys map[string][]string
+	// File is the configuration that can be edited here, "" for none, and Editor
+	// the command for it.
+	File   string
+	Editor []string
 
 	Input   io.Reader
 	Output  io.Writer

@@ -137,39 +137,72 @@ func (m *model) frame() string {
 }
 
 // head is who is looked at, whether it lives, how many are how, and the budget.
+// What does not fit is said in fewer words, and the address goes first: it is the
+// counts that people look for.
 func (m *model) head(p *page) {
+	for _, how := range []heading{{true, true, true, true}, {up: true, total: true, words: true}, {up: true, words: true}, {words: true}, {up: true, total: true}, {up: true}, {}} {
+		list := m.heading(how)
+		n := 0
+		for _, x := range list {
+			n += width(x.text)
+		}
+		if n <= m.w || how == (heading{}) {
+			p.add(parts(m.w, list...))
+			break
+		}
+	}
+	m.second(p)
+	p.rule(m)
+}
+
+// heading is how much the first line says.
+type heading struct{ addr, up, total, words bool }
+
+func (m *model) heading(how heading) []part {
 	t := m.theme
 	list := []part{{" hubpipe", t.title}}
 	d := m.pic.daemon
+	if how.addr {
+		if d.Version != "" {
+			list = append(list, part{" " + d.Version, t.faint})
+		}
+		list = append(list, part{"  " + clean(m.api.Addr()), t.faint})
+	}
 	switch {
 	case m.link.up && m.pic.ready:
 		up := ""
-		if !d.Started.IsZero() {
+		if how.up && !d.Started.IsZero() {
 			up = "  up " + age(m.now.Sub(d.Started))
 		}
 		list = append(list, part{up, ink{}}, part{"  * live", t.good})
 	case m.pic.ready:
 		list = append(list, part{"  ! stale for " + age(m.now.Sub(m.lost)), t.bad})
 	}
-	if m.w >= 100 {
-		list = append(list, part{"  " + clean(m.api.Addr()), t.faint})
+	if !m.pic.ready {
+		return list
 	}
-	if m.pic.ready {
-		counts := m.pic.counts()
-		list = append(list, part{fmt.Sprintf("   %d streams", len(m.pic.streams)), ink{}})
-		for _, s := range []string{client.StateBlocked, client.StateFailing, client.StateThrottled, client.StateRunning, client.StateWaiting, client.StateStopped} {
-			word := s
-			if m.w < 110 { // the signs of the table
-				word = sign(s)
+	if how.total {
+		list = append(list, part{"  " + howMany(len(m.pic.streams), "stream"), ink{}})
+	}
+	counts := m.pic.counts()
+	for _, s := range []string{client.StateBlocked, client.StateFailing, client.StateThrottled, client.StateRunning, client.StateWaiting, client.StateStopped} {
+		if n := counts[s]; n > 0 {
+			word := fmt.Sprintf("  %d %s", n, s)
+			if !how.words { // the signs of the table
+				word = fmt.Sprintf("  %s %d", sign(s), n)
 			}
-			if n := counts[s]; n > 0 {
-				list = append(list, part{fmt.Sprintf("  %d %s", n, word), t.stateInks[s]})
-			}
+			list = append(list, part{word, t.stateInks[s]})
 		}
 	}
-	p.add(parts(m.w, list...))
-	m.second(p)
-	p.rule(m)
+	return list
+}
+
+// howMany is a number of things, one of them without its s.
+func howMany[T int | uint64](n T, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return thousands(uint64(n)) + " " + thing + "s"
 }
 
 // second is the line below: what is wrong with the connection, else the budget.
@@ -253,7 +286,7 @@ func (m *model) budget(x client.Portal) []part {
 		list = append(list, part{text, t.warn})
 	}
 	if n := len(m.pic.portals) - 1; n > 0 && m.screen != screenPortals {
-		list = append(list, part{fmt.Sprintf("  and %d more (P)", n), t.faint})
+		list = append(list, part{fmt.Sprintf("  and %d more (%s)", n, m.on(actPortals)), t.faint})
 	}
 	return list
 }
@@ -273,6 +306,8 @@ func (m *model) foot(p *page) {
 		p.text(" "+m.toast.text, i)
 	case m.screen == screenStreams:
 		p.add(m.standing())
+	case m.screen == screenDetail && m.detail.below > 0:
+		p.text(fmt.Sprintf(" %s below (%s)", howMany(m.detail.below, "more line"), m.on(actDown)), t.faint)
 	default:
 		p.text(" "+m.where(), t.faint)
 	}
@@ -290,7 +325,7 @@ func (m *model) where() string {
 		}
 		out = append(out, name)
 	}
-	return strings.Join(out, "  ") + "   (tab)"
+	return strings.Join(out, "  ") + "   (" + m.on(actNextScreen) + ")"
 }
 
 // standing is what is marked, sorted and filtered, and where the selection is.
@@ -324,22 +359,27 @@ func (m *model) hints() string {
 	case m.prompt != nil:
 		return "enter keeps it  esc takes it back"
 	}
+	start, stop, sync := m.hint(actStart, "start"), m.hint(actStop, "stop"), m.hint(actSync, "sync")
+	open, help := m.hint(actOpen, "open"), m.hint(actHelp, "help")
 	switch m.screen {
 	case screenLogs:
-		return "f follow  / search  n N  & only  v level  w wrap  t times  S save  esc back"
+		return hintsOf(m.hint(actFollow, "follow"), m.hint(actFilter, "search"), m.hint(actNext, m.on(actPrev)), m.hint(actOnly, "only"), m.hint(actLevel, "level"),
+			m.hint(actWrap, "wrap"), m.hint(actTimes, "times"), m.hint(actSave, "save"), m.hint(actBack, "back"))
 	case screenDetail:
-		return "s start  x stop  r sync  c reconcile  R resync  l log  y copy  ? help  q back"
+		return hintsOf(start, stop, sync, m.hint(actReconcile, "reconcile"), m.hint(actResync, "resync"), m.hint(actLogs, "log"), m.hint(actCopy, "copy"), help,
+			m.hint(actQuit, "back"))
 	case screenHelp:
-		return "/ search  esc back"
+		return hintsOf(m.hint(actFilter, "search"), m.hint(actBack, "back"))
 	case screenWorkers, screenPortals:
-		return "tab next screen  esc back  ? help"
+		return hintsOf(m.hint(actNextScreen, "next screen"), m.hint(actBack, "back"), help)
 	}
-	if m.w < 80 {
-		return "s start  x stop  r sync  enter open  ? help  q quit"
+	mark, filter, quit := m.hint(actMark, "mark"), m.hint(actFilter, "filter"), m.hint(actQuit, "quit")
+	switch {
+	case m.w < 80:
+		return hintsOf(start, stop, sync, open, help, quit)
+	case m.w < 120:
+		return hintsOf(start, stop, sync, open, mark, filter, help, quit)
 	}
-	hints := "s start  x stop  r sync  enter open  space mark  / filter  ? help  q quit"
-	if m.w >= 120 {
-		hints = "j/k move  s start  x stop  r sync  c reconcile  R resync  space mark  enter open  tab screen  / filter  o sort  : command  ? help  q quit"
-	}
-	return hints
+	return hintsOf(m.on(actDown)+"/"+m.on(actUp)+" move", start, stop, sync, m.hint(actReconcile, "reconcile"), m.hint(actResync, "resync"), mark, open,
+		m.hint(actNextScreen, "screen"), filter, m.hint(actSort, "sort"), m.hint(actPalette, "command"), help, quit)
 }

@@ -21,6 +21,7 @@ func (m *model) widePage(p *page) {
 	table.streamsPage(left)
 	left.pad(footLines)
 	right := &page{w: side.w, h: p.left(footLines)}
+	side.titled(right, r)
 	side.facts(right, r)
 	if r.Error != nil {
 		right.rule(&side)
