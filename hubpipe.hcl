@@ -226,3 +226,15 @@ stream "pipelines" {}
 #   on      = ["blocked", "failing", "stale", "brake", "schema", "disk"]
 #   after   = "10m"
 # }
+
+# How `hubpipe tui` looks here, and which keys it has: docs/KEYS.md names what they
+# do. The daemon has no use for it.
+tui {
+  theme = "auto" # light, dark, mono, high-contrast
+  ascii = false  # for terminals whose blocks are as wide as two letters
+
+  # keys {
+  #   start = "f7"
+  #   stop  = ["x", "f9"]
+  # }
+}

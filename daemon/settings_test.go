@@ -15,7 +15,7 @@ import (
 func TestEverySettingIsCompared(t *testing.T) {
 	t.Parallel()
 	named := []string{"Name", "Label", "Portal", "Object", "Problem", "Named", // what it is, and what follows from others
-		"Path", "Streams", "Destinations"} // where it stands, what the dispatcher compares, and what nothing reads yet
+		"Path", "Streams", "Destinations", "Dashboard"} // where it stands, what the dispatcher compares, and what no daemon reads
 	for _, x := range []struct {
 		zero   any
 		differ func(was, now any) []string

@@ -30,6 +30,8 @@ func newConfig() *Config {
 		Broker: Broker{Listen: DefaultBrokerListen, Prefix: DefaultPrefix, Changes: DefaultChanges, MaxPacket: DefaultMaxPacket},
 		Worker: Worker{Concurrency: DefaultConcurrency},
 		Log:    Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
+
+		Dashboard: Dashboard{Theme: DefaultTheme},
 	}
 }
 
@@ -54,6 +56,7 @@ func (l *loader) config() *Config {
 	c.relate()
 	l.destinations(roots, c)
 	l.notify(roots, c)
+	l.dashboard(main, &c.Dashboard)
 	if len(c.Streams) == 0 && len(l.diags.Invalid()) == 0 {
 		main.report(Warning, main.src, 0, "no streams: nothing will be fetched", `add stream "contacts" {}`)
 	}

@@ -22,6 +22,8 @@ type Config struct {
 	Streams      []Stream
 	Destinations []Destination
 	Notify       []Notify
+	// Dashboard is for `hubpipe tui`; the daemon has no use for it.
+	Dashboard Dashboard
 }
 
 // ClientConfig is what a verb needs that only talks to a daemon.

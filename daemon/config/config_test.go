@@ -93,7 +93,7 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
 		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
 		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "user": true, "notify": true, "defaults.max_lag": true,
-		"http.hosts": true, "http.tls": true, "broker.tls": true}
+		"tui.keys": true, "http.hosts": true, "http.tls": true, "broker.tls": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {
 		shared[name] = true
@@ -208,6 +208,7 @@ func TestEverySettingIsRead(t *testing.T) {
 			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true}},
 		Notify: []Notify{{Name: "ops", Webhook: NewSecret("https://hooks.example/x"), Format: "json", On: []string{"blocked", "disk"}, After: time.Minute},
 			{Name: "pager", Format: "slack", Exec: []string{"page", "crm"}, After: DefaultNotifyAfter}},
+		Dashboard: Dashboard{Theme: "mono", ASCII: true, Keys: map[string][]string{"start": {"f7"}, "page-up": {"b", "pgup"}, "mouse": {}}},
 	}
 	if d := cmp.Diff(want, c); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
@@ -360,5 +361,37 @@ stream "contcts" { interval = "0s" }
 		if _, err := LoadClient(o); err == nil {
 			t.Errorf("%s is accepted", bad)
 		}
+	}
+}
+
+// The dashboard's own block is read by itself: what else is wrong is not its
+// matter, and what is wrong with it not the other verbs'.
+func TestDashboardAlone(t *testing.T) {
+	t.Parallel()
+	o := options(t, vars())
+	o.Themes = []string{"auto", "dark"}
+	o.CheckKeys = func(keys map[string][]string) error {
+		if keys["strat"] != nil {
+			return errors.New("there is no strat")
+		}
+		return nil
+	}
+	if d, err := LoadDashboard(o); err != nil || d.Theme != DefaultTheme || d.Keys != nil {
+		t.Errorf("without a file: %+v %v", d, err)
+	}
+	o.Path = t.TempDir() + "/hubpipe.hcl"
+	write(t, o.Path, "nonsense = 1\nportal \"p\" { token = env(\"UNSET\") }\ntui {\n  theme = \"dark\"\n  keys {\n    start = [\"f7\"]\n  }\n}\n")
+	if d, err := LoadDashboard(o); err != nil || d.Theme != "dark" || d.Keys["start"][0] != "f7" {
+		t.Errorf("%+v %v", d, err)
+	}
+	write(t, o.Path, "tui {\n  theme = \"drak\"\n  keys {\n    strat = [\"f7\"]\n  }\n}\n")
+	_, err := LoadDashboard(o)
+	for _, says := range []string{":2: tui: theme has no value \"drak\"", "did you mean \"dark\"", ":3: tui: keys: there is no strat"} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("it does not say %q: %v", says, err)
+		}
+	}
+	if _, err := LoadClient(o); err != nil {
+		t.Errorf("other verbs: %v", err)
 	}
 }

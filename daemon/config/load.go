@@ -30,6 +30,10 @@ type Options struct {
 	Now time.Time
 	// Objects are the objects that a stream may name; empty for any.
 	Objects []string
+	// Themes are those that the dashboard may have, CheckKeys says what is wrong
+	// with its keys; empty and nil for any.
+	Themes    []string
+	CheckKeys func(map[string][]string) error
 }
 
 func (o Options) now() time.Time {

@@ -15,6 +15,8 @@ type blockSchema struct {
 	once bool
 	// fragment says that it may stand in conf.d too.
 	fragment bool
+	// open says that any attribute may stand in it: its user knows them.
+	open bool
 	// secrets says that any text in it may hold a secret.
 	secrets bool
 }
@@ -31,7 +33,7 @@ func sharedStreamSettings() []string {
 func schema() map[string]blockSchema {
 	return map[string]blockSchema{
 		"": {attributes: []string{"data_dir"},
-			blocks: []string{"http", "broker", "worker", "log", "defaults", "user", "portal", "stream", "destination", "notify"}},
+			blocks: []string{"http", "broker", "worker", "log", "defaults", "user", "portal", "stream", "destination", "notify", "tui"}},
 		"http":     {attributes: []string{"listen", "hosts"}, blocks: []string{"tls"}, once: true},
 		"http.tls": {attributes: []string{"certificate", "key", "ca"}, once: true},
 		"broker": {attributes: []string{"listen", "url", "username", "password", "prefix", "changes", "max_packet"},
@@ -50,6 +52,8 @@ func schema() map[string]blockSchema {
 		"notify":         {labels: 1, attributes: []string{"webhook", "format", "exec", "on", "after"}, fragment: true},
 		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw"},
 			fragment: true, secrets: true},
+		"tui":      {attributes: []string{"theme", "ascii"}, blocks: []string{"keys"}, once: true},
+		"tui.keys": {once: true, open: true},
 	}
 }
 

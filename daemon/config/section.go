@@ -34,7 +34,7 @@ func (l *loader) section(src *source, body *hclsyntax.Body, path, title string, 
 	s := &section{loader: l, src: src, body: body, path: path, title: title, line: line}
 	known := l.schema[path]
 	for _, name := range slices.Sorted(maps.Keys(body.Attributes)) {
-		if !slices.Contains(known.attributes, name) {
+		if !known.open && !slices.Contains(known.attributes, name) {
 			s.unknown(body.Attributes[name].NameRange.Start.Line, "setting", name, known)
 		}
 	}

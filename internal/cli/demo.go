@@ -92,7 +92,7 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 	defer api.Close()
 	if screen {
 		help := fmt.Sprintf(demoHelp, dir, d.Token(), cfg.Path, d.Token(), d.Addr())
-		o := tui.Options{Notes: strings.Split(strings.TrimSpace("this is a demo, with a simulated HubSpot at "+sim.url+"\n"+help), "\n")}
+		o := tui.Options{Blocks: c.drawsBlocks(), Notes: strings.Split(strings.TrimSpace("this is a demo, with a simulated HubSpot at "+sim.url+"\n"+help), "\n")}
 		if err := c.openDashboard(ctx, api, o); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/daemon"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/tui"
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
@@ -20,7 +21,7 @@ import (
 const stopTime = 10 * time.Second
 
 func (c *command) options() config.Options {
-	return config.Options{Path: c.config, Env: c.env.Getenv, Objects: catalogue.Names()}
+	return config.Options{Path: c.config, Env: c.env.Getenv, Objects: catalogue.Names(), Themes: tui.Themes(), CheckKeys: tui.CheckKeys}
 }
 
 // load reads the configuration; what is wrong with it is printed, all of it.

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -15,12 +17,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/tui"
 )
 
 func (c *command) dashboard() *cobra.Command {
 	var o tui.Options
-	var plain bool
+	var plain, ascii bool
 	cmd := c.asking("tui", "The dashboard: every stream at a glance, start and stop by keys", func(cmd *cobra.Command, d *client.Client, _ []string) error {
 		if err := oneOf("theme", o.Theme, tui.Themes()...); err != nil {
 			return err
@@ -29,15 +32,27 @@ func (c *command) dashboard() *cobra.Command {
 			c.output = "table"
 			return c.showStatus(cmd, d, nil)
 		}
-		return c.openDashboard(cmd.Context(), d, o)
+		own := o
+		if !cmd.Flags().Changed("theme") {
+			own.Theme = ""
+		}
+		if err := c.configured(&own, &ascii); err != nil {
+			return err
+		}
+		own.Blocks = !ascii && c.drawsBlocks()
+		return c.openDashboard(cmd.Context(), d, own)
 	})
 	cmd.Long = `The dashboard: every stream at a glance, start and stop by keys; ? lists them.
 
 It runs against a daemon on another machine with --addr. Leaving it leaves the
 daemon running. Where there is no terminal, with TERM=dumb or --plain, it prints
-the table of ` + "`hubpipe status`" + ` and ends.`
+the table of ` + "`hubpipe status`" + ` and ends.
+
+Its theme and its keys can be set in hubpipe.hcl, in the block tui; docs/KEYS.md
+names them. That file is this machine's, also with --addr.`
 	cmd.Flags().BoolVar(&o.ReadOnly, "read-only", false, "look, and change nothing")
 	cmd.Flags().StringVar(&o.Theme, "theme", "auto", strings.Join(tui.Themes(), ", "))
+	cmd.Flags().BoolVar(&ascii, "ascii", false, "draw rates without blocks, for terminals in which those are as wide as two letters")
 	cmd.Flags().BoolVar(&plain, "plain", false, "print one table and end")
 	return cmd
 }
@@ -49,9 +64,44 @@ func (c *command) fullScreen() bool {
 	return ok && isTerminal(in) && c.tty != nil && kind != "dumb"
 }
 
+// configured adds what the configuration says of the dashboard, where no flag
+// does, and the configuration itself where it is that of the daemon.
+func (c *command) configured(o *tui.Options, ascii *bool) error {
+	d, err := config.LoadDashboard(c.options())
+	switch {
+	case err != nil && c.addr != "" && c.config == "":
+		return nil // whatever lies here is not what was asked for
+	case err != nil:
+		return configError(err)
+	}
+	o.Theme, o.Keys = cmp.Or(o.Theme, d.Theme), d.Keys
+	*ascii = *ascii || d.ASCII
+	if c.addr != "" {
+		return nil
+	}
+	if mine, err := config.LoadClient(c.options()); err == nil {
+		o.File = mine.Path
+	}
+	o.Editor = c.editor()
+	return nil
+}
+
+// editor is the user's, with its arguments; nil where there is none.
+func (c *command) editor() []string {
+	for _, name := range []string{"VISUAL", "EDITOR"} {
+		if v, _ := c.env.Getenv(name); strings.TrimSpace(v) != "" {
+			return strings.Fields(v)
+		}
+	}
+	if path, err := exec.LookPath("vi"); err == nil {
+		return []string{path}
+	}
+	return nil
+}
+
 // openDashboard shows the dashboard until it is left.
 func (c *command) openDashboard(ctx context.Context, d *client.Client, o tui.Options) error {
-	o.Client, o.Version, o.Input, o.Output, o.Blocks = d, c.env.Version, c.env.Stdin, c.tty, c.drawsBlocks()
+	o.Client, o.Version, o.Input, o.Output = d, c.env.Version, c.env.Stdin, c.tty
 	return tui.Run(ctx, o)
 }
 
@@ -84,7 +134,13 @@ func (c *command) welcome(cmd *cobra.Command) error {
 	defer cancel()
 	err = d.Healthy(ctx)
 	if problem := (*client.Problem)(nil); err == nil || errors.As(err, &problem) {
-		return c.openDashboard(cmd.Context(), d, tui.Options{})
+		var o tui.Options
+		ascii := false
+		if err := c.configured(&o, &ascii); err != nil {
+			return err
+		}
+		o.Blocks = !ascii && c.drawsBlocks()
+		return c.openDashboard(cmd.Context(), d, o)
 	}
 	if cmd.Context().Err() != nil {
 		return cmd.Context().Err()

@@ -143,3 +143,14 @@ notify "ops" {
 notify "pager" {
   exec = ["page", "crm"]
 }
+
+tui {
+  theme = "mono"
+  ascii = true
+
+  keys {
+    start   = "f7"
+    page-up = ["b", "pgup"]
+    mouse   = []
+  }
+}
