@@ -5,9 +5,11 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,8 +24,9 @@ import (
 )
 
 // Exit codes of hubpipe. A service that is told to stop (up, daemon, worker,
-// simulator) ends with ExitOK; any other verb that does not come to its end, by
-// a signal or because nobody reads what it prints, with ExitInterrupted.
+// simulator) ends with ExitOK, and so does a verb whose reader has had enough (a
+// pipe into head); any other verb that does not come to its end, by a signal or
+// because its terminal has gone, with ExitInterrupted.
 const (
 	ExitOK          = 0
 	ExitFailure     = 1
@@ -81,10 +84,10 @@ func Run(ctx context.Context, env Env) int {
 	root.SetIn(env.Stdin)
 	root.SetOut(out)
 	root.SetErr(env.Stderr)
-	err := root.ExecuteContext(ctx)
+	verb, err := root.ExecuteContextC(ctx)
 	code := exitCode(ctx, err)
-	if err == nil && out.isLost() {
-		code = ExitInterrupted
+	if lost := out.lostBy(); lost != nil {
+		code, err = untaken(lost, code, err, verb)
 	}
 	stop()
 	c.watching.Wait()
@@ -98,19 +101,43 @@ func Run(ctx context.Context, env Env) int {
 type outlet struct {
 	w    io.Writer
 	lost context.CancelFunc
-	gone atomic.Bool
+	gone atomic.Pointer[error]
 }
 
 func (o *outlet) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)
 	if err != nil {
-		o.gone.Store(true)
+		o.gone.CompareAndSwap(nil, &err)
 		o.lost()
 	}
 	return n, err
 }
 
-func (o *outlet) isLost() bool { return o.gone.Load() }
+// lostBy is why nothing can be written any more, nil while it can.
+func (o *outlet) lostBy() error {
+	if err := o.gone.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// untaken is how a verb ends whose output was not taken.
+func untaken(lost error, code int, err error, verb *cobra.Command) (int, error) {
+	switch gone := errors.Is(lost, syscall.EIO); {
+	case errors.Is(lost, syscall.EPIPE) && verb.Annotations[judging] == "":
+		if err == nil || code == ExitInterrupted || errors.Is(err, syscall.EPIPE) {
+			return ExitOK, nil // who reads has had enough
+		}
+		return code, err
+	case gone, errors.Is(lost, syscall.EPIPE), code == ExitOK && errors.Is(lost, os.ErrClosed):
+		return ExitInterrupted, err
+	}
+	return ExitFailure, fmt.Errorf("write the output: %w", lost) // a full disk, say
+}
+
+// judging marks the verbs whose exit code is a judgement: one that was not read
+// to its end is none.
+const judging = "judging"
 
 func exitCode(ctx context.Context, err error) int {
 	var e *exitError
@@ -136,7 +163,14 @@ func (c *command) printError(err error) {
 		return
 	}
 	fmt.Fprintf(w, "hubpipe: %v\n", err)
+	_, unsigned := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
+	case unsigned && c.ca == "":
+		fmt.Fprintln(w, "  hint: name who signed it with --ca FILE, the PEM file of the authority (docs/SECURITY.md)")
+	case unsigned:
+		fmt.Fprintln(w, "  hint: --ca is not who signed it, or the address is not one of the certificate's names")
+	case errors.Is(err, http.ErrSchemeMismatch):
+		fmt.Fprintln(w, "  hint: that daemon speaks no TLS: write the address with http://, without --ca")
 	case isProblem && p.Hint != "":
 		fmt.Fprintf(w, "  hint: %s\n", p.Hint)
 	case errors.Is(err, client.ErrUnreachable) && c.addr != "":
@@ -200,9 +234,9 @@ configuration again.`,
 		Version:       c.env.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("there is no verb %q\n  hint: see `hubpipe --help`", args[0])
+				return noVerb(cmd, args[0])
 			}
 			return nil
 		},

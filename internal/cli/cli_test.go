@@ -46,71 +46,80 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 	t.Parallel()
 	good := configFile(t, fmt.Sprintf("data_dir = %q\nhttp { listen = \"127.0.0.1:9\" }\nportal \"main\" { token = \"x\" }\nstream \"contacts\" {}\n", t.TempDir()))
 	for args, says := range map[string]string{
-		"start":                                     "needs STREAM|all\n  usage: hubpipe start STREAM|all",
-		"start a b":                                 `does not know what to do with "b"`,
-		"start '' ":                                 "STREAM|all is empty",
-		"start a --every ''":                        "--every is empty",
-		"start a --every abc":                       `"abc" is not a duration`,
-		"start a --every 0":                         "the shortest is 1s",
-		"start a --every 5":                         "has no unit",
-		"start a --every":                           "--every needs a value",
-		"sync a --record ''":                        "--record is empty",
-		"sync all --record 5":                       "a record of one stream",
-		"status --addr foo":                         "is not the address of a daemon",
-		"status --addr ''":                          "--addr is empty",
-		"status --addr http://u:s3cr3t@h:1":         "--addr takes no credentials",
-		"simulator --oauth a:s3cr3t":                "--oauth is an app as client_id:client_secret:refresh_token",
-		"simulator --stale-reads 2":                 "a share from 0 to 1, not 2",
-		"status --bogus":                            "there is no flag --bogus",
-		"status -q":                                 "there is no flag -q",
-		"records a --state foo":                     `no value "foo"; there are live`,
-		"records a --limit -1":                      "how many at most",
-		"records a --limit x":                       `--limit is a whole number, not "x"`,
-		"records a --since yesterday":               "--since is a place in the feed",
-		"records a 5 --limit 3":                     "--limit selects among records",
-		"records a 5 --state all":                   "--state selects among records",
-		"records a -o xml":                          "there are json, table",
-		"changes a --limit -1":                      "how many at most",
-		"changes a --follow=maybe":                  "--follow is true or false",
-		"export a --format parquet":                 "there are ndjson, csv",
-		"runs --state foo":                          "there are running, done, failed, stopped",
-		"check --log-level loud":                    "trace, debug, info, warn or error",
-		"--log-level loud check":                    "trace, debug, info, warn or error",
-		"help bogus":                                `there is no verb "bogus"`,
-		"bogus":                                     `there is no verb "bogus"`,
-		"version x":                                 `does not know what to do with "x"`,
-		"token create":                              "needs --role",
-		"token create --role worker":                "needs --name",
-		"token create --role admin --name x":        `--role has no value "admin"; there are worker, control, reader`,
-		"token create --role worker --name A":       "1 to 64 of a-z",
-		"token create --role reader --name hubpipe": "not begin with hubpipe",
-		"token revoke":                              "needs NAME",
-		"token bogus":                               `does not know what to do with "bogus"`,
-		"broker bogus":                              `does not know what to do with "bogus"`,
-		"broker acl --worker A":                     "1 to 64 of a-z",
-		"status --addr https://h:1 --ca /nowhere":   "read the authority's certificate",
-		"status --addr https://h:1 --cert x":        "belong together",
-		"worker --name Bad!":                        "1 to 64 of a-z",
-		"worker --name a/b":                         "1 to 64 of a-z",
-		"worker --name UP":                          "1 to 64 of a-z",
-		"worker --name ''":                          "--name is empty",
-		"simulator --contacts -5":                   "0 to 10000000 of contacts, not -5",
-		"simulator --contacts 99999999999":          "not 99999999999",
-		"simulator --contacts many":                 `--contacts is a whole number, not "many"`,
-		"simulator --properties 0":                  "--properties is 1 to 1000",
-		"simulator --fault-rate 5":                  "a share from 0 to 1, not 5",
-		"simulator --fault-rate NaN":                "a share from 0 to 1",
-		"simulator --life-rate -1":                  "a share from 0 to 1, not -1",
-		"simulator --change-rate -1":                `a number of changes a second such as 2/s, not "-1"`,
-		"simulator --change-rate Inf":               "0 to 100000 a second",
-		"simulator --latency -1s":                   "--latency is 0 to 1h",
-		"simulator --latency 5":                     `a duration such as 500ms or 2s, not "5"`,
-		"simulator --listen 0.0.0.0:0":              "leaves this machine",
-		"simulator --listen :8378":                  "leaves this machine",
-		"simulator --listen somewhere":              "is no address",
-		"simulator --objects cars=1":                "there is no object",
-		"simulator --objects a=b":                   "--objects is a list such as",
-		"simulator --associations a":                "--associations is a list such as",
+		"start":                             "needs STREAM|all\n  usage: hubpipe start STREAM|all",
+		"start a b":                         `does not know what to do with "b"`,
+		"start '' ":                         "STREAM|all is empty",
+		"start a --every ''":                "--every is empty",
+		"start a --every abc":               `"abc" is not a duration`,
+		"start a --every 0":                 "the shortest is 1s",
+		"start a --every 5":                 "has no unit",
+		"start a --every":                   "--every needs a value",
+		"sync a --record ''":                "--record is empty",
+		"sync all --record 5":               "a record of one stream",
+		"status --addr foo":                 "is not the address of a daemon",
+		"status --addr ''":                  "--addr is empty",
+		"status --addr http://u:s3cr3t@h:1": "--addr takes no credentials",
+		"simulator --oauth a:s3cr3t":        "--oauth is an app as client_id:client_secret:refresh_token",
+		"simulator --stale-reads 2":         "a share from 0 to 1, not 2",
+		"status --bogus":                    "there is no flag --bogus",
+		"status -q":                         "there is no flag -q",
+		"records a --state foo":             `no value "foo"; there are live`,
+		"records a --limit -1":              "how many at most",
+		"records a --limit x":               `--limit is a whole number, not "x"`,
+		"records a --since yesterday":       "--since is a place in the feed",
+		"records a 5 --limit 3":             "--limit selects among records",
+		"records a 5 --state all":           "--state selects among records",
+		"records a -o xml":                  "there are json, table",
+		"changes a --limit -1":              "how many at most",
+		"changes a --follow=maybe":          "--follow is true or false",
+		"export a --format parquet":         "there are ndjson, csv",
+		"runs --state foo":                  "there are running, done, failed, stopped",
+		"check --log-level loud":            "trace, debug, info, warn or error",
+		"--log-level loud check":            "trace, debug, info, warn or error",
+		"help bogus":                        `there is no verb "bogus"`,
+		"statsu":                            `there is no verb "statsu"; did you mean status?`,
+		"rec":                               `did you mean reconcile or records?`,
+		"help strt":                         `did you mean start or stop?`,
+		"runs --limit 0":                    "--limit is 1 to 1000, not 0",
+		"runs --limit 1001":                 "--limit is 1 to 1000, not 1001",
+		"erase a":                           "takes a stream and the id",
+		"token create --role reader --name x -o xml": "--output is table (the token alone) or json",
+		"status --addr http://h:1 --ca x":            "are for https, and --addr http://h:1 is not",
+		"status --addr ./http.sock --ca x":           "are for https",
+		"bogus":                                      `there is no verb "bogus"`,
+		"version x":                                  `does not know what to do with "x"`,
+		"token create":                               "needs --role",
+		"token create --role worker":                 "needs --name",
+		"token create --role admin --name x":         `--role has no value "admin"; there are worker, control, reader`,
+		"token create --role worker --name A":        "1 to 64 of a-z",
+		"token create --role reader --name hubpipe":  "not begin with hubpipe",
+		"token revoke":                               "needs NAME",
+		"token bogus":                                `does not know what to do with "bogus"`,
+		"broker bogus":                               `does not know what to do with "bogus"`,
+		"broker acl --worker A":                      "1 to 64 of a-z",
+		"status --addr https://h:1 --ca /nowhere":    "read the authority's certificate",
+		"status --addr https://h:1 --cert x":         "belong together",
+		"worker --name Bad!":                         "1 to 64 of a-z",
+		"worker --name a/b":                          "1 to 64 of a-z",
+		"worker --name UP":                           "1 to 64 of a-z",
+		"worker --name ''":                           "--name is empty",
+		"simulator --contacts -5":                    "0 to 10000000 of contacts, not -5",
+		"simulator --contacts 99999999999":           "not 99999999999",
+		"simulator --contacts many":                  `--contacts is a whole number, not "many"`,
+		"simulator --properties 0":                   "--properties is 1 to 1000",
+		"simulator --fault-rate 5":                   "a share from 0 to 1, not 5",
+		"simulator --fault-rate NaN":                 "a share from 0 to 1",
+		"simulator --life-rate -1":                   "a share from 0 to 1, not -1",
+		"simulator --change-rate -1":                 `a number of changes a second such as 2/s, not "-1"`,
+		"simulator --change-rate Inf":                "0 to 100000 a second",
+		"simulator --latency -1s":                    "--latency is 0 to 1h",
+		"simulator --latency 5":                      `a duration such as 500ms or 2s, not "5"`,
+		"simulator --listen 0.0.0.0:0":               "leaves this machine",
+		"simulator --listen :8378":                   "leaves this machine",
+		"simulator --listen somewhere":               "is no address",
+		"simulator --objects cars=1":                 "there is no object",
+		"simulator --objects a=b":                    "--objects is a list such as",
+		"simulator --associations a":                 "--associations is a list such as",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
@@ -184,16 +193,26 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What is of no use to anyone any more ends, as interrupted.
+// A reader that has had enough is no failure, unless the verb was to judge; a
+// terminal that has gone interrupts, and a disk that is full is said.
 func TestWhoDoesNotReadEndsTheVerb(t *testing.T) {
 	t.Parallel()
-	var errs bytes.Buffer
-	for _, args := range [][]string{{"version"}, {"demo", "--once"}} {
-		for _, broken := range []error{syscall.EPIPE, syscall.EIO} {
-			code := Run(t.Context(), Env{Args: args, Stdout: failing{broken}, Stderr: &errs, Version: "test", Getenv: func(string) (string, bool) { return "", false }})
-			if code != ExitInterrupted || errs.Len() > 0 {
-				t.Errorf("%v, %v: exit %d, %s", args, broken, code, errs.String())
-			}
+	for _, c := range []struct {
+		verb   []string
+		broken error
+		code   int
+		says   string
+	}{
+		{[]string{"version"}, syscall.EPIPE, ExitOK, ""},
+		{[]string{"version"}, syscall.EIO, ExitInterrupted, ""},
+		{[]string{"version"}, syscall.ENOSPC, ExitFailure, "hubpipe: write the output: write stdout: no space left on device\n"},
+		{[]string{"demo", "--once"}, syscall.EPIPE, ExitInterrupted, ""},
+		{[]string{"demo", "--once"}, syscall.EIO, ExitInterrupted, ""},
+	} {
+		var errs bytes.Buffer
+		code := Run(t.Context(), Env{Args: c.verb, Stdout: failing{c.broken}, Stderr: &errs, Version: "test", Getenv: func(string) (string, bool) { return "", false }})
+		if code != c.code || errs.String() != c.says {
+			t.Errorf("%v, %v: exit %d, %q", c.verb, c.broken, code, errs.String())
 		}
 	}
 }

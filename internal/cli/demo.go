@@ -27,7 +27,7 @@ const demoTime = 5 * time.Minute
 func (c *command) demo() *cobra.Command {
 	var once, plain bool
 	var scenario string
-	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot",
+	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot", Annotations: map[string]string{judging: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.plain = plain
 			return c.runDemo(cmd.Context(), once || !c.terminal, scenario)

@@ -62,6 +62,9 @@ type streamCost struct {
 	Error      string `json:"error,omitempty"`
 }
 
+// unknown tells a stream whose size could not be asked for: it is not empty.
+func (s streamCost) unknown() bool { return s.Error != "" && s.FirstLoad == 0 }
+
 // estimate asks each portal for its sizes and prints what they cost. What cannot
 // be asked is said in its place.
 func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
@@ -247,12 +250,21 @@ func estimateTable(w io.Writer, all []portalCost) error {
 			speed := config.FormatDuration(time.Duration(r.Seconds * float64(time.Second)).Round(time.Second))
 			work = append(work, []string{r.Work, fmt.Sprint(r.Requests), speed, perDay, share, r.Stretched})
 		}
+		var left []string
 		streams := [][]string{{"STREAM", "RECORDS", "CHANGED IN A DAY", "PROPERTIES", "FIRST LOAD", "PROBLEM"}}
 		for _, s := range e.Streams {
+			if s.unknown() {
+				streams = append(streams, []string{s.Stream, "?", "?", "?", "?", s.Error})
+				left = append(left, s.Stream)
+				continue
+			}
 			streams = append(streams, []string{s.Stream, fmt.Sprint(s.Records), fmt.Sprint(s.Changed), fmt.Sprint(s.Properties), fmt.Sprint(s.FirstLoad), s.Error})
 		}
 		if err := tables(w, work, streams); err != nil {
 			return err
+		}
+		if len(left) > 0 {
+			fmt.Fprintf(w, "\nthe work above is without %s, of which HubSpot did not say how much there is\n", strings.Join(left, ", "))
 		}
 		for _, s := range e.Streams { // in full: the table is as wide as the screen
 			if s.Error != "" {

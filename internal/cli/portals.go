@@ -37,7 +37,10 @@ func usageTable(w io.Writer, ps []client.Portal) error {
 		for _, s := range p.Shares {
 			shares = append(shares, []string{p.Name, s.Kind, fmt.Sprint(s.Used), fmt.Sprint(s.Limit), fmt.Sprint(s.Wanted), s.Spent})
 		}
-		remaining, daily, problem := "-", "-", ""
+		remaining, daily, problem, account := "-", "-", "", "not asked yet"
+		if p.Account != 0 {
+			account = fmt.Sprint(p.Account)
+		}
 		if p.Remaining != nil {
 			remaining, daily = fmt.Sprint(*p.Remaining), fmt.Sprint(p.Limits.Daily)
 		}
@@ -50,14 +53,26 @@ func usageTable(w io.Writer, ps []client.Portal) error {
 				problem += " until " + p.Throttled.Until.Format(time.RFC3339)
 			}
 		}
-		rows = append(rows, []string{p.Name, fmt.Sprint(p.Account), p.Day, fmt.Sprint(p.UsedToday), remaining, daily, p.DayEnds.Format(time.RFC3339), problem})
+		rows = append(rows, []string{p.Name, account, p.Day, fmt.Sprint(p.UsedToday), remaining, daily, p.DayEnds.Format(time.RFC3339), problem})
 		for _, name := range slices.Sorted(maps.Keys(p.UsedByStream)) {
 			for _, kind := range slices.Sorted(maps.Keys(p.UsedByStream[name])) {
 				work = append(work, []string{p.Name, name, kind, fmt.Sprint(p.UsedByStream[name][kind])})
 			}
 		}
 	}
-	return tables(w, rows, shares, work)
+	// A portal that was never asked has no shares and no work: no heads of
+	// nothing.
+	all := [][][]string{rows}
+	for _, t := range [][][]string{shares, work} {
+		if len(t) > 1 {
+			all = append(all, t)
+		}
+	}
+	if err := tables(w, all...); err != nil || len(work) > 1 || len(ps) == 0 {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "\nnothing was asked of HubSpot today")
+	return err
 }
 
 // tables writes tables below each other.

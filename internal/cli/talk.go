@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -57,12 +58,16 @@ func (c *command) client() (*client.Client, error) {
 			return nil, usageError("--addr %q is not the address of a daemon; write it like http://127.0.0.1:8377, or the path of its socket", c.addr)
 		}
 		token, _ := c.env.Getenv(tokenVariable)
-		c.asked = c.addr
+		addr, err := c.secured(c.addr)
+		if err != nil {
+			return nil, err
+		}
+		c.asked = addr
 		secure, err := access.ClientTLS(c.ca, c.certificate, c.key)
 		if err != nil {
 			return nil, usageError("%s", err)
 		}
-		return client.New(client.Options{Addr: c.addr, Token: token, TLS: secure}), nil
+		return client.New(client.Options{Addr: addr, Token: token, TLS: secure}), nil
 	}
 	cfg, err := config.LoadClient(c.options())
 	if err != nil {
@@ -78,6 +83,18 @@ func (c *command) client() (*client.Client, error) {
 		c.asked = "https://" + cfg.HTTPListen
 	}
 	return client.New(client.Options{Addr: c.asked, Token: token}), nil
+}
+
+// secured is an address with https, where flags name who signs it.
+func (c *command) secured(addr string) (string, error) {
+	_, _, plain := net.SplitHostPort(addr)
+	switch {
+	case c.ca == "" && c.certificate == "" && c.key == "", strings.HasPrefix(addr, "https://"):
+		return addr, nil
+	case plain == nil && !strings.Contains(addr, "/") && !strings.HasPrefix(addr, "unix:"):
+		return "https://" + addr, nil
+	}
+	return "", usageError("--ca, --cert and --key are for https, and --addr %s is not", addr)
 }
 
 // isAddress tells whether a client can make something of an address.
@@ -184,9 +201,22 @@ func (c *command) start() *cobra.Command {
 					return err
 				}
 			}
-			return c.eachStream(cmd, d, args[0], func(n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) })
+			if err := c.eachStream(cmd, d, args[0], func(n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) }); err != nil {
+				return err
+			}
+			if every == "" {
+				fmt.Fprintln(c.env.Stderr, "fetched as the configuration says; --every sets another interval, which holds until the next start or stop")
+			} else {
+				fmt.Fprintf(c.env.Stderr, "fetched every %s, over restarts too, until the next start or stop\n", every)
+			}
+			return nil
 		})
-	cmd.Flags().StringVar(&every, "every", "", "the interval, such as 30s or 5m")
+	cmd.Long = `Begin fetching on the interval, the first run at once.
+
+With --every on that interval, over restarts of the daemon too; without it on the
+configured one, also where an earlier start set another: a stop and a start without
+--every are the way back to the configuration.`
+	cmd.Flags().StringVar(&every, "every", "", "the interval, such as 30s or 5m (default: the configured one)")
 	return cmd
 }
 
@@ -283,22 +313,27 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func (c *command) runs() *cobra.Command {
 	var state string
+	var limit int
 	cmd := c.talking("runs [STREAM]", "List runs, newest first", func(cmd *cobra.Command, d *client.Client, args []string) error {
 		name := ""
 		if len(args) == 1 {
 			name = args[0]
+		}
+		if limit < 1 || limit > 1000 {
+			return usageError("--limit is 1 to 1000, not %d", limit)
 		}
 		if state != "" {
 			if err := oneOf("state", state, client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped); err != nil {
 				return err
 			}
 		}
-		rs, err := d.Runs(cmd.Context(), client.RunQuery{Stream: name, State: state})
+		rs, err := d.Runs(cmd.Context(), client.RunQuery{Stream: name, State: state, Limit: limit})
 		if err != nil {
 			return err
 		}
 		return c.showRuns(rs)
 	})
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many, 1 to 1000")
 	cmd.Flags().StringVar(&state, "state", "", "running, done, failed or stopped")
 	return cmd
 }

@@ -63,6 +63,9 @@ token. A running daemon takes it at once. Only a digest is kept.`,
 			if !access.ValidName(name) {
 				return usageError("--name %q has to be 1 to 64 of a-z, 0-9, _ and -, and not begin with %s", name, access.Owner)
 			}
+			if c.output != "table" && c.output != "json" {
+				return usageError("--output is table (the token alone) or json, not %q", c.output)
+			}
 			return c.inFolder(func(dir string) error {
 				secret, err := access.Create(dir, name, access.Role(role), replace)
 				if errors.Is(err, access.ErrExists) {
@@ -72,10 +75,13 @@ token. A running daemon takes it at once. Only a digest is kept.`,
 					return err
 				}
 				fmt.Fprintf(c.env.Stderr, "a token of the role %s for %s; it is not shown again\n", role, name)
-				_, err = fmt.Fprintln(c.env.Stdout, secret)
-				return err
+				return c.show(map[string]string{"name": name, "role": role, "token": secret}, func(w io.Writer) error {
+					_, err := fmt.Fprintln(w, secret)
+					return err
+				})
 			})
 		}}
+	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table (the token alone) or json")
 	cmd.Flags().StringVar(&role, "role", "", "worker, control or reader")
 	cmd.Flags().StringVar(&name, "name", "", "whose it is; of a worker its --name")
 	cmd.Flags().BoolVar(&replace, "replace", false, "revoke the one of that name, if there is one")

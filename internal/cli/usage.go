@@ -81,6 +81,16 @@ func kindOf(bad *pflag.InvalidValueError) string {
 	return "another kind of value"
 }
 
+// noVerb says that there is none of a name, and which was meant.
+func noVerb(cmd *cobra.Command, name string) error {
+	root := cmd.Root()
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		return usageError("there is no verb %q; did you mean %s?\n  hint: see `hubpipe --help`", name, strings.Join(near, " or "))
+	}
+	return usageError("there is no verb %q\n  hint: see `hubpipe --help`", name)
+}
+
 // help is the verb of that name: as usual, but a topic that there is not is a
 // mistake.
 func help(root *cobra.Command) *cobra.Command {
@@ -88,7 +98,7 @@ func help(root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			verb, rest, err := root.Find(args)
 			if err != nil || verb == nil || len(rest) > 0 {
-				return usageError("there is no verb %q\n  hint: see `hubpipe --help`", strings.Join(args, " "))
+				return noVerb(root, strings.Join(args, " "))
 			}
 			verb.InitDefaultHelpFlag()
 			verb.InitDefaultVersionFlag()
