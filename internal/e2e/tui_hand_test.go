@@ -147,7 +147,7 @@ func TestDashboardInAShell(t *testing.T) {
 	s.daemon()
 	s.worker("--name", "w1")
 	s.becomesEqual("contacts", "deals")
-	x := newTerminal(t, s.dir, 100, 24, "stty -g > before\n"+bash+" --norc --noprofile -i", "PS1=here> ")
+	x := newTerminal(t, s.dir, 100, 24, "stty -g > before\n"+bash+" --norc --noprofile -i")
 	x.types(s.bin+" tui", "Enter")
 	x.shows("* live", "> contacts")
 	x.types("C-z")
@@ -164,7 +164,7 @@ func TestDashboardInAShell(t *testing.T) {
 	x.types("-l", "\x1b[<0;5;6M")
 	x.shows("RECENT RUNS")
 	x.types("q", "q")
-	x.shows("fg", "here>")
+	x.shows("Stopped", "fg") // the shell
 	x.types("stty -g > after; echo it is over", "Enter")
 	x.shows("it is over")
 	if got := strings.TrimSpace(x.do("display-message", "-p", "#{alternate_on} #{cursor_flag} #{mouse_any_flag}")); got != "0 1 0" {
