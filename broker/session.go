@@ -378,7 +378,7 @@ func (s *Session) received(p paho.PublishReceived) (bool, error) {
 }
 
 // AwaitUp returns when the session is connected and subscribed; with ErrRefused
-// when the broker refuses user name or password, although the session goes on
+// when the broker refuses user name, password or the client's name, although the session goes on
 // trying; or when the context ends, with an error that is the context's and
 // reads as the reason of the last failed attempt.
 func (s *Session) AwaitUp(ctx context.Context) error {

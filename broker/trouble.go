@@ -47,6 +47,10 @@ func (e ErrRefused) Error() string {
 // Credentials says whether user name and password are what is wrong.
 func (e ErrRefused) Credentials() bool { return e.Reason == 0x86 || e.Reason == 0x87 }
 
+// Name says whether it is the client's name: of hubpipe's own broker, that the
+// credentials are good, and another's.
+func (e ErrRefused) Name() bool { return e.Reason == 0x85 }
+
 // notUp is why AwaitUp gave up: it reads as the reason, and is the context's
 // error too.
 type notUp struct{ end, reason error }
@@ -120,7 +124,7 @@ func (t *trouble) due(began, now time.Time, reason string, atOnce bool) bool {
 // again after a while.
 func (s *Session) complain(began time.Time, err error) {
 	var refused ErrRefused
-	credentials := errors.As(err, &refused) && refused.Credentials()
+	credentials := errors.As(err, &refused) && (refused.Credentials() || refused.Name())
 	s.mu.Lock()
 	s.lastErr = err
 	if credentials && !s.isDenied {

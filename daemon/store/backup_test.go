@@ -164,6 +164,39 @@ func TestARestoreIsAnEpochOfItsOwn(t *testing.T) {
 	}
 }
 
+// A store in which nothing is, as a daemon leaves it that could not begin, is in
+// nobody's way; one that was not closed in order, or lost what it had, is.
+func TestRestoreOverNothing(t *testing.T) {
+	t.Parallel()
+	from := open(t, t.TempDir())
+	put(t, from, "contacts", "1", "2")
+	file := backup(t, from)
+	for name, c := range map[string]struct {
+		leave func(t *testing.T, s *Store, dir string)
+		held  bool
+	}{
+		"never written": {func(*testing.T, *Store, string) {}, false},
+		"a ledger": {func(t *testing.T, s *Store, _ string) {
+			commit(t, s, func(tx *Tx) error { return tx.PutStream(&stream.Stream{Name: "contacts"}) })
+		}, false},
+		"a record": {func(t *testing.T, s *Store, _ string) { put(t, s, "contacts", "3") }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir)
+			c.leave(t, s, dir)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r, err := Restore(t.Context(), testOptions(dir), bytes.NewReader(file), false)
+			if errors.Is(err, ErrOccupied) != c.held || !c.held && (err != nil || r.Counts["contacts"].Live != 2 || r.Aside == "") {
+				t.Errorf("%v, %+v", err, r)
+			}
+		})
+	}
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -34,9 +34,9 @@ type Restored struct {
 func beyond() counters { return counters{Seq: 1 << 32, Attempt: 1 << 32, Run: 100_000_000} }
 
 // Restore makes the store of a data folder from a backup. Nothing of the folder
-// is replaced before the backup has been read to its end and found whole. With
-// force a store that is there is moved aside, without it ErrOccupied; a
-// *LockedError where a daemon has the folder.
+// is replaced before the backup has been read to its end and found whole. A store
+// that is there and has nothing in it is moved aside, with force any other too;
+// without it ErrOccupied; a *LockedError where a daemon has the folder.
 func Restore(ctx context.Context, o Options, from io.Reader, force bool) (r Restored, err error) {
 	o = o.withDefaults()
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
@@ -50,7 +50,7 @@ func Restore(ctx context.Context, o Options, from io.Reader, force bool) (r Rest
 	old, err := readAnchor(s.anchorPath())
 	anchored := !errors.Is(err, fs.ErrNotExist)
 	_, err = os.Lstat(s.badgerDir())
-	if held := anchored || err == nil; held && !force {
+	if held := anchored || err == nil; held && !force && !s.bare(old) {
 		return r, ErrOccupied
 	}
 	made := o

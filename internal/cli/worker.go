@@ -59,8 +59,20 @@ func (c *command) worker() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			another := make(chan error, 1)
+			waits, over := context.WithCancel(cmd.Context())
+			defer over()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if e, ok := errors.AsType[broker.ErrRefused](w.w.AwaitUp(waits)); ok && e.Name() {
+					another <- fmt.Errorf("the broker: %w\n  hint: this worker is %s, and its token or certificate was made for another; name that one with --name", e, taken)
+				}
+			})
+			var mistaken error
 			for running := true; running; {
 				select {
+				case mistaken = <-another:
+					running = false
 				case <-cmd.Context().Done():
 					running = false
 				case <-w.w.Done():
@@ -71,7 +83,12 @@ func (c *command) worker() *cobra.Command {
 			}
 			end, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), stopTime)
 			defer cancel()
+			over()
 			w.stop(end)
+			wg.Wait()
+			if mistaken != nil {
+				return mistaken
+			}
 			if errors.Is(w.w.Err(), worker.ErrDisplaced) {
 				return fmt.Errorf("%w: %s; this one ends", worker.ErrDisplaced, taken)
 			}

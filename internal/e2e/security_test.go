@@ -69,6 +69,11 @@ func TestSecurityPage(t *testing.T) {
 	if configured != 3 || len(workers) != 2 || daemon == nil {
 		t.Fatalf("%d configurations and %d workers stand on the page", configured, len(workers))
 	}
+	wrong := run(t, away.dir, s.bin, "worker", "--name", "w3") // with the certificate of w2
+	wrong.says(t, "it does not take the client's name", "this worker is w3, and its token or certificate was made for another")
+	if code := wrong.exit(t); code != 1 {
+		t.Errorf("a worker with another's certificate ends with %d", code)
+	}
 	s.http = "" // the API is asked by its socket from here on
 	until(t, "contacts", func() error { return s.equal("contacts") })
 
