@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -43,7 +42,7 @@ func (s *Server) selection(r *http.Request, name string, q params) (x selection,
 	if x.ModifiedSince, err = q.modifiedSince(); err != nil {
 		return x, err
 	}
-	if x.fields, err = q.fields(); err != nil {
+	if x.fields, err = s.fieldsOf(name, q); err != nil {
 		return x, err
 	}
 	if _, x.feed = q["since"]; !x.feed {
@@ -142,7 +141,7 @@ func (s *Server) record(w http.ResponseWriter, r *http.Request, q params) error 
 	if err != nil {
 		return err
 	}
-	fields, err := q.fields()
+	fields, err := s.fieldsOf(name, q)
 	if err != nil {
 		return err
 	}
@@ -169,7 +168,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 	if err != nil {
 		return err
 	}
-	fields, err := q.fields()
+	fields, err := s.fieldsOf(name, q)
 	if err != nil {
 		return err
 	}
@@ -180,10 +179,14 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 	if format != "ndjson" && format != "csv" {
 		return badParameter("format is ndjson or csv", "format is %q", clip(format))
 	}
+	guard, err := q.formulas()
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name+"."+format))
 	wanted := func(rec *stream.Record) bool { return states == nil || slices.Contains(states, rec.State) }
 	if format == "csv" {
-		return s.exportCSV(w, r, name, fields, wanted)
+		return s.exportCSV(w, r, name, fields, wanted, guard)
 	}
 	o := newOutput(w, mediaNDJSON)
 	_, err = s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
@@ -211,7 +214,7 @@ func (o *output) Write(b []byte) (int, error) {
 
 // exportCSV writes a column a property. Which there are only the records tell,
 // so that without fields they are read twice.
-func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, fields []string, wanted func(*stream.Record) bool) error {
+func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, fields []string, wanted func(*stream.Record) bool, guard func(string) string) error {
 	columns := map[string]int{}
 	all := fields == nil
 	if all {
@@ -236,7 +239,7 @@ func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, 
 	row := slices.Clone(head)
 	for i, f := range fields {
 		columns[f] = len(head) + i
-		row = append(row, harmless(f))
+		row = append(row, guard(f))
 	}
 	o := newOutput(w, mediaCSV+"; charset=utf-8")
 	out := csv.NewWriter(o)
@@ -248,13 +251,13 @@ func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, 
 			return nil
 		}
 		clear(row)
-		copy(row, []string{harmless(rec.ID), strconv.FormatUint(rec.Seq, 10), string(rec.State), rec.CreatedAt, rec.UpdatedAt,
-			rec.ArchivedAt, harmless(rec.MergedInto)})
+		copy(row, []string{guard(rec.ID), strconv.FormatUint(rec.Seq, 10), string(rec.State), rec.CreatedAt, rec.UpdatedAt,
+			rec.ArchivedAt, guard(rec.MergedInto)})
 		err := eachProperty(rec.Properties, func(p string, v jsontext.Value) error {
 			i, ok := columns[p]
 			switch {
 			case ok:
-				row[i] = harmless(cell(v))
+				row[i] = guard(cell(v))
 			case all:
 				return errNewProperty
 			}
@@ -288,16 +291,4 @@ func cell(v jsontext.Value) string {
 		return string(b)
 	}
 	return string(v)
-}
-
-// harmless puts an apostrophe before what a spreadsheet would take for a
-// formula; a number with its sign is none.
-func harmless(s string) string {
-	if s == "" || !strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
-		return s
-	}
-	if _, err := strconv.ParseFloat(s, 64); err == nil {
-		return s
-	}
-	return "'" + s
 }

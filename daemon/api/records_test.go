@@ -232,6 +232,7 @@ func TestExportIsHarmless(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	values := map[string]string{"=HYPERLINK(1)": "'=HYPERLINK(1)", "+cmd|x": "'+cmd|x", "-5.5": "-5.5", "@SUM": "'@SUM", "\tx": "'\tx",
+		"+49 (30) 1234-56/7": "+49 (30) 1234-56/7", "+1-800-FLOWERS": "'+1-800-FLOWERS", "+": "'+", "+1+A1": "'+1+A1",
 		"a=b": "a=b", "-": "'-", "two\nlines": "two\nlines", "\"q\",": "\"q\","}
 	want := map[string]string{}
 	i := 0
@@ -252,6 +253,67 @@ func TestExportIsHarmless(t *testing.T) {
 	for _, row := range rows[1:] {
 		if row[7] != want[row[0]] {
 			t.Errorf("%q, want %q", row[7], want[row[0]])
+		}
+	}
+	_, body = get(t, b, "/v1/streams/deals/export?format=csv&formulas=keep", "")
+	if rows, err = csv.NewReader(strings.NewReader(body)).ReadAll(); err != nil || rows[0][7] != "=name" {
+		t.Fatal(rows, err)
+	}
+	for _, row := range rows[1:] {
+		if _, ok := values[row[7]]; !ok {
+			t.Errorf("%q is no value", row[7])
+		}
+	}
+	res, body := get(t, b, "/v1/streams/deals/export?format=csv&formulas=maybe", "")
+	if res.StatusCode != 400 || !strings.Contains(body, "or keep (every value as it is)") || res.Header.Get("Content-Disposition") != "" {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+// A property that there is not is said, with the one that was meant, where
+// definitions have been read.
+func TestFieldsThatThereAreNot(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "1"}, Properties: []byte(`{"email":"a"}`)})
+	paths := []string{"records?limit=1", "export?format=csv", "export?format=ndjson", "records/1?fields=email"}
+	asks := func(path, fields string) (int, string) {
+		t.Helper()
+		path, _, _ = strings.Cut(path, "fields=")
+		sep := "?"
+		if strings.HasSuffix(path, "?") {
+			sep = ""
+		} else if strings.Contains(path, "?") {
+			sep = "&"
+		}
+		res, body := get(t, b, "/v1/streams/contacts/"+path+sep+"fields="+fields, "")
+		return res.StatusCode, body
+	}
+	for _, schema := range []string{"", "[]"} {
+		b.d.mu.Lock()
+		b.d.schema = nil
+		if schema != "" {
+			b.d.schema = []byte(schema)
+		}
+		b.d.mu.Unlock()
+		for _, path := range paths {
+			if code, body := asks(path, "nope"); code != 200 {
+				t.Errorf("%s with definitions %q: %d %s", path, schema, code, body)
+			}
+		}
+	}
+	b.d.mu.Lock()
+	b.d.schema = []byte(`[{"name":"email"},{"name":"firstname"}]`)
+	b.d.mu.Unlock()
+	for _, path := range paths {
+		if code, body := asks(path, "email,fristname"); code != 400 || !strings.Contains(body, `did you mean \"firstname\"?`) || !strings.Contains(body, `has no property \"fristname\"`) {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+		if code, body := asks(path, "hs_object_source_label"); code != 400 || strings.Contains(body, "did you mean") || !strings.Contains(body, "/v1/streams/contacts/schema lists them") {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+		if code, body := asks(path, "firstname,email"); code != 200 {
+			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
 }

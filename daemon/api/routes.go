@@ -42,7 +42,7 @@ func (s *Server) Routes() []Route {
 			[]string{"limit", "cursor", "since", "modified_since", "state", "fields"}, s.records},
 		{"GET", stream + "/records/{id}", "one record", []string{"fields"}, s.record},
 		{"GET", stream + "/changes", "the change feed", []string{"since", "limit", "follow"}, s.changes},
-		{"GET", stream + "/export", "all records as a file", []string{"format", "state", "fields"}, s.export},
+		{"GET", stream + "/export", "all records as a file", []string{"format", "state", "fields", "formulas"}, s.export},
 		{"GET", stream + "/schema", "HubSpot's properties with their types", nil, s.schema},
 		{"GET", "/v1/runs", "runs, newest first", []string{"stream", "state", "limit", "before"}, s.runs},
 		{"GET", "/v1/runs/{id}", "one run", nil, s.run1},

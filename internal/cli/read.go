@@ -116,17 +116,18 @@ func (c *command) changes() *cobra.Command {
 }
 
 func (c *command) export() *cobra.Command {
-	var format, state string
+	var format, state, formulas string
 	var fields []string
 	cmd := c.asking("export STREAM", "Write all records of a stream as NDJSON or CSV", func(cmd *cobra.Command, d *client.Client, args []string) error {
-		for _, err := range []error{oneOf("format", format, "ndjson", "csv"), oneOf("state", state, states()...)} {
+		for _, err := range []error{oneOf("format", format, "ndjson", "csv"), oneOf("formulas", formulas, "safe", "keep"), oneOf("state", state, states()...)} {
 			if err != nil {
 				return err
 			}
 		}
-		return d.Export(cmd.Context(), args[0], format, client.RecordQuery{States: []string{state}, Fields: fields}, c.env.Stdout)
+		return d.Export(cmd.Context(), args[0], format, client.RecordQuery{States: []string{state}, Fields: fields, Formulas: formulas}, c.env.Stdout)
 	})
 	cmd.Flags().StringVar(&format, "format", "ndjson", "ndjson or csv")
+	cmd.Flags().StringVar(&formulas, "formulas", "safe", "in CSV: safe (an apostrophe before what a spreadsheet would run) or keep (every value as it is)")
 	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all; several with commas")
 	cmd.Flags().StringSliceVar(&fields, "fields", nil, "names of properties, with commas (default: all)")
 	return cmd

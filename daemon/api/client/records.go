@@ -26,6 +26,9 @@ type RecordQuery struct {
 	ModifiedSince string   // RFC 3339, HubSpot's time
 	States        []string // live by default; "all" for all
 	Fields        []string // names of properties
+	// Formulas is what becomes of cells of CSV that a spreadsheet would run: safe
+	// by default, or keep; for Export alone.
+	Formulas string
 }
 
 func (q RecordQuery) values() url.Values {
@@ -99,7 +102,7 @@ func (c *Client) ExportRecords(ctx context.Context, name string, q RecordQuery) 
 // Export writes an export ("ndjson" or "csv") to w as it comes. An error may
 // come after a part has been written.
 func (c *Client) Export(ctx context.Context, name, format string, q RecordQuery, w io.Writer) error {
-	v := values("format", format, "state", strings.Join(q.States, ","), "fields", strings.Join(q.Fields, ","))
+	v := values("format", format, "formulas", q.Formulas, "state", strings.Join(q.States, ","), "fields", strings.Join(q.Fields, ","))
 	return c.copy(ctx, streamPath(name, "/export"), v, w)
 }
 

@@ -1,0 +1,99 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/go-json-experiment/json"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// farthest is how many letters a name may be off from the one that was meant.
+const farthest = 3
+
+// fieldsOf are the properties asked for; nil is all of them. One that the stream
+// does not have is a problem, where its definitions are known.
+func (s *Server) fieldsOf(name string, q params) ([]string, error) {
+	fields, err := q.fields()
+	if err != nil || fields == nil {
+		return nil, err
+	}
+	b, err := s.o.Data.Schema(name)
+	if errors.Is(err, ErrNotFound) {
+		return fields, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var definitions []stream.Property
+	if err := json.Unmarshal(b, &definitions); err != nil {
+		return nil, fmt.Errorf("decode the schema of %s: %w", name, err)
+	}
+	if len(definitions) == 0 { // what is no object of the CRM has none
+		return fields, nil
+	}
+	known := make([]string, len(definitions))
+	for i, d := range definitions {
+		known[i] = d.Name
+	}
+	for _, f := range fields {
+		if slices.Contains(known, f) {
+			continue
+		}
+		hint := "GET /v1/streams/" + name + "/schema lists them"
+		if near := nearest(f, known); near != "" {
+			hint = fmt.Sprintf("did you mean %q? %s", near, hint)
+		}
+		return nil, badParameter(hint, "%s has no property %q", name, clip(f))
+	}
+	return fields, nil
+}
+
+// nearest is the known name that was probably meant, "" where none is near.
+func nearest(name string, known []string) string {
+	best, least := "", farthest+1
+	if len(name) > 100 {
+		return ""
+	}
+	for _, k := range known {
+		d := levenshtein.Distance(strings.ToLower(name), k, nil)
+		if d < least && d < len(k) {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// formulas is what is made of a cell of CSV that a spreadsheet would take for a
+// formula: harmless, unless it is to be kept as it is.
+func (q params) formulas() (guard func(string) string, err error) {
+	switch text, ok := q["formulas"]; {
+	case !ok || text == "safe":
+		return harmless, nil
+	case text == "keep":
+		return func(s string) string { return s }, nil
+	default:
+		return nil, badParameter("formulas is safe (an apostrophe before what a spreadsheet would run) or keep (every value as it is)", "formulas is %q", clip(text))
+	}
+}
+
+// harmless puts an apostrophe before what a spreadsheet would take for a
+// formula. A number with its sign is none, nor is a telephone number: without a
+// letter nothing is called.
+func harmless(s string) string {
+	if s == "" || !strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
+		return s
+	}
+	if s[0] == '+' && strings.Trim(s, "+0123456789 ()./-") == "" && strings.ContainsAny(s, "0123456789") {
+		return s
+	}
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		return s
+	}
+	return "'" + s
+}
