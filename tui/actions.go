@@ -49,6 +49,9 @@ func (m *model) ask(act action) tea.Cmd {
 		m.complain("no %s: %s", act, why)
 		return nil
 	}
+	if m.screen == screenDestinations {
+		return m.askDestination(act)
+	}
 	if m.screen != screenStreams && m.screen != screenDetail && (m.screen != screenLogs || m.log.stream == "") {
 		m.complain("no %s here: go to a stream first (%s)", act, m.on(actBack))
 		return nil

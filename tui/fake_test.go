@@ -43,9 +43,23 @@ func (f *fake) called() []string {
 func (f *fake) Addr() string                  { return "127.0.0.1:8377" }
 func (f *fake) Healthy(context.Context) error { return f.err }
 
-func (f *fake) Streams(context.Context) ([]client.Status, error) { return f.listed, f.err }
-func (f *fake) Workers(context.Context) ([]client.Worker, error) { return nil, f.err }
-func (f *fake) Portals(context.Context) ([]client.Portal, error) { return nil, f.err }
+func (f *fake) Streams(context.Context) ([]client.Status, error)           { return f.listed, f.err }
+func (f *fake) Workers(context.Context) ([]client.Worker, error)           { return nil, f.err }
+func (f *fake) Portals(context.Context) ([]client.Portal, error)           { return nil, f.err }
+func (f *fake) Destinations(context.Context) ([]client.Destination, error) { return nil, f.err }
+func (f *fake) PauseDestination(_ context.Context, name string) (client.Destination, error) {
+	d := someDestinations()[0]
+	d.Name, d.State = name, client.DestinationPaused
+	return d, f.call("pause %s", name)
+}
+func (f *fake) ResumeDestination(_ context.Context, name string) (client.Destination, error) {
+	d := someDestinations()[0]
+	d.Name, d.State = name, client.DestinationRunning
+	return d, f.call("resume %s", name)
+}
+func (f *fake) ResyncDestination(_ context.Context, name, streamName string) (client.Destination, error) {
+	return client.Destination{}, f.call("rewrite %s %s", name, streamName)
+}
 func (f *fake) Runs(_ context.Context, q client.RunQuery) ([]client.Run, error) {
 	return f.runs, f.call("runs %s %d", q.Stream, q.Limit)
 }
@@ -120,7 +134,8 @@ func (b *bench) do(cmd tea.Cmd) {
 	if cmd == nil {
 		return
 	}
-	if msg, ok := cmd().(resultMsg); ok {
+	switch msg := cmd().(type) {
+	case resultMsg, destinationMsg:
 		b.Update(msg)
 	}
 }
@@ -206,6 +221,26 @@ func somePortals() []client.Portal {
 		Day: "2026-11-23", DayEnds: noon.Add(11 * time.Hour), UsedToday: 182340, Remaining: &remaining, Reserve: 0.2,
 		UsedByStream: map[string]map[string]uint64{"contacts": {"incremental": 1204}, "deals": {"incremental": 9}},
 		Shares:       []client.Share{{Kind: "incremental", Limit: 500000, Used: 182000, Wanted: 129600}, {Kind: "reconcile", Limit: 300, Used: 300, Wanted: 900, Spent: "its share of the day is used"}}}}
+}
+
+func someDestinations() []client.Destination {
+	lag := int64(3)
+	late := int64(5400)
+	return []client.Destination{
+		{Name: "lake", Kind: "parquet", Target: "s3://crm-lake/hubspot", State: client.DestinationPaused, LagSeconds: &late, Behind: 12400, RowsWritten: 4100000, LastCommit: at(-90 * time.Minute)},
+		{Name: "warehouse", Kind: "postgres", Target: "db.example:5432/crm, schema hubspot", State: client.DestinationRunning, LagSeconds: &lag, Behind: 312, RowsWritten: 633210,
+			LastCommit: at(-2 * time.Second), Streams: []client.DestinationStream{
+				{Stream: "contacts", Table: "contacts", Position: 90, Head: 100, Behind: 312, RowsWritten: 182340},
+				{Stream: "deals", Table: "deals", RowsWritten: 12880, Unparsed: 3},
+				{Stream: "emails", Table: "emails", RowsWritten: 310442, Reread: &client.Reread{Reason: client.RereadColumns, Position: 40, Until: 100}}}}}
+}
+
+// failing has a destination that does not work.
+func failingDestination() client.Destination {
+	d := someDestinations()[1]
+	d.State, d.Failures, d.NextTry = client.DestinationFailing, 4, at(9*time.Second)
+	d.Error = &client.Problem{Title: "the warehouse cannot be reached", Detail: "connection refused at db.example:5432", Hint: "see whether it runs and lets this machine in"}
+	return d
 }
 
 func someLines() []client.Line {

@@ -30,6 +30,7 @@ type api interface {
 	Streams(ctx context.Context) ([]client.Status, error)
 	Workers(ctx context.Context) ([]client.Worker, error)
 	Portals(ctx context.Context) ([]client.Portal, error)
+	Destinations(ctx context.Context) ([]client.Destination, error)
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
 	Logs(ctx context.Context, streamName, level string, limit int) ([]client.Line, error)
 	Start(ctx context.Context, name, interval string) (client.Status, error)
@@ -37,6 +38,9 @@ type api interface {
 	Sync(ctx context.Context, name, record string) (string, error)
 	Resync(ctx context.Context, name string) (string, error)
 	Reconcile(ctx context.Context, name string, accept bool) (string, error)
+	PauseDestination(ctx context.Context, name string) (client.Destination, error)
+	ResumeDestination(ctx context.Context, name string) (client.Destination, error)
+	ResyncDestination(ctx context.Context, name, streamName string) (client.Destination, error)
 	Shutdown(ctx context.Context) error
 	Reload(ctx context.Context) (client.Plan, error)
 }
@@ -52,6 +56,8 @@ type snapshot struct {
 	portals []client.Portal
 	runs    []client.Run
 	lines   []client.Line
+
+	destinations []client.Destination
 }
 
 // news is what came since the last was taken, each thing as it is now.
@@ -62,6 +68,9 @@ type news struct {
 	streams map[string]client.Status
 	workers map[string]client.Worker
 	portals map[string]client.Portal
+
+	destinations map[string]client.Destination
+
 	lines   []client.Line
 	dropped int // lines
 	link    *link
@@ -279,6 +288,11 @@ func (f *feed) fetch(ctx context.Context) error {
 	if s.portals, err = f.api.Portals(ctx); err != nil {
 		return err
 	}
+	if s.destinations, err = f.api.Destinations(ctx); err != nil {
+		if _, lacks := errors.AsType[*client.Problem](err); !lacks {
+			return err // a daemon that has none says so; it is older
+		}
+	}
 	if !f.first { // later the events bring them
 		if s.runs, err = f.api.Runs(ctx, client.RunQuery{Limit: 1000}); err != nil {
 			return err
@@ -311,6 +325,10 @@ func (f *feed) event(e client.Event) {
 	case client.EventPortal:
 		if v, ok := decoded[client.Portal](e.Data); ok {
 			f.put(func(n *news) { n.portals = with(n.portals, v.Name, v) })
+		}
+	case client.EventDestination:
+		if v, ok := decoded[client.Destination](e.Data); ok {
+			f.put(func(n *news) { n.destinations = with(n.destinations, v.Name, v) })
 		}
 	case client.EventDaemon:
 		if v, ok := decoded[client.Daemon](e.Data); ok {

@@ -138,7 +138,11 @@ func TestFeedGathers(t *testing.T) {
 	feed.event(client.Event{Type: client.EventStream, Data: []byte("{")})
 	feed.event(client.Event{Type: "of a newer daemon"})
 	feed.event(event(t, 1, client.EventRun, client.Run{ID: "r1", Stream: "b", Kind: "backfill", State: "running"}))
+	feed.event(event(t, 1, client.EventDestination, client.Destination{Name: "lake", Behind: 7}))
 	n, _ := feed.take(t.Context())
+	if n.destinations["lake"].Behind != 7 {
+		t.Errorf("destinations: %v", n.destinations)
+	}
 	if len(n.lines) != maxWaiting || n.dropped != 2*maxWaiting+1 || len(n.streams) != 1 || n.streams["a"].Records != uint64(3*maxWaiting-1)/1000*1000 {
 		t.Errorf("%d lines, %d left out, %v", len(n.lines), n.dropped, n.streams)
 	}

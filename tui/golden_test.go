@@ -51,7 +51,22 @@ func scenes() map[string]func(b *bench) {
 		"logsearch": func(b *bench) { b.connect(everyState()...); b.press("l", "/", "p", "a", "t", "enter", "t") },
 		"workers":   func(b *bench) { b.connect(everyState()...); b.press("tab") },
 		"portals":   func(b *bench) { b.connect(everyState()...); b.press("P") },
-		"help":      func(b *bench) { b.connect(everyState()...); b.press("?") },
+		"destinations": func(b *bench) {
+			b.connect(everyState()...)
+			b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{"lake": someDestinations()[0], "warehouse": someDestinations()[1]}})
+			b.press("D", "j")
+		},
+		"destinations-none": func(b *bench) { b.connect(everyState()...); b.press("D") },
+		"destination-fails": func(b *bench) {
+			b.connect(everyState()...)
+			b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{"lake": someDestinations()[0], "warehouse": failingDestination()}})
+			b.press("D", "j")
+		},
+		"warehouse-down": func(b *bench) {
+			b.connect(everyState()...)
+			b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{"warehouse": failingDestination()}})
+		},
+		"help": func(b *bench) { b.connect(everyState()...); b.press("?") },
 	}
 }
 

@@ -259,3 +259,47 @@ func TestNotesComeFirst(t *testing.T) {
 		t.Errorf("searched:\n%s", text)
 	}
 }
+
+// A destination is resumed, paused and written again by the keys of streams.
+func TestDestinationKeys(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		keys  []string
+		asks  []string
+		toast string
+	}{
+		{"resume the first, which is paused", []string{"s"}, []string{"resume lake"}, "lake goes on"},
+		{"pause what is paused", []string{"x"}, nil, "lake is paused already (s resumes it)"},
+		{"pause", []string{"j", "x"}, []string{"pause warehouse"}, "warehouse is paused (s resumes it)"},
+		{"resume what runs", []string{"G", "s"}, nil, "warehouse is not paused"},
+		{"resync needs the name", []string{"R", "y", "enter"}, nil, "that is not lake: nothing was done"},
+		{"resync", []string{"R", "l", "a", "k", "e", "enter"}, []string{"rewrite lake "}, "lake is written again"},
+		{"no sync", []string{"r"}, nil, "sync is nothing for a destination: s resumes, x pauses, R writes everything again"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, 140, 40)
+			b.connect(everyState()...)
+			b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{"lake": someDestinations()[0], "warehouse": someDestinations()[1]}})
+			b.press("D")
+			b.press(tt.keys...)
+			if got := b.f.called(); strings.Join(got, ";") != strings.Join(tt.asks, ";") || b.toast.text != tt.toast {
+				t.Errorf("asked %q, said %q", got, b.toast.text)
+			}
+		})
+	}
+	b := newBench(t, 80, 24)
+	b.connect(everyState()...)
+	b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{"warehouse": failingDestination()}})
+	b.f.err = errRefused
+	b.press("D", "s")
+	if !b.toast.bad || !strings.HasPrefix(b.toast.text, "resume of warehouse: ") || len(b.places.pending) > 0 {
+		t.Errorf("said %q, %v", b.toast.text, b.places.pending)
+	}
+	b.lose()
+	b.press("x")
+	if got := b.f.called(); len(got) != 1 || b.toast.text != "no stop: the daemon cannot be reached" {
+		t.Errorf("asked %q, said %q", got, b.toast.text)
+	}
+}

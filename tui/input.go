@@ -64,6 +64,8 @@ func (m *model) anywhere(act action) (tea.Cmd, bool) {
 		m.show(screenWorkers)
 	case actPortals:
 		m.show(screenPortals)
+	case actDestinations:
+		m.show(screenDestinations)
 	case actNextScreen, actPrevScreen:
 		by := 1
 		if act == actPrevScreen {
@@ -204,6 +206,8 @@ func (m *model) move(n int) {
 		m.list.move(n)
 	case screenLogs:
 		m.log.move(n, m.logLines(), m.logRows())
+	case screenDestinations:
+		m.moveDestination(n)
 	case screenDetail:
 		m.detail.top = max(0, m.detail.top+min(n, 1000))
 	default:

@@ -25,6 +25,7 @@ const (
 	actTimes, actLevel, actOnly, actSave action = "timestamps", "level", "only-matches", "save"
 	actWorkers, actPortals, actHelp      action = "workers", "portals", "help"
 	actCopy, actPalette, actMouse        action = "copy", "command", "mouse"
+	actDestinations                      action = "destinations"
 	actRefetch, actRedraw, actSuspend    action = "refetch", "redraw", "suspend"
 	actEdit, actInsist                   action = "edit", "stop-again"
 )
@@ -57,6 +58,7 @@ func keyMap() []binding {
 		{actLogs, []string{"l"}, "l", "log: of the stream, or of all", "Screens", false},
 		{actWorkers, []string{"W"}, "W", "workers", "Screens", false},
 		{actPortals, []string{"P"}, "P", "portals and their budgets", "Screens", false},
+		{actDestinations, []string{"D"}, "D", "destinations: s resumes, x pauses, R writes everything again", "Screens", false},
 		{actHelp, []string{"?"}, "?", "this help", "Screens", false},
 		{actQuit, []string{"q"}, "q", "back; from the first screen, leave (the daemon goes on)", "Screens", false},
 		{actLeave, []string{"ctrl+c"}, "ctrl+c", "leave from anywhere (the daemon goes on)", "Screens", false},

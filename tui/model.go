@@ -20,13 +20,16 @@ const (
 	screenStreams screen = iota
 	screenWorkers
 	screenPortals
+	screenDestinations
 	screenLogs
 	screenDetail
 	screenHelp
 )
 
 // tabs are the screens that tab goes through.
-func tabs() []screen { return []screen{screenStreams, screenWorkers, screenPortals, screenLogs} }
+func tabs() []screen {
+	return []screen{screenStreams, screenWorkers, screenPortals, screenDestinations, screenLogs}
+}
 
 // Below this nothing can be shown.
 const (
@@ -76,6 +79,7 @@ type model struct {
 	list    list
 	pending map[string]waiting // what was asked for and not answered, by stream
 	detail  detail
+	places  places
 	log     logView
 	scroll  int // of workers, portals and help
 	find    string
@@ -111,6 +115,7 @@ func newModel(o Options, a api, f *feed, spawn func(func(context.Context) tea.Ms
 	}
 	m.binds, m.keys = binds, bindings(binds)
 	m.list.marks = map[string]bool{}
+	m.places.pending = map[string]string{}
 	m.log = logView{follow: true, level: levelOf("info"), times: true}
 	m.paint(cmp.Or(o.Theme, "auto"))
 	if len(o.Notes) > 0 {
@@ -182,6 +187,8 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		} else {
 			m.move(3)
 		}
+	case destinationMsg:
+		m.destinationDone(msg)
 	case resultMsg:
 		m.result(msg)
 	case runsMsg:
@@ -228,6 +235,9 @@ func (m *model) take(n news) tea.Cmd {
 	}
 	for _, p := range n.portals {
 		m.pic.portal(p)
+	}
+	for _, d := range n.destinations {
+		m.pic.destination(d)
 	}
 	for _, l := range n.lines {
 		m.pic.lines.add(l)

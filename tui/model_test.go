@@ -237,7 +237,7 @@ func TestScreens(t *testing.T) {
 	for _, c := range []struct {
 		key  string
 		want screen
-	}{{"tab", screenWorkers}, {"tab", screenPortals}, {"tab", screenLogs}, {"tab", screenStreams}, {"shift+tab", screenLogs}, {"q", screenStreams},
+	}{{"tab", screenWorkers}, {"tab", screenPortals}, {"tab", screenDestinations}, {"tab", screenLogs}, {"tab", screenStreams}, {"shift+tab", screenLogs}, {"q", screenStreams},
 		{"enter", screenDetail}, {"l", screenLogs}, {"?", screenHelp}, {"q", screenLogs}, {"esc", screenDetail}, {"q", screenStreams}, {"W", screenWorkers}, {"P", screenPortals}, {"esc", screenStreams}} {
 		if b.press(c.key); b.screen != c.want || b.leaves {
 			t.Fatalf("%s leads to %d", c.key, b.screen)
@@ -438,6 +438,13 @@ func anything(r *rapid.T) {
 			b.Update(tea.WindowSizeMsg{Width: rapid.IntRange(1, 220).Draw(r, "w"), Height: rapid.IntRange(1, 70).Draw(r, "h")})
 		case 1:
 			b.connect(anyStatuses(r)...)
+			for _, d := range someDestinations()[:rapid.IntRange(0, 2).Draw(r, "destinations")] {
+				if rapid.Bool().Draw(r, "fails") {
+					d.State, d.Error = rapid.String().Draw(r, "state"), &client.Problem{Title: rapid.String().Draw(r, "title"), Hint: rapid.String().Draw(r, "hint")}
+				}
+				d.Target, d.Behind = rapid.String().Draw(r, "target"), rapid.Uint64().Draw(r, "behind")
+				b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{d.Name: d}})
+			}
 		case 2:
 			b.lose()
 		case 3:

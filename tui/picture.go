@@ -180,8 +180,10 @@ type picture struct {
 	streams map[string]*row
 	workers []client.Worker
 	portals []client.Portal
-	lines   lineRing
-	ready   bool // a whole picture has come
+
+	destinations []client.Destination
+	lines        lineRing
+	ready        bool // a whole picture has come
 }
 
 func newPicture() *picture { return &picture{streams: map[string]*row{}} }
@@ -199,12 +201,15 @@ func (p *picture) whole(s snapshot, count bool) {
 			delete(p.streams, name)
 		}
 	}
-	p.workers, p.portals = nil, nil
+	p.workers, p.portals, p.destinations = nil, nil, nil
 	for _, w := range s.workers {
 		p.worker(w)
 	}
 	for _, x := range s.portals {
 		p.portal(x)
+	}
+	for _, d := range s.destinations {
+		p.destination(d)
 	}
 	if !p.ready {
 		p.history(s.runs, s.at)

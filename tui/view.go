@@ -118,6 +118,8 @@ func (m *model) frame() string {
 		m.workersPage(p)
 	case screenPortals:
 		m.portalsPage(p)
+	case screenDestinations:
+		m.destinationsPage(p)
 	case screenLogs:
 		m.logPage(p)
 	case screenDetail:
@@ -225,7 +227,7 @@ func (m *model) second(p *page) {
 	case len(m.pic.portals) == 0:
 		p.text(" no portal yet", t.faint)
 	default:
-		p.add(parts(m.w, m.budget(m.tightest())...))
+		p.add(parts(m.w, append(m.unwell(), m.budget(m.tightest())...)...))
 	}
 }
 
@@ -316,7 +318,7 @@ func (m *model) foot(p *page) {
 
 // where names the screens, the one that is shown in capitals.
 func (m *model) where() string {
-	names := map[screen]string{screenStreams: "streams", screenWorkers: "workers", screenPortals: "portals", screenLogs: "logs"}
+	names := map[screen]string{screenStreams: "streams", screenWorkers: "workers", screenPortals: "portals", screenDestinations: "destinations", screenLogs: "logs"}
 	var out []string
 	for _, s := range tabs() {
 		name := names[s]
@@ -368,6 +370,8 @@ func (m *model) hints() string {
 	case screenDetail:
 		return hintsOf(start, stop, sync, m.hint(actReconcile, "reconcile"), m.hint(actResync, "resync"), m.hint(actLogs, "log"), m.hint(actCopy, "copy"), help,
 			m.hint(actQuit, "back"))
+	case screenDestinations:
+		return hintsOf(m.hint(actStart, "resume"), m.hint(actStop, "pause"), m.hint(actResync, "resync"), m.hint(actNextScreen, "next screen"), m.hint(actBack, "back"), help)
 	case screenHelp:
 		return hintsOf(m.hint(actFilter, "search"), m.hint(actBack, "back"))
 	case screenWorkers, screenPortals:

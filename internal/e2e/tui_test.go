@@ -165,7 +165,7 @@ func TestWithoutAVerb(t *testing.T) {
 	offered.shows("no daemon runs here", "hubpipe up", "hubpipe demo", "to leave:")
 	offered.types("d", "Enter")
 	offered.shows("* live", "4 streams", "contacts", "tickets")
-	offered.types("?", "G")
+	offered.types("?")
 	offered.shows("its token is", "hubpipe status --config")
 	offered.types("q", "q")
 	offered.shows("the demo ran for", "it ended with 0")
