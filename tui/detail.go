@@ -81,7 +81,7 @@ func (m *model) facts(p *page, r *row) {
 	half := m.w / 2
 	for _, pair := range [][2]string{
 		{"schedule   " + schedule(r), "next       " + next},
-		{"lag        " + lag, "complete   until " + complete(r, m.now)},
+		{"lag        " + lag, "complete   " + complete(r, m.now)},
 		{"records    " + thousands(r.Records) + " live, " + thousands(r.Tombstones) + " tombstones", "open ids   " + thousands(uint64(max(r.OpenIDs, 0))) + " (named, not handed out)"},
 		{"object     " + r.Object + " of portal " + r.Portal, "calls      " + thousands(m.pic.callsToday(r)) + " today"},
 	} {

@@ -3,9 +3,11 @@ package tui
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -301,5 +303,20 @@ func TestDestinationKeys(t *testing.T) {
 	b.press("x")
 	if got := b.f.called(); len(got) != 1 || b.toast.text != "no stop: the daemon cannot be reached" {
 		t.Errorf("asked %q, said %q", got, b.toast.text)
+	}
+}
+
+// Why there is no connection fits into the line that says so.
+func TestReason(t *testing.T) {
+	t.Parallel()
+	refused := fmt.Errorf("%w at /a/long/path/http.sock: %w", client.ErrUnreachable, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
+	b := newBench(t, 80, 24)
+	b.connect(everyState()...)
+	b.Update(newsMsg{at: b.now, link: &link{since: b.now, next: b.now.Add(4 * time.Second), tries: 1, problem: refused}})
+	if line := strings.TrimRight(strings.Split(ansi.Strip(b.frame()), "\n")[1], " "); line != " ! daemon unreachable 00:00, retry in 4s (try 2): connection refused" {
+		t.Errorf("%q", line)
+	}
+	if got := reason(&client.Problem{Title: "busy", Hint: "wait"}); got != "busy (wait)" {
+		t.Errorf("%q", got)
 	}
 }

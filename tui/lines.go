@@ -84,8 +84,8 @@ func runLine(r client.Run) client.Line {
 		return l
 	}
 	l.Time = *r.Ended
-	l.Message = fmt.Sprintf("%s of %s %s: %s records, %s pages, %s requests", r.Kind, r.Stream, r.State, thousands(r.Records),
-		thousands(r.Pages), thousands(r.Requests))
+	l.Message = fmt.Sprintf("%s of %s %s: %s, %s, %s", r.Kind, r.Stream, r.State, howMany(r.Records, "record"),
+		howMany(r.Pages, "page"), howMany(r.Requests, "request"))
 	if r.Error != nil {
 		l.Level = "warn"
 		l.Fields["error"] = r.Error.Error()

@@ -283,7 +283,7 @@ func (m *model) summary(p *page) {
 	if r == nil {
 		return
 	}
-	p.add(parts(m.w, part{" " + r.Name, t.title}, part{fmt.Sprintf("   %s of %s   %s   complete until %s", r.Object, r.Portal, schedule(r), complete(r, m.now)), ink{}}))
+	p.add(parts(m.w, part{" " + r.Name, t.title}, part{fmt.Sprintf("   %s of %s   %s   complete %s", r.Object, r.Portal, schedule(r), complete(r, m.now)), ink{}}))
 	p.text(" "+runText(r, m.now), ink{})
 	if r.Error == nil {
 		m.rateLine(p, " 15 min ", r)
@@ -310,9 +310,9 @@ func schedule(r *row) string {
 
 func complete(r *row, now time.Time) string {
 	if r.CompleteUntil == nil {
-		return "-: the first backfill has not ended"
+		return "after the first backfill"
 	}
-	return moment(*r.CompleteUntil, now)
+	return "until " + moment(*r.CompleteUntil, now)
 }
 
 // runText is the run that goes on, else the last one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -214,7 +215,7 @@ func (m *model) second(p *page) {
 	if p, ok := errors.AsType[*client.Problem](m.link.problem); ok && p.Type == client.TypeUnauthorized {
 		what = "the daemon does not take the token, see HUBPIPE_TOKEN;"
 	} else if m.link.problem != nil {
-		why = ": " + clean(explain(m.link.problem))
+		why = ": " + clean(reason(m.link.problem))
 	}
 	switch {
 	case !m.link.up && m.link.next.IsZero(), m.link.up && !m.pic.ready:
@@ -229,6 +230,14 @@ func (m *model) second(p *page) {
 	default:
 		p.add(parts(m.w, append(m.unwell(), m.budget(m.tightest())...)...))
 	}
+}
+
+// reason is why there is no connection, without the address that was said above.
+func reason(err error) string {
+	if number, ok := errors.AsType[syscall.Errno](err); ok && errors.Is(err, client.ErrUnreachable) {
+		return number.Error()
+	}
+	return explain(err)
 }
 
 // tightest is the portal that has the least of its day left.

@@ -67,7 +67,7 @@ type style struct {
 // picture writes what a terminal shows as SVG.
 func picture(t *testing.T, x *terminal, path string, columns int) {
 	t.Helper()
-	lines := strings.Split(strings.TrimRight(x.do("capture-pane", "-p", "-e"), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(x.do("capture-pane", "-p", "-e", "-N"), "\n"), "\n")
 	w, h := float64(columns)*cellWidth+24, len(lines)*cellHeight+24
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%d" viewBox="0 0 %.0f %d" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="14">`+"\n", w, h, w, h)
@@ -155,5 +155,23 @@ func (s style) draw(b *strings.Builder, text string, column, row int) {
 	if s.rule {
 		more += ` text-decoration="underline"`
 	}
-	fmt.Fprintf(b, `<text x="%.1f" y="%d" fill="%s" textLength="%.1f" xml:space="preserve"%s>%s</text>`+"\n", x, y+14, ink, float64(n)*cellWidth, more, html.EscapeString(text))
+	// Blocks are drawn, not written: a font that lacks them takes them from one of
+	// another width, and what stands beside them moves.
+	letters := []rune(text)
+	for i := 0; i < len(letters); {
+		from := i
+		for i < len(letters) && !isBlock(letters[i]) {
+			i++
+		}
+		if part := string(letters[from:i]); strings.TrimSpace(part) != "" {
+			fmt.Fprintf(b, `<text x="%.1f" y="%d" fill="%s" textLength="%.1f" xml:space="preserve"%s>%s</text>`+"\n", x+float64(from)*cellWidth, y+14, ink,
+				float64(i-from)*cellWidth, more, html.EscapeString(part))
+		}
+		for ; i < len(letters) && isBlock(letters[i]); i++ {
+			high := cellHeight * float64(letters[i]-'▁'+1) / 8
+			fmt.Fprintf(b, `<rect x="%.1f" y="%.2f" width="%.1f" height="%.2f" fill="%s"/>`+"\n", x+float64(i)*cellWidth, float64(y)+cellHeight-high, cellWidth, high, ink)
+		}
+	}
 }
+
+func isBlock(r rune) bool { return r >= '▁' && r <= '█' }
