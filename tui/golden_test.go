@@ -37,6 +37,12 @@ func scenes() map[string]func(b *bench) {
 			b.press("/", "e", "m", "a", "enter")
 			b.Update(keyOf("x")) // the answer has not come
 		},
+		"slowstop": func(b *bench) {
+			b.connect(everyState()...)
+			b.Update(keyOf("x"))
+			b.now = b.now.Add(offerAfter)
+			b.Update(tickMsg(b.now))
+		},
 		"nomatch":   func(b *bench) { b.connect(everyState()...); b.press("/", "x", "y", "enter") },
 		"filtering": func(b *bench) { b.connect(everyState()...); b.press("/", "s", "t", "a", "t", "e", ":", "f") },
 		"refused":   func(b *bench) { b.connect(everyState()...); b.f.err = errRefused; b.press("r") },

@@ -320,3 +320,65 @@ func TestReason(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A percentage stands only where the whole is known; a lag is too much only
+// against the stream's own interval; and the next run is when it comes.
+func TestHonest(t *testing.T) {
+	t.Parallel()
+	report := func(checked int) []byte { return fmt.Appendf(nil, `{"checked":%d}`, checked) }
+	for name, c := range map[string]struct {
+		run     *client.Run
+		records uint64
+		want    string
+	}{
+		"no run":                             {nil, 1000, ""},
+		"incremental":                        {&client.Run{Kind: "incremental", Pages: 12}, 1000, "12 pg"},
+		"backfill, whose end nobody knows":   {&client.Run{Kind: "backfill", Pages: 1200, Records: 900}, 1000, "1,200 pg"},
+		"reconcile":                          {&client.Run{Kind: "reconcile", Report: report(250)}, 1000, "##----" + " 25%"},
+		"reconcile that has not begun":       {&client.Run{Kind: "reconcile", Pages: 1, Report: report(0)}, 1000, "1 pg"},
+		"reconcile of nothing":               {&client.Run{Kind: "reconcile", Pages: 1, Report: report(5)}, 0, "1 pg"},
+		"reconcile of more than is held":     {&client.Run{Kind: "reconcile", Report: report(5000)}, 1000, "######" + " 99%"},
+		"reconcile, whose report is no JSON": {&client.Run{Kind: "reconcile", Pages: 3, Report: []byte("{")}, 1000, "3 pg"},
+	} {
+		r := &row{Status: client.Status{Run: c.run, Records: c.records}}
+		if got := r.progress(); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	b := newBench(t, 140, 40)
+	for _, c := range []struct {
+		interval, state string
+		lag             int64
+		late            bool
+	}{
+		{"5m", client.StateWaiting, 300, false}, {"5m", client.StateWaiting, 600, false}, {"5m", client.StateWaiting, 601, true},
+		{"1h", client.StateWaiting, 601, false}, {"2s", client.StateWaiting, 31, false}, {"2s", client.StateWaiting, 33, true},
+		{"5m", client.StateStopped, 86400, false}, {"", client.StateWaiting, 86400, false},
+	} {
+		r := &row{}
+		s := stream("contacts", c.state, 1)
+		s.Interval, s.EffectiveInterval, s.LagSeconds = c.interval, "", &c.lag
+		r.set(s, noon, false)
+		text, _ := lagCell(b.model, r)
+		if r.late(noon) != c.late || strings.HasSuffix(text, "!") != c.late {
+			t.Errorf("%+v: %s", c, text)
+		}
+		if later, _ := r.lag(noon.Add(time.Minute)); later != time.Duration(c.lag+60)*time.Second {
+			t.Errorf("a minute later the lag is %s", later)
+		}
+	}
+	for want, change := range map[string]func(r *row){
+		"2m10s": func(*row) {},
+		"now":   func(r *row) { r.Run = &client.Run{ID: "r1", State: client.RunRunning} },
+		"-":     func(r *row) { r.NextRun = nil },
+		"9s":    func(r *row) { r.State, r.Until = client.StateFailing, at(9*time.Second) },
+		"0s":    func(r *row) { r.NextRun = at(-time.Second) }, // it is due
+	} {
+		r := &row{}
+		r.set(stream("contacts", client.StateWaiting, 1), noon, false)
+		change(r)
+		if got, _ := nextCell(b.model, r); got != want {
+			t.Errorf("next: %q, want %q", got, want)
+		}
+	}
+}
