@@ -136,11 +136,11 @@ func (m *model) begin(act action, names []string) tea.Cmd {
 		return nil
 	}
 	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		if word := m.pending[n].word; act == actInsist {
+		word := m.pending[n].word
+		if act == actInsist {
 			return word != act.doing()
-		} else {
-			return word != ""
 		}
+		return word != ""
 	})
 	if len(names) == 0 {
 		return nil

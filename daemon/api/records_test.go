@@ -265,7 +265,7 @@ func TestExportIsHarmless(t *testing.T) {
 		}
 	}
 	res, body := get(t, b, "/v1/streams/deals/export?format=csv&formulas=maybe", "")
-	if res.StatusCode != 400 || !strings.Contains(body, "or keep (every value as it is)") || res.Header.Get("Content-Disposition") != "" {
+	if res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "or keep (every value as it is)") || res.Header.Get("Content-Disposition") != "" {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
 }

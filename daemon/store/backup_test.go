@@ -172,20 +172,21 @@ func TestRestoreOverNothing(t *testing.T) {
 	put(t, from, "contacts", "1", "2")
 	file := backup(t, from)
 	for name, c := range map[string]struct {
-		leave func(t *testing.T, s *Store, dir string)
+		leave func(t *testing.T, s *Store)
 		held  bool
 	}{
-		"never written": {func(*testing.T, *Store, string) {}, false},
-		"a ledger": {func(t *testing.T, s *Store, _ string) {
+		"never written": {func(*testing.T, *Store) {}, false},
+		"a ledger": {func(t *testing.T, s *Store) {
+			t.Helper()
 			commit(t, s, func(tx *Tx) error { return tx.PutStream(&stream.Stream{Name: "contacts"}) })
 		}, false},
-		"a record": {func(t *testing.T, s *Store, _ string) { put(t, s, "contacts", "3") }, true},
+		"a record": {func(t *testing.T, s *Store) { t.Helper(); put(t, s, "contacts", "3") }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			s := open(t, dir)
-			c.leave(t, s, dir)
+			c.leave(t, s)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
@@ -103,7 +103,7 @@ func TestCertificateOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	a := &answers{by: map[string]any{"GET /v1/streams": map[string]any{"streams": []client.Status{}}}}
 	s := httptest.NewUnstartedServer(a)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Config.ErrorLog = hclog.NewNullLogger().StandardLogger(nil) // who refuses its certificate is no news
 	s.StartTLS()
 	defer s.Close()
 	plain := httptest.NewServer(a)
@@ -112,7 +112,7 @@ func TestCertificateOfTheDaemon(t *testing.T) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	host, clear := strings.TrimPrefix(s.URL, "https://"), strings.TrimPrefix(plain.URL, "http://")
+	host, open := strings.TrimPrefix(s.URL, "https://"), strings.TrimPrefix(plain.URL, "http://")
 	port := host[strings.LastIndex(host, ":"):]
 	for _, c := range []struct {
 		args string
@@ -123,7 +123,7 @@ func TestCertificateOfTheDaemon(t *testing.T) {
 		{"--addr https://" + host + " --ca " + ca, 0, ""},
 		{"--addr https://" + host, 4, "hint: name who signed it with --ca FILE"},
 		{"--addr https://localhost" + port + " --ca " + ca, 4, "hint: --ca is not who signed it, or the address is not one of the certificate's names"},
-		{"--addr " + clear + " --ca " + ca, 4, "hint: that daemon speaks no TLS"},
+		{"--addr " + open + " --ca " + ca, 4, "hint: that daemon speaks no TLS"},
 	} {
 		got := try(t, nil, append([]string{"status"}, strings.Fields(c.args)...)...)
 		if got.code != c.code || !strings.Contains(got.errors, c.says) {
