@@ -158,6 +158,9 @@ func costOf(c dispatch.Change, w dispatch.Work) client.PlannedWork {
 	switch w.Cause {
 	case dispatch.CauseProperties:
 		requests, out.Bound = budget.Reread(c.Size), client.AtMost // should every record differ
+		if w.Kind == stream.Fill {
+			requests = budget.FillAtMost(c.Size, int64(w.New))
+		}
 	case dispatch.CauseAssociations:
 		requests = budget.AssociationSweep(c.Size)
 	case dispatch.CauseHistory:

@@ -22,6 +22,7 @@ const (
 	incrementalRun = "incremental"
 	backfillRun    = "backfill"
 	reconcileRun   = "reconcile"
+	fillRun        = "fill"
 
 	idsRange      = "ids"
 	listRange     = "list"
@@ -61,6 +62,7 @@ type attempt struct {
 	past  []string // those of them whose history is kept
 	list  string   // their hash
 	found map[uint32][]protocol.Listed
+	total int    // how many records one search over all windows had, 0 where it brought all
 	top   uint64 // the greatest id, 0 where the list is not to be shared
 
 	looking sync.Mutex // held by the range that looks rows up; guards looked
@@ -311,18 +313,25 @@ func (a *attempt) prepare() error {
 	if force {
 		a.began(defs.AsOf - clockSlack)
 	}
+	a.unknown(windows)
 	if err := a.search(windows); err != nil {
 		return err
 	}
-	if err := a.limits(); err != nil {
+	if err := a.schema(defs, fresh); err != nil {
 		return err
 	}
-	return a.schema(defs, fresh)
+	if err := a.byList(windows); err != nil {
+		return err
+	}
+	return a.limits()
 }
 
 // limits learns how far a list goes that several walkers may share.
 func (a *attempt) limits() error {
-	if a.fetch.Kind != backfillRun || a.fetch.Whole || !slices.ContainsFunc(a.fetch.Ranges, func(g protocol.Range) bool { return g.Kind == listRange }) {
+	a.mu.Lock()
+	listed := slices.ContainsFunc(a.waiting, func(r *ranger) bool { return r.g.Kind == listRange })
+	a.mu.Unlock()
+	if a.fetch.Whole || !listed {
 		return nil
 	}
 	top, err := ask(a.ctx, a, func(ctx context.Context) (uint64, error) { return a.source.Newest(ctx, a.fetch.Object) })

@@ -36,9 +36,10 @@ type hub struct {
 	took    map[int]int  // how many others each says were merged into it
 	lag     map[int]int  // so many reads still give the version less 5
 	page    int
-	onePage int // what one search shows
-	split   int // a window above it is split
-	broken  int // so many windows do not add up
+	onePage int                          // what one search shows
+	has     map[string]func(id int) bool // who has a value of a property
+	split   int                          // a window above it is split
+	broken  int                          // so many windows do not add up
 	// How places in the list are to be understood: as the next id, the last
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
@@ -191,7 +192,8 @@ func (v *view) List(ctx context.Context, _, after string, names []string, archiv
 func (v *view) hits(w Window) []protocol.Listed {
 	var out []protocol.Listed
 	for _, id := range slices.Sorted(maps.Keys(v.h.records)) {
-		if l := (protocol.Listed{ID: strconv.Itoa(id), Version: v.h.records[id]}); w.holds(l) {
+		has := len(w.Has) == 0 || slices.ContainsFunc(w.Has, func(name string) bool { return v.h.has[name] != nil && v.h.has[name](id) })
+		if l := (protocol.Listed{ID: strconv.Itoa(id), Version: v.h.records[id]}); w.holds(l) && has {
 			out = append(out, l)
 		}
 	}
@@ -214,8 +216,17 @@ func (v *view) SearchNewest(ctx context.Context, _ string, windows []Window) (Ne
 			}
 		}
 	}
-	n.Proved = len(n.Hits) <= v.h.onePage
+	n.Total, n.Proved = len(n.Hits), len(n.Hits) <= v.h.onePage
 	return n, nil
+}
+
+func (v *view) Count(ctx context.Context, _ string, w Window) (int, error) {
+	if err := v.call(ctx, "count"); err != nil {
+		return 0, err
+	}
+	v.h.mu.Lock()
+	defer v.h.mu.Unlock()
+	return len(v.hits(w)), nil
 }
 
 func (v *view) ProveWindow(ctx context.Context, _ string, w Window, emit func([]protocol.Listed) error) (*Split, error) {

@@ -200,6 +200,16 @@ func (s *hubspotSource) Newest(ctx context.Context, name string) (uint64, error)
 	return top, nil
 }
 
+// Count is the total of a search.
+func (s *hubspotSource) Count(ctx context.Context, name string, w Window) (int, error) {
+	o, err := object(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.client.CountIn(ctx, o, hubspot.Window(w))
+	return n, plain(err)
+}
+
 func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows []Window) (Newest, error) {
 	o, err := object(name)
 	if err != nil {
@@ -210,7 +220,7 @@ func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows [
 		settle[i] = hubspot.Window(w)
 	}
 	n, err := s.client.SearchNewest(ctx, o, hubspot.Window(windows[0]), settle)
-	return Newest{Hits: listedOf(n.Hits), Began: n.Date - clockSlack, Proved: n.Proved}, plain(err)
+	return Newest{Hits: listedOf(n.Hits), Total: n.Total, Began: n.Date - clockSlack, Proved: n.Proved}, plain(err)
 }
 
 func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window, emit func([]protocol.Listed) error) (*Split, error) {

@@ -311,8 +311,13 @@ func (l *ledger) judge(p *protocol.Page, digest string) {
 		a.Want = g.Want
 	case protocol.RecordsPage:
 		a.Again = g.Again
-	case protocol.SplitPage, protocol.SweepPage:
-		a.Ranges = l.wire()
+	case protocol.SplitPage, protocol.SweepPage, protocol.WalkPage:
+		if a.Ranges = l.wire(); p.Kind != protocol.WalkPage || l.fetch.Kind != fillRun {
+			break
+		}
+		l.answer(a)
+		l.held = 0
+		return
 	case protocol.JoinPage:
 		l.answer(a)
 		l.held = 0 // the next heartbeat is answered with a cancel, and another attempt
@@ -351,7 +356,7 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 			}
 			g.IDHi, upper.IDLo, upper.Cursor = p.SplitID, p.SplitID, strconv.FormatUint(p.SplitID-1, 10)
 		case p.SplitAt != 0:
-			if p.SplitAt <= g.Lo || p.SplitAt >= g.Hi {
+			if hi := max(g.Hi, l.fetch.Began); p.SplitAt <= g.Lo || p.SplitAt >= hi {
 				l.t.Errorf("a split at %d outside of %d to %d", p.SplitAt, g.Lo, g.Hi)
 			}
 			g.Hi, upper.Lo = p.SplitAt, p.SplitAt
@@ -366,6 +371,11 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 		g.Cursor, g.IDLo, g.IDHi, g.Want, l.fetch.Whole = "", 0, 0, nil, true
 	case protocol.SweepPage:
 		g.Kind = "sweep"
+	case protocol.WalkPage:
+		for _, r := range l.ranges {
+			r.ended = r != g && l.fetch.Kind == fillRun
+		}
+		g.Kind, g.Has = "list", nil
 	case protocol.ListingPage:
 		if len(g.Want) > 0 {
 			l.t.Errorf("a listing while %d are wanted", len(g.Want))

@@ -22,6 +22,8 @@ type Source interface {
 	// Newest is the greatest id that an object's live records have, 0 where that
 	// is not known.
 	Newest(ctx context.Context, object string) (uint64, error)
+	// Count is how many records search has in a window.
+	Count(ctx context.Context, object string, w Window) (int, error)
 	// SearchNewest asks for several windows in one request.
 	SearchNewest(ctx context.Context, object string, windows []Window) (Newest, error)
 	// ProveWindow lists a window completely and emits it by and by, or says where
@@ -114,17 +116,20 @@ type RowsPage struct {
 }
 
 // Window is a half-open span of modification times in ms, and of ids. Hi 0 is
-// open; IDLo and IDHi 0 are unbounded.
+// open; IDLo and IDHi 0 are unbounded. Where Has names properties it is of the
+// records that have a value of one of them.
 type Window struct {
 	Lo, Hi     int64
 	IDLo, IDHi uint64
+	Has        []string
 }
 
-// Newest is what one search over several windows said: each id once. Began is
-// HubSpot's time of the reply less 2 s, in ms; Proved says that nothing of the
-// windows is missing.
+// Newest is what one search over several windows said: each id once. Total is how
+// many search has in them; Began is HubSpot's time of the reply less 2 s, in ms;
+// Proved says that nothing of the windows is missing.
 type Newest struct {
 	Hits   []protocol.Listed
+	Total  int
 	Began  int64
 	Proved bool
 }

@@ -65,12 +65,7 @@ func (r *ranger) walk() error {
 		return err
 	}
 	// The run goes on under another attempt; this one is told to end.
-	select {
-	case <-a.ctx.Done():
-		return errOver
-	case <-a.w.gate.stopped():
-		return errStopping
-	}
+	return a.superseded()
 }
 
 // listPage reads one page of a list. A place that leads to itself would never end.

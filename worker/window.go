@@ -35,6 +35,9 @@ func (a *attempt) windows() []*ranger {
 // each is read by itself. The first reply of an incremental run is its
 // beginning.
 func (a *attempt) search(windows []*ranger) error {
+	if a.fetch.Kind == fillRun {
+		return nil // not of stretches of time
+	}
 	needed := a.fetch.Began == 0 && len(windows) > 0 && windows[0].g.Newest
 	if !needed && (len(windows) < 2 || len(windows) > atOnce) {
 		return nil
@@ -42,7 +45,7 @@ func (a *attempt) search(windows []*ranger) error {
 	windows = windows[:min(len(windows), atOnce)]
 	asked := make([]Window, len(windows))
 	for i, r := range windows {
-		asked[i] = Window{Lo: r.g.Lo, Hi: r.g.Hi, IDLo: r.g.IDLo, IDHi: r.g.IDHi}
+		asked[i] = r.asked(r.g.Hi)
 	}
 	n, err := ask(a.ctx, a, func(ctx context.Context) (Newest, error) { return a.source.SearchNewest(ctx, a.fetch.Object, asked) })
 	if err != nil {
@@ -52,6 +55,7 @@ func (a *attempt) search(windows []*ranger) error {
 		a.began(n.Began)
 	}
 	if !n.Proved {
+		a.total = n.Total
 		return nil
 	}
 	a.found = make(map[uint32][]protocol.Listed, len(windows))
@@ -72,6 +76,11 @@ func (a *attempt) search(windows []*ranger) error {
 		}
 	}
 	return nil
+}
+
+// asked is the range as a window that ends at hi.
+func (r *ranger) asked(hi int64) Window {
+	return Window{Lo: r.g.Lo, Hi: hi, IDLo: r.g.IDLo, IDHi: r.g.IDHi, Has: r.g.Has}
 }
 
 func (w Window) holds(l protocol.Listed) bool {
@@ -95,6 +104,9 @@ func (r *ranger) window() error {
 			r.a.log.Warn("search contradicts itself, the window is read by list", "lo", r.g.Lo, "hi", r.g.Hi, "error", err)
 			if _, err := r.send(protocol.Page{Kind: protocol.SweepPage, Reason: err.Error()}, false); err != nil {
 				return err
+			}
+			if r.a.fetch.Kind == fillRun {
+				return r.a.superseded() // by one that reads the whole list
 			}
 			return r.sweep()
 		case err != nil || r.ended:
@@ -126,7 +138,7 @@ const sent = 1000
 // of those of all windows late.
 func (r *ranger) prove() (split *Split, err error) {
 	a := r.a
-	w := Window{Lo: r.g.Lo, Hi: r.upper(), IDLo: r.g.IDLo, IDHi: r.g.IDHi}
+	w := r.asked(r.upper())
 	end := strconv.FormatInt(w.Hi, 10)
 	err = r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		found, known := a.found[r.g.ID]

@@ -266,7 +266,7 @@ func (p *Page) decodeBody(rest []byte) error {
 		return fmt.Errorf("%d lines where the header says %d: %w", lines, p.Count, ErrUndecodable)
 	}
 	switch p.Kind {
-	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage, JoinPage, PartsPage:
+	case RecordsPage, ListingPage, SchemaPage, SplitPage, SweepPage, WalkPage, JoinPage, PartsPage:
 	default:
 		return fmt.Errorf("kind %q: %w", p.Kind, ErrUndecodable)
 	}

@@ -150,6 +150,12 @@ type Fetch struct {
 	// Whole says that the list is not to be shared by several walkers: it has
 	// been tried, and ids did not come in their order.
 	Whole bool `json:"whole,omitempty"`
+	// ByList is the number of records from which on the whole list costs less than
+	// to search for them and read them by name, 0 where it never does.
+	ByList int64 `json:"by_list,omitempty"`
+	// From is the lower end of what the run reads for the first time: the newest
+	// window begins a little before it.
+	From int64 `json:"from,omitempty"`
 	// Parents are the objects, or pairs of objects ("contacts/companies"), that
 	// the stream is read for, where that is for the configuration to say.
 	Parents []string `json:"parents,omitempty"`
@@ -160,13 +166,15 @@ type Fetch struct {
 
 // Range is a range as the ledger has it.
 type Range struct {
-	ID     uint32   `json:"id"`
-	Kind   string   `json:"kind"` // list, sweep, archived, window, ids, known, whole, events, log
-	Lo     int64    `json:"lo,omitempty"`
-	Hi     int64    `json:"hi,omitempty"` // 0: until Began
-	IDLo   uint64   `json:"id_lo,omitempty"`
-	IDHi   uint64   `json:"id_hi,omitempty"`
-	Newest bool     `json:"newest,omitempty"`
+	ID     uint32 `json:"id"`
+	Kind   string `json:"kind"` // list, sweep, archived, window, ids, known, whole, events, log
+	Lo     int64  `json:"lo,omitempty"`
+	Hi     int64  `json:"hi,omitempty"` // 0: until Began
+	IDLo   uint64 `json:"id_lo,omitempty"`
+	IDHi   uint64 `json:"id_hi,omitempty"`
+	Newest bool   `json:"newest,omitempty"`
+	// Has, of a window, are properties one of which its records have.
+	Has    []string `json:"has,omitempty"`
 	Seq    uint64   `json:"seq"`
 	Cursor string   `json:"cursor"`
 	Want   []Listed `json:"want,omitempty"`

@@ -13,15 +13,17 @@ type PageKind string
 
 // The kinds of page. Records bring what was read, a Listing ids with versions,
 // a Schema the property definitions, a Split the wish to divide the range, a
-// Sweep the wish to read the range by list instead of search, a Join the wish
-// that one walker goes on where several had shared a list. Parts bring what is
-// read apart from the properties: associations, or the history of properties.
+// Sweep the wish to read the range by list instead of search, a Walk the wish to
+// read the whole list with all properties, since that costs less, a Join the
+// wish that one walker goes on where several had shared a list. Parts bring what
+// is read apart from the properties: associations, or the history of properties.
 const (
 	RecordsPage PageKind = "records"
 	ListingPage PageKind = "listing"
 	SchemaPage  PageKind = "schema"
 	SplitPage   PageKind = "split"
 	SweepPage   PageKind = "sweep"
+	WalkPage    PageKind = "walk"
 	JoinPage    PageKind = "join"
 	PartsPage   PageKind = "parts"
 )
@@ -97,7 +99,7 @@ type Page struct {
 	// Notes, of the last listing of a range, is what the stream's next run is to
 	// know, in the worker's words.
 	Notes string `json:"notes,omitempty"`
-	// Reason says why, for a sweep page and a join page.
+	// Reason says why, for a sweep page, a walk page and a join page.
 	Reason string `json:"reason,omitempty"`
 	// PartKind is what the parts of a page of parts are. Those in a page of
 	// records, of which PartLines says how many of its lines they are, are the

@@ -16,8 +16,14 @@ func RunOf(r *stream.Run) *client.Run {
 	out := &client.Run{ID: r.ID, Stream: r.Stream, Kind: string(r.Kind), State: string(r.State),
 		Started: r.Started.UTC(), Ended: TimeOf(r.Ended), Records: r.Records, Pages: r.Pages,
 		Requests: r.Requests, Error: ProblemOf(r.Error)}
-	if r.Report != nil {
-		out.Report, _ = json.Marshal(r.Report) // numbers and a flag always encode
+	if r.Report != nil || r.Pass != nil || r.ByList != "" {
+		// Of each of them the members; numbers, flags and text always encode.
+		out.Report, _ = json.Marshal(struct {
+			*stream.Report
+			*stream.Pass
+			Properties []string `json:"properties,omitempty"`
+			ByList     string   `json:"by_list,omitempty"`
+		}{r.Report, r.Pass, r.Fill, r.ByList})
 	}
 	return out
 }

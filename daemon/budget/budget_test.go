@@ -54,6 +54,25 @@ func TestCosts(t *testing.T) {
 	search, walk := BulkEdit(portal()[2], 500_000)
 	near(t, "bulk edit by search", float64(search), 7_500)
 	near(t, "bulk edit by list", float64(walk), 5_000)
+	for _, tt := range []struct {
+		name string
+		s    Stream
+		from float64
+	}{
+		{"a third", Stream{Records: 300_000}, 100_000},
+		{"where pages take two requests, two thirds", Stream{Records: 300_000, Wide: true}, 200_000},
+		{"with history, which both read of what changed, half", Stream{Records: 300_000, History: true}, 150_000},
+	} {
+		from := ByList(tt.s)
+		near(t, tt.name, float64(from), tt.from)
+		if search, walk := BulkEdit(tt.s, from); search+(scarce-1)*requests(from, searched) <= walk {
+			t.Errorf("%s: at %d the list costs more: %d and %d", tt.name, from, search, walk)
+		}
+	}
+	if ByList(Stream{}) != 0 {
+		t.Error("a list of which nothing is known is read")
+	}
+	near(t, "a new property at most", float64(FillAtMost(portal()[0], 4)), 10_002)
 	if all, searches := Run(Stream{Pairs: 6}, 2000); searches != 31 || all != 31+20+6*3*2 {
 		t.Errorf("a run with 2000 changes: %d requests, %d searches", all, searches)
 	}

@@ -2,7 +2,10 @@
 // may use. It is pure: sizes, limits and times come in, numbers go out.
 package budget
 
-import "time"
+import (
+	"sort"
+	"time"
+)
 
 // What one request brings at most.
 const (
@@ -10,6 +13,7 @@ const (
 	searched   = 200  // hits of a search
 	withPast   = 50   // records with the history of their properties
 	associated = 1000 // records whose associations are read together
+	hasAtOnce  = 3    // properties that a search looks for
 )
 
 // Passes is how often a window is read: when it is new, and twice when it has
@@ -106,10 +110,42 @@ func Filling(s Stream, filled int64) (whole, search int64) {
 	return requests(s.Records, listed), requests(filled, searched)
 }
 
+// FillAtMost is what so many new properties of a stream cost at most: to look how
+// many records have one, and, should most have, to read the whole list.
+func FillAtMost(s Stream, properties int64) int64 {
+	_, walk := BulkEdit(s, s.Records)
+	return requests(properties, hasAtOnce) + walk
+}
+
 // BulkEdit is what so many changes at once cost: by search and batch read, of
-// which a third are searches, and by walking a list of all records.
+// which a third are searches, and by walking a list of all records. What a list
+// brings comes without history, which is read then of what has changed.
 func BulkEdit(s Stream, changed int64) (search, walk int64) {
-	return requests(changed, searched) + requests(changed, listed), requests(s.Records, listed)
+	search, walk = requests(changed, searched)+requests(changed, s.batch()), requests(s.Records, listed)
+	if s.Wide {
+		walk *= 2
+	}
+	if s.History {
+		walk += requests(changed, withPast)
+	}
+	return search, walk
+}
+
+// scarce is how many other requests one search counts as: an account has four or
+// five of them a second, for all of its streams, and about nineteen others.
+const scarce = 4
+
+// ByList is from how many changes on walking the list costs less than to search
+// for them and read them by name, 0 where nothing is known to list.
+func ByList(s Stream) int64 {
+	if s.Records == 0 {
+		return 0
+	}
+	return 1 + int64(sort.Search(int(4*s.Records), func(n int) bool {
+		changed := int64(n) + 1
+		search, walk := BulkEdit(s, changed)
+		return search+(scarce-1)*requests(changed, searched) > walk
+	}))
 }
 
 // batch is how many records a batch read brings: history comes with them.

@@ -251,6 +251,7 @@ func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) erro
 		}
 		g.To = h.ID
 		switch {
+		case g.New && h.Seq <= run.Feed:
 		case g.Parts && h.State == stream.Live:
 			g.Want = append(g.Want, stream.Listed{ID: h.ID, Parts: true, Known: true})
 		case g.Past && h.State == stream.Live:

@@ -5,25 +5,88 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
-// define takes up an object's definitions. With another list of properties every
-// record is held against HubSpot: a new property may have values. One that is
-// gone from the definitions keeps those that it had.
+// define takes up an object's definitions. A property that is new may have
+// values: the records that have one are looked for. With a list that differs
+// otherwise, or nobody knows how, every record is held against HubSpot. One that
+// is gone from the definitions keeps those that it had.
 func (c *change) define(s *stream.Stream, p *protocol.Page) {
 	s.SchemaAsOf = p.AsOf
-	if s.CurrentList() == p.List {
+	if s.CurrentList() == p.List && s.Choice != nil {
 		return
 	}
-	if s.CurrentList() != "" {
+	defined := definedNames(p.Schema)
+	if s.CurrentList() != "" && s.CurrentList() != p.List {
 		s.ListAt = c.now.Round(0)
-		s.ReconcileNow = s.ReconcileNow || relisted(s, p.List)
+		if relisted(s, p.List) {
+			if more := c.added(s, defined); len(more) > 0 {
+				s.Fill = append(s.Fill, without(more, slices.Sorted(slices.Values(s.Fill)))...)
+			} else {
+				s.ReconcileNow = true
+			}
+		}
 		c.vanish(s, p)
 	}
 	s.UseList(p.List)
+	c.choose(s, defined)
+}
+
+// choose notes by which patterns the list in use was chosen, where it was by those
+// that are configured now, and whether it is long.
+func (c *change) choose(s *stream.Stream, defined map[string]bool) {
+	cfg := c.d.config[s.Name]
+	s.Choice = nil
+	if cfg == nil {
+		return
+	}
+	names := chosenNames(cfg, defined)
+	if protocol.ListHash(names) != s.CurrentList() {
+		return // read for a configuration that holds no more
+	}
+	s.Choice = &stream.Choice{Properties: cfg.Properties, Exclude: cfg.Exclude}
+	s.Wide = len(strings.Join(names, ",")) > catalogue.AddressLimit-shortAddress
+	s.Fill = slices.DeleteFunc(s.Fill, func(name string) bool { return !defined[name] || !chosen(cfg, name) })
+}
+
+// shortAddress is what an address has beside the names of properties.
+const shortAddress = 100
+
+// added are the properties of a new list that the one in use has not, where that
+// is all in which they differ, apart from those that HubSpot has no more; nil
+// where it is not, or not known.
+func (c *change) added(s *stream.Stream, defined map[string]bool) []string {
+	cfg := c.d.config[s.Name]
+	old, err := c.d.store.Schema(s.Name)
+	if cfg == nil || err != nil {
+		return nil
+	}
+	was, ok := listInUse(s, definedNames(old))
+	if !ok {
+		return nil
+	}
+	now := chosenNames(cfg, defined)
+	for _, name := range without(was, now) {
+		if defined[name] {
+			return nil // it is not to be copied any more
+		}
+	}
+	return without(now, was)
+}
+
+// listInUse are the names of the list in use, by the definitions that it was chosen
+// from; ok is false where that is not known.
+func listInUse(s *stream.Stream, defined map[string]bool) (names []string, ok bool) {
+	if s.Choice == nil || defined == nil {
+		return nil, false
+	}
+	names = chosenNames(&StreamConfig{Properties: s.Choice.Properties, Exclude: s.Choice.Exclude}, defined)
+	return names, protocol.ListHash(names) == s.CurrentList()
 }
 
 // vanish notes which properties the definitions have lost since they were read

@@ -137,7 +137,7 @@ func (c *change) page(in Incoming) (err error) {
 	}
 	over := false
 	switch {
-	case p.Kind == protocol.JoinPage:
+	case p.Kind == protocol.JoinPage, run.Kind == stream.Fill && (p.Kind == protocol.WalkPage || p.Kind == protocol.SweepPage):
 		c.closeAttempt(run, false)
 	case c.phaseEnded(run):
 		if over, err = c.nextPhase(run); err != nil {
@@ -182,7 +182,7 @@ func (c *change) committed(a protocol.Answer, p *protocol.Page, run *stream.Run,
 		a.Want = wireListed(g.Want)
 	}
 	// What a split made, or the end of a phase.
-	if p.Kind == protocol.SplitPage || p.Kind == protocol.SweepPage || g.Ended {
+	if p.Kind == protocol.SplitPage || p.Kind == protocol.SweepPage || p.Kind == protocol.WalkPage || g.Ended {
 		a.Ranges = wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)
 	}
 	return a
@@ -231,6 +231,10 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		if g.Kind != stream.SpanRange {
 			return "only a search window can become a walk"
 		}
+	case protocol.WalkPage:
+		if g.Kind != stream.SpanRange || run.Kind != stream.Fill && !(run.Kind == stream.Incremental && g.Newest) {
+			return "only what is read for the first time can become a walk of the whole list"
+		}
 	case protocol.PartsPage:
 		if p.To != p.From || p.Last {
 			return "parts that move the cursor"
@@ -269,7 +273,14 @@ func (c *change) apply(p *protocol.Page, run *stream.Run, g *stream.Range) error
 	case protocol.SplitPage:
 		c.split(p, run, g)
 	case protocol.SweepPage:
+		if run.Kind == stream.Fill {
+			c.byList(p.Reason, run, g)
+			break
+		}
 		g.Kind, g.Cursor, g.Want = stream.SweepRange, "", nil
+		run.ByList = p.Reason
+	case protocol.WalkPage:
+		c.byList(p.Reason, run, g)
 	case protocol.JoinPage:
 		c.join(run, g)
 	}
@@ -471,8 +482,10 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 		wanted := differs(stored, l, g.Kind, stale)
 		switch {
 		case wanted:
-			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && g.Kind != stream.ArchivedRange, Past: keeps})
-		case linked && !g.Newest && (g.Kind == stream.SpanRange || inWindow(run, g, l)):
+			// Whom a new property fills has no other associations than before.
+			changed := run.Kind != stream.Fill || stored == nil || stored.Version != l.Version
+			g.Want = append(g.Want, stream.Listed{ID: l.ID, Version: l.Version, Parts: linked && changed && g.Kind != stream.ArchivedRange, Past: keeps})
+		case linked && !g.Newest && run.Kind == stream.Incremental && (g.Kind == stream.SpanRange || inWindow(run, g, l)):
 			// To associate changes no time: who has just been changed is often
 			// associated a moment later.
 			g.Want = append(g.Want, stream.Listed{ID: l.ID, Parts: true, Known: true})
@@ -482,6 +495,7 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 			g.Want = append(g.Want, stream.Listed{ID: l.ID})
 		}
 		hold(run.Report, stored, wanted)
+		late(run, g, stored, l, wanted)
 	}
 	lack := c.absent
 	if g.Kind == stream.WholeRange {

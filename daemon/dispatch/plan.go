@@ -41,6 +41,8 @@ type Work struct {
 	Kind   stream.Kind
 	Cause  Cause
 	Reason string
+	// New is how many properties a Fill brings.
+	New int
 }
 
 // Change is what a configuration makes of a stream.
@@ -78,7 +80,8 @@ func (d *Dispatcher) changes(now time.Time, next map[string]*StreamConfig) []Cha
 		if cfg != nil {
 			live := int64(d.store.Live(name))
 			c.OfCRM = cfg.ofCRM()
-			c.Size = budget.Stream{Name: name, Records: live, Archived: budget.Bin(live), Pairs: len(cfg.Associations)}
+			c.Size = budget.Stream{Name: name, Records: live, Archived: budget.Bin(live), Pairs: len(cfg.Associations), History: len(cfg.History) > 0}
+			c.Size.Wide = k.was != nil && k.was.Wide
 		}
 		out = append(out, c)
 	}
@@ -113,7 +116,7 @@ func changeOf(k knownStream, cfg *StreamConfig) Change {
 	was := k.was
 	switch {
 	case was == nil:
-		c.Kind, c.Works = ChangeNew, []Work{{stream.Backfill, CauseNew, "nothing of it is stored"}}
+		c.Kind, c.Works = ChangeNew, []Work{{Kind: stream.Backfill, Cause: CauseNew, Reason: "nothing of it is stored"}}
 		c.waits(cfg, cfg.Autostart)
 		return c
 	case was.Portal != cfg.Portal || was.Object != cfg.Object:
@@ -164,9 +167,17 @@ func (c *Change) lists(k knownStream, cfg *StreamConfig) {
 		return
 	}
 	reason := "the properties are others than those that records were read with"
-	if k.before != nil {
-		was := chosenNames(k.before, k.defined)
+	was, sure := listInUse(k.was, k.defined)
+	if !sure && k.before != nil {
+		was = chosenNames(k.before, k.defined)
+	}
+	if sure || k.before != nil {
 		more, less := without(now, was), without(was, now)
+		if sure && len(more) > 0 && len(less) == 0 {
+			c.Works = append(c.Works, Work{Kind: stream.Fill, Cause: CauseProperties, New: len(more), Reason: "properties: with " + few(more) +
+				"; its next run finds that out, then the records that have a value are searched for and read, or the whole list where most have one"})
+			return
+		}
 		var parts []string
 		if len(more) > 0 {
 			parts = append(parts, "with "+few(more))
@@ -178,8 +189,7 @@ func (c *Change) lists(k knownStream, cfg *StreamConfig) {
 			reason = "properties: " + strings.Join(parts, ", ")
 		}
 	}
-	c.Works = append(c.Works, Work{stream.Reconcile, CauseProperties,
-		reason + "; its next run finds that out, then every record is held against HubSpot, and read again where it differs"})
+	c.Works = append(c.Works, Work{Kind: stream.Reconcile, Cause: CauseProperties, Reason: reason + "; its next run finds that out, then every record is held against HubSpot, and read again where it differs"})
 }
 
 // relisted tells whether records have to be read again since the list of
@@ -223,7 +233,7 @@ func (c *Change) links(k knownStream, cfg *StreamConfig) {
 	case k.walk != nil && slices.Equal(k.walk.Linked, cfg.Associations), !k.begun():
 		// They are being read, or come with the first load.
 	default:
-		c.Works = append(c.Works, Work{stream.Associations, CauseAssociations, "associations with " + strings.Join(cfg.Associations, ", ")})
+		c.Works = append(c.Works, Work{Kind: stream.Associations, Cause: CauseAssociations, Reason: "associations with " + strings.Join(cfg.Associations, ", ")})
 	}
 }
 
@@ -238,7 +248,7 @@ func (c *Change) pasts(k knownStream, cfg *StreamConfig) {
 		c.Notes = append(c.Notes, "history of fewer properties is shown; nothing is read for it")
 	case !k.begun(): // it is read after the first load
 	default:
-		c.Works = append(c.Works, Work{stream.History, CauseHistory, "the history of " + few(choice.Of)})
+		c.Works = append(c.Works, Work{Kind: stream.History, Cause: CauseHistory, Reason: "the history of " + few(choice.Of)})
 	}
 }
 
@@ -254,7 +264,7 @@ func (c *Change) starts(k knownStream, cfg *StreamConfig) {
 		if cfg.StartDate != 0 {
 			from = "what was modified since " + time.UnixMilli(cfg.StartDate).UTC().Format(time.DateOnly)
 		}
-		c.Works = append(c.Works, Work{stream.Reconcile, CauseStart, "start_date is earlier: " + from + " is read that is not stored"})
+		c.Works = append(c.Works, Work{Kind: stream.Reconcile, Cause: CauseStart, Reason: "start_date is earlier: " + from + " is read that is not stored"})
 	}
 }
 

@@ -25,12 +25,19 @@ func TestWhatAConfigurationMakesOfAStream(t *testing.T) {
 		works  string
 		notes  string
 	}{
-		"as it was":            {func(*knownStream, *StreamConfig) {}, ChangeKept, "", ""},
-		"new":                  {func(k *knownStream, _ *StreamConfig) { k.was, k.before = nil, nil }, ChangeNew, "backfill by new", ""},
-		"new and stopped":      {func(k *knownStream, cfg *StreamConfig) { k.was, k.before, cfg.Autostart = nil, nil, false }, ChangeNew, "backfill by new", "it is stopped"},
-		"back again":           {func(k *knownStream, _ *StreamConfig) { k.before = nil }, ChangeNew, "", "goes on from where it stood"},
-		"another object":       {func(_ *knownStream, cfg *StreamConfig) { cfg.Object = "deals" }, ChangeRefused, "", "another name"},
-		"another portal":       {func(_ *knownStream, cfg *StreamConfig) { cfg.Portal = "eu" }, ChangeRefused, "", "another name"},
+		"as it was":       {func(*knownStream, *StreamConfig) {}, ChangeKept, "", ""},
+		"new":             {func(k *knownStream, _ *StreamConfig) { k.was, k.before = nil, nil }, ChangeNew, "backfill by new", ""},
+		"new and stopped": {func(k *knownStream, cfg *StreamConfig) { k.was, k.before, cfg.Autostart = nil, nil, false }, ChangeNew, "backfill by new", "it is stopped"},
+		"back again":      {func(k *knownStream, _ *StreamConfig) { k.before = nil }, ChangeNew, "", "goes on from where it stood"},
+		"another object":  {func(_ *knownStream, cfg *StreamConfig) { cfg.Object = "deals" }, ChangeRefused, "", "another name"},
+		"another portal":  {func(_ *knownStream, cfg *StreamConfig) { cfg.Portal = "eu" }, ChangeRefused, "", "another name"},
+		"one property more": {func(k *knownStream, _ *StreamConfig) {
+			k.was.Choice, k.was.Lists = &stream.Choice{Properties: []string{"a", "b"}}, []string{protocol.ListHash([]string{"a", "b"})}
+		}, ChangeKept, "fill by properties", ""},
+		"another property": {func(k *knownStream, cfg *StreamConfig) {
+			k.was.Choice, k.was.Lists = &stream.Choice{Properties: []string{"a", "b"}}, []string{protocol.ListHash([]string{"a", "b"})}
+			cfg.Properties = []string{"b", "c"}
+		}, ChangeKept, "reconcile by properties", ""},
 		"one property less":    {func(_ *knownStream, cfg *StreamConfig) { cfg.Exclude = []string{"b"} }, ChangeKept, "reconcile by properties", ""},
 		"the same otherwise":   {func(_ *knownStream, cfg *StreamConfig) { cfg.Properties = []string{"a", "b", "c", "nope"} }, ChangeKept, "", ""},
 		"before the first end": {func(k *knownStream, cfg *StreamConfig) { k.was.Backfilled = false; cfg.Exclude = []string{"b"} }, ChangeKept, "", ""},

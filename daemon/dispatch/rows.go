@@ -105,7 +105,7 @@ func (c *change) rowRun(s *stream.Stream) (*stream.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	run.Settle, run.From = settle, s.Cursor
+	run.Settle, run.From, run.Pass = settle, s.Cursor, passOf(settle)
 	if ranges[0].Kind == stream.WholeRange {
 		run.Report = &stream.Report{}
 	}

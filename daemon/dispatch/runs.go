@@ -188,7 +188,7 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	run.Settle, run.From = settle, s.Cursor
+	run.Settle, run.From, run.Pass = settle, s.Cursor, passOf(settle)
 	s.LastStarted = c.now.Round(0)
 	return run, nil
 }
@@ -214,6 +214,25 @@ func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []strea
 	return due
 }
 
+// passOf is the beginning of what a run says of the windows that it reads again.
+func passOf(settle []stream.Window) *stream.Pass {
+	if len(settle) == 0 {
+		return nil
+	}
+	return &stream.Pass{Settled: uint64(len(settle))}
+}
+
+// late counts what a window names that was read when it was fresh, and not then:
+// in the version that it names now, whatever list of properties it was read with.
+func late(run *stream.Run, g *stream.Range, stored *stream.Head, l protocol.Listed, wanted bool) {
+	if run.Pass == nil || g.Newest || g.Kind != stream.SpanRange && g.Kind != stream.EventsRange {
+		return
+	}
+	if wanted && (stored == nil || stored.Version < l.Version) {
+		run.Pass.Late++
+	}
+}
+
 // finish ends a run in the commit in which its last range ended.
 func (c *change) finish(run *stream.Run) {
 	s := c.stream(run.Stream)
@@ -233,6 +252,8 @@ func (c *change) finish(run *stream.Run) {
 		s.Linked = run.Linked
 	case stream.History:
 		s.HistoryRead, s.HistoryFrom = true, ""
+	case stream.Fill:
+		s.Fill = without(s.Fill, slices.Sorted(slices.Values(run.Fill)))
 	case stream.Backfill:
 		s.Backfilled, s.ArchivedAt = true, c.now.Round(0)
 		if s.Linked = run.Linked; len(s.Linked) > 0 && slices.Equal(s.Linked, c.d.linkedWith(s.Name)) {
@@ -254,6 +275,7 @@ func (c *change) finish(run *stream.Run) {
 	}
 	if (run.Kind == stream.Backfill || run.Kind == stream.Reconcile && !run.Report.Disorder) && !s.ListAt.After(run.Started) {
 		s.Fresh, _ = s.Generation(s.CurrentList())
+		s.Fill = nil
 	}
 	c.rowsRead(s, run)
 	if run.Report != nil {

@@ -132,6 +132,8 @@ func (c *change) startWalk(s *stream.Stream, kind stream.Kind) error {
 		_, err = host(c.sweepLinks(s))
 	case stream.History:
 		_, err = host(c.sweepHistory(s))
+	case stream.Fill:
+		_, err = host(c.fill(s))
 	default:
 		_, err = host(c.walk(s, kind, s.AcceptNext))
 	}
@@ -164,6 +166,8 @@ func (d *Dispatcher) sweepDue(s *stream.Stream, now time.Time) stream.Kind {
 	switch {
 	case s.ReconcileNow, (s.Missing > 0 || s.ReconcileOwed) && due(s.ReconciledAt, missingRetry, stream.Reconcile):
 		return stream.Reconcile
+	case len(s.Fill) > 0 && !d.unpaid(s, stream.Fill, now):
+		return stream.Fill
 	case s.AssociatedAt.IsZero() && cfg.ofCRM() && len(cfg.Associations) > 0 && !d.unpaid(s, stream.Associations, now):
 		return stream.Associations // others were asked for, or none: what comes again and again may wait
 	case !cfg.reconciles():

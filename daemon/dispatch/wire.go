@@ -42,7 +42,7 @@ func wireRanges(in []*stream.Range, phase uint16, budget int) []protocol.Range {
 		}
 		budget -= len(want)
 		out = append(out, protocol.Range{ID: g.ID, Kind: string(g.Kind), Lo: g.Lo, Hi: g.Hi,
-			IDLo: g.IDLo, IDHi: g.IDHi, Newest: g.Newest, Seq: g.Seq, Cursor: g.Cursor,
+			IDLo: g.IDLo, IDHi: g.IDHi, Newest: g.Newest, Has: g.Has, Seq: g.Seq, Cursor: g.Cursor,
 			Want: wireListed(want), Again: g.Again, Last: g.Last, Ask: g.Ask})
 	}
 	return out
@@ -64,12 +64,13 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		s = own
 	}
 	f := &protocol.Fetch{Run: run.ID, Stream: run.Stream, Kind: string(run.Kind), Portal: run.Portal,
-		Object: s.Object, Began: run.Began, Whole: run.Whole, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
+		Object: s.Object, Began: run.Began, Whole: run.Whole, From: run.From, SchemaHash: s.CurrentList(), SchemaAsOf: s.SchemaAsOf,
 		Ranges: wireRanges(c.allRanges(run.ID), run.Phase, maxWanted)}
 	if cfg := c.d.config[run.Stream]; cfg != nil {
 		f.Properties, f.Exclude, f.Associations = cfg.Properties, cfg.Exclude, cfg.Associations
 		f.History, f.Volatile, f.Parents = cfg.History, cfg.Volatile, cfg.Parents
 	}
+	f.ByList = c.d.listFrom(run, s)
 	if run.Phase < askPhase {
 		f.Notes = s.Notes
 	}

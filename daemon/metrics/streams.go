@@ -102,7 +102,7 @@ func sorted(runs map[dispatch.RunKind]dispatch.Ended) []dispatch.RunKind {
 func runRows() []row {
 	two := []string{"stream", "kind"}
 	return []row{
-		{"hubpipe_runs_running", gauge, "1 for each run that goes on, by its kind: incremental, backfill, archived, reconcile, associations or record.", two,
+		{"hubpipe_runs_running", gauge, "1 for each run that goes on, by its kind: incremental, backfill, archived, reconcile, associations, history, fill or record.", two,
 			func(r *Reading, put func(float64, ...string)) {
 				for _, s := range r.Streams {
 					for _, run := range []*stream.Run{s.Incremental, s.Walk} {

@@ -25,7 +25,9 @@ const (
 	// Associations reads the associations of every record.
 	Associations Kind = "associations"
 	// History reads the history of properties of every record.
-	History   Kind = "history"
+	History Kind = "history"
+	// Fill reads the records that have a value of a new property.
+	Fill      Kind = "fill"
 	OneRecord Kind = "record"
 	// Hinted reads the records that HubSpot's webhooks have named.
 	Hinted Kind = "hint"
@@ -131,6 +133,13 @@ type Stream struct {
 	// with HubSpot's time (ms) of the definitions that lacked them first. Records
 	// keep the last values of them.
 	Vanished map[string]int64 `json:"vanished,omitempty"`
+	// Choice is by which patterns the property list in use was chosen, nil where
+	// that is not known. Wide says that its names are too long for an address:
+	// reading a list takes two requests a page then. Fill are those that came to
+	// the list and that no run has brought to the records yet.
+	Choice *Choice  `json:"choice,omitempty"`
+	Wide   bool     `json:"wide,omitempty"`
+	Fill   []string `json:"fill,omitempty"`
 	// Linked are the objects with which the associations that are stored were
 	// read, sorted.
 	Linked []string `json:"linked,omitempty"`
@@ -159,6 +168,13 @@ type Stream struct {
 
 	Regressed uint64 `json:"regressed,omitempty"` // older versions that HubSpot confirmed
 	Dropped   uint64 `json:"dropped,omitempty"`   // readings older than what was stored
+}
+
+// Choice is which properties a configuration asks for, by patterns over their
+// names. It is replaced, never changed in place.
+type Choice struct {
+	Properties []string `json:"properties,omitempty"`
+	Exclude    []string `json:"exclude,omitempty"`
 }
 
 // Window is a half-open span of modification times [Lo, Hi) that was read when
@@ -235,6 +251,7 @@ func (s *Stream) Clone() *Stream {
 	c.Hints = append([]Listed(nil), s.Hints...)
 	c.Lists = append([]string(nil), s.Lists...)
 	c.Linked = append([]string(nil), s.Linked...)
+	c.Fill = append([]string(nil), s.Fill...)
 	c.Vanished = maps.Clone(s.Vanished)
 	return &c
 }
@@ -287,6 +304,13 @@ type Run struct {
 	Report  *Report `json:"report,omitempty"`
 	// Linked are the objects whose associations the run reads of every record.
 	Linked []string `json:"linked,omitempty"`
+	// Fill are the properties that a Fill brings to the records; ByList says why a
+	// run reads the whole list instead of what search names.
+	Fill   []string `json:"fill,omitempty"`
+	ByList string   `json:"by_list,omitempty"`
+	// Pass is what an incremental run found in windows that it read again, nil
+	// where it read none again.
+	Pass *Pass `json:"pass,omitempty"`
 
 	// Asked says that a person asked for the run: it does not wait for its
 	// share of the portal's day.
@@ -299,6 +323,13 @@ type Run struct {
 	// counts from nothing.
 	RequestsBefore uint64   `json:"requests_before,omitempty"`
 	Error          *Problem `json:"error,omitempty"`
+}
+
+// Pass is what came of reading windows again that had been read when they were
+// fresh.
+type Pass struct {
+	Settled uint64 `json:"settled"` // windows
+	Late    uint64 `json:"late"`    // records of theirs that HubSpot had not named before
 }
 
 // Report is what a walk found when it held the store against HubSpot.
@@ -325,6 +356,10 @@ func (r *Run) Clone() *Run {
 	if r.Report != nil {
 		report := *r.Report
 		c.Report = &report
+	}
+	if r.Pass != nil {
+		pass := *r.Pass
+		c.Pass = &pass
 	}
 	return &c
 }
@@ -373,6 +408,8 @@ type Range struct {
 	IDLo   uint64    `json:"id_lo,omitempty"`
 	IDHi   uint64    `json:"id_hi,omitempty"` // 0: unbounded
 	Newest bool      `json:"newest,omitempty"`
+	// Has, of a window, are properties one of which its records have.
+	Has []string `json:"has,omitempty"`
 	// Phase is when the range is at work; see Run.
 	Phase uint16 `json:"phase,omitempty"`
 	// Ask says that what is wanted may be gone: what HubSpot has neither live
@@ -384,6 +421,9 @@ type Range struct {
 	// it wants their history.
 	Parts bool `json:"parts,omitempty"`
 	Past  bool `json:"past,omitempty"`
+	// New says that a Known range is about the records that the stream has read
+	// since the run was made alone.
+	New bool `json:"new,omitempty"`
 	// Reached is the id up to which the listings of a walk have come, and
 	// Disorder that they went back: from then on nothing counts as absent.
 	Reached  string `json:"reached,omitempty"`

@@ -215,17 +215,35 @@ func (c *command) showRuns(rs []client.Run) error {
 	})
 }
 
-// reports prints what the runs found that held the store against HubSpot, a line
-// each.
+// reports prints what runs have to say besides their figures, a line each: what
+// those found that held the store against HubSpot, what HubSpot had named late,
+// and why one read a whole list.
 func reports(w io.Writer, rs []client.Run) error {
 	for _, r := range rs {
 		var f map[string]any
-		if r.Ended == nil || r.Kind != "reconcile" || json.Unmarshal(r.Report, &f) != nil || f == nil {
+		if json.Unmarshal(r.Report, &f) != nil || f == nil {
 			continue
 		}
-		parts := make([]string, 0, len(f))
-		for _, name := range []string{"checked", "missing", "stale", "candidates", "gone", "merged", "restored", "archived", "repaired"} {
-			parts = append(parts, fmt.Sprintf("%v %s", f[name], name))
+		var parts []string
+		if r.Ended != nil && r.Kind == "reconcile" {
+			for _, name := range []string{"checked", "missing", "stale", "candidates", "gone", "merged", "restored", "archived", "repaired"} {
+				parts = append(parts, fmt.Sprintf("%v %s", f[name], name))
+			}
+		}
+		if n, _ := f["late"].(float64); n > 0 {
+			parts = append(parts, fmt.Sprintf("%v windows read again, %v records in them that HubSpot had not named before", f["settled"], n))
+		}
+		if names, _ := f["properties"].([]any); len(names) > 0 {
+			parts = append(parts, fmt.Sprintf("fills %v", names[0]))
+			if len(names) > 1 {
+				parts[len(parts)-1] += fmt.Sprintf(" and %d more properties", len(names)-1)
+			}
+		}
+		if why, _ := f["by_list"].(string); why != "" {
+			parts = append(parts, why)
+		}
+		if len(parts) == 0 {
+			continue
 		}
 		if _, err := fmt.Fprintf(w, "%s of %s: %s\n", r.ID, r.Stream, strings.Join(parts, ", ")); err != nil {
 			return err

@@ -195,7 +195,7 @@ func (s *shared) defaults(o Options) {
 		s.maxBody = 32 << 20
 	}
 	if s.maxAddress <= 0 {
-		s.maxAddress = 7500
+		s.maxAddress = catalogue.AddressLimit
 	}
 	if s.reread == nil {
 		s.reread = []time.Duration{5 * time.Second, time.Minute}

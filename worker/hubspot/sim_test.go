@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -186,7 +187,7 @@ func proveAll(ctx context.Context, c *Client, obj catalogue.Object, w Window) (m
 		}
 		if split != nil {
 			lo, hi := w.divide(*split)
-			if lo == hi || lo == w || hi == w {
+			if reflect.DeepEqual(lo, hi) || reflect.DeepEqual(lo, w) || reflect.DeepEqual(hi, w) {
 				return nil, fmt.Errorf("split %+v does not divide %+v", *split, w)
 			}
 			todo = append(todo, lo, hi)

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // Window is a half-open span of modification times in ms, and of ids within
-// it. Hi 0 is open; IDLo and IDHi 0 are unbounded.
+// it. Hi 0 is open; IDLo and IDHi 0 are unbounded. Where Has names properties,
+// up to catalogue.HasAtOnce, it is of the records that have a value of one of
+// them.
 type Window struct {
 	Lo, Hi     int64
 	IDLo, IDHi uint64
+	Has        []string
 }
 
 // Split is where a window has to be divided, strictly inside of it: by time
@@ -42,7 +46,7 @@ const (
 // begins at a time instead. It is proved when it and what the next reply counts
 // above it reach what its own reply counted, or else by a reply of its own.
 func (c *Client) ProveWindow(ctx context.Context, obj catalogue.Object, w Window, emit func([]Hit) error) (*Split, error) {
-	p, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor})
+	p, err := c.Search(ctx, obj, SearchRequest{Groups: w.groups(obj), Sort: obj.Cursor})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func (c *Client) slices(ctx context.Context, obj catalogue.Object, w Window, p S
 		}
 		lower, upper := w, w
 		lower.Hi, upper.Lo = top, top
-		next, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{upper.filters(obj)}, Sort: obj.Cursor})
+		next, err := c.Search(ctx, obj, SearchRequest{Groups: upper.groups(obj), Sort: obj.Cursor})
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +128,7 @@ func (c *Client) slice(ctx context.Context, obj catalogue.Object, w Window, hits
 	if inside >= least {
 		return nil, emit(own)
 	}
-	p, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor})
+	p, err := c.Search(ctx, obj, SearchRequest{Groups: w.groups(obj), Sort: obj.Cursor})
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +225,7 @@ func (c *Client) readWindow(ctx context.Context, obj catalogue.Object, w Window,
 			p, first = *first, nil
 		} else {
 			var err error
-			if p, err = c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor, After: after}); err != nil {
+			if p, err = c.Search(ctx, obj, SearchRequest{Groups: w.groups(obj), Sort: obj.Cursor, After: after}); err != nil {
 				return nil, 0, false, err
 			}
 		}
@@ -284,7 +288,7 @@ func (c *Client) addsUp(ctx context.Context, obj catalogue.Object, w Window, spl
 // result at a place.
 func (c *Client) splitPoint(ctx context.Context, obj catalogue.Object, w Window, place int) (Split, error) {
 	byID := w.Hi != 0 && w.Hi-w.from() <= 1
-	r := SearchRequest{Groups: [][]Filter{w.filters(obj)}, Sort: obj.Cursor, After: place, Limit: 1}
+	r := SearchRequest{Groups: w.groups(obj), Sort: obj.Cursor, After: place, Limit: 1}
 	if byID {
 		r.Sort = "hs_object_id"
 	}
@@ -321,7 +325,7 @@ func (c *Client) splitPoint(ctx context.Context, obj catalogue.Object, w Window,
 }
 
 func (c *Client) measure(ctx context.Context, obj catalogue.Object, w Window) (int, error) {
-	p, err := c.Search(ctx, obj, SearchRequest{Groups: [][]Filter{w.filters(obj)}, Limit: 1})
+	p, err := c.Search(ctx, obj, SearchRequest{Groups: w.groups(obj), Limit: 1})
 	return p.Total, err
 }
 
@@ -359,6 +363,25 @@ func (w Window) filters(obj catalogue.Object) []Filter {
 		f = append(f, Filter{"hs_object_id", "LT", strconv.FormatUint(w.IDHi, 10)})
 	}
 	return f
+}
+
+// groups are the filters of the window, a group for each of the properties that
+// it names.
+func (w Window) groups(obj catalogue.Object) [][]Filter {
+	f := w.filters(obj)
+	if len(w.Has) == 0 {
+		return [][]Filter{f}
+	}
+	out := make([][]Filter, len(w.Has))
+	for i, name := range w.Has {
+		out[i] = append(slices.Clone(f), Filter{Property: name, Operator: "HAS_PROPERTY"})
+	}
+	return out
+}
+
+// CountIn tells how many records search has in a window, with one request.
+func (c *Client) CountIn(ctx context.Context, obj catalogue.Object, w Window) (int, error) {
+	return c.measure(ctx, obj, w)
 }
 
 // Newest is what one search said of several windows: each id once.

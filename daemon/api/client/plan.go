@@ -59,7 +59,7 @@ type PlannedStream struct {
 
 // PlannedWork is a walk that a change makes necessary.
 type PlannedWork struct {
-	// Work is the kind of run: backfill, reconcile or associations.
+	// Work is the kind of run: backfill, reconcile, fill, associations or history.
 	Work   string `json:"work"`
 	Reason string `json:"reason"`
 	// Records are those that the cost is reckoned with, Requests what it is.

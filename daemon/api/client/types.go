@@ -92,7 +92,10 @@ type Run struct {
 	Requests uint64     `json:"requests"`
 	// Report is what a walk found that held the store against HubSpot: checked,
 	// missing, stale, candidates, gone, merged, restored, archived, repaired,
-	// requests, seconds; null for other runs.
+	// requests, seconds. A run that fills says properties, which; an incremental
+	// run that read windows again, settled and late, how many and how many records
+	// of theirs HubSpot had not named before; a run that read the whole list since
+	// that cost less, by_list, why. Null where there is nothing of the kind.
 	Report json.RawMessage `json:"report"`
 	Error  *Problem        `json:"error"`
 }

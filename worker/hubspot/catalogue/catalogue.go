@@ -28,6 +28,11 @@ const (
 	// HistoryLimit is the limit of list and batch read where the history of
 	// properties is asked for.
 	HistoryLimit = 50
+	// HasAtOnce is of how many properties one search asks which records have them:
+	// each is an alternative of up to five filters, and HubSpot takes 18.
+	HasAtOnce = 3
+	// AddressLimit is how many bytes an address may surely have.
+	AddressLimit = 7500
 	// AssociationsLimit is how many ids one request for associations may name.
 	AssociationsLimit = 1000
 )
