@@ -66,7 +66,7 @@ func TestPlanThenReload(t *testing.T) {
 	before := len(s.runs("deals"))
 	p := s.plans()
 	contacts, deals, tickets := planned(t, p, "contacts"), planned(t, p, "deals"), planned(t, p, "tickets")
-	if w := contacts.Work; len(w) != 2 || w[0].Work != "reconcile" || *w[0].Records != 300 || *w[0].Requests < 6 || w[0].Seconds == nil || w[0].OfDay == nil ||
+	if w := contacts.Work; len(w) != 2 || w[0].Work != "fill" || w[0].Bound != client.AtMost || *w[0].Records != 300 || *w[0].Requests < 3 || w[0].Seconds == nil || w[0].OfDay == nil ||
 		!strings.Contains(w[0].Reason, "with ") || w[1].Work != "associations" || *w[1].Requests != 1 || !slices.Contains(contacts.Settings, "interval: 1s → 2s") {
 		t.Errorf("contacts: %+v", contacts)
 	}
