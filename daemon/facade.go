@@ -350,7 +350,11 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 		if v.Wait.Kind == dispatch.StateFailing {
 			title = "HubSpot does not answer as it should"
 		}
-		out.Error = &client.Problem{Type: v.Wait.Kind, Title: title, Detail: v.Wait.Reason, Hint: "it goes on by itself at " + v.Wait.Until}
+		hint := v.Wait.Hint
+		if hint == "" {
+			hint = "it goes on by itself at " + v.Wait.Until
+		}
+		out.Error = &client.Problem{Type: v.Wait.Kind, Title: title, Detail: v.Wait.Reason, Hint: hint}
 	}
 	if s.LastRun != "" {
 		if r, err := d.store.Run(s.LastRun); err == nil && r.State != stream.Running {

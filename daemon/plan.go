@@ -131,7 +131,7 @@ func (d *Daemon) planOf(x *dispatch.Dispatcher, now time.Time, next *config.Conf
 		}
 		for _, w := range c.Works {
 			one := costOf(c, w)
-			one.Cost(uses[c.Portal].Rate, uses[c.Portal].Daily)
+			one.Cost(uses[c.Portal].Rate, uses[c.Portal].Daily, budget.Share(budget.Work(w.Kind)))
 			s.Work = append(s.Work, one)
 		}
 		plan.Streams = append(plan.Streams, s)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -43,6 +44,9 @@ func (a *attempt) byList(windows []*ranger) error {
 			continue
 		}
 		n, err := ask(a.ctx, a, func(ctx context.Context) (int, error) { return a.source.Count(ctx, a.fetch.Object, w) })
+		if refusedBy(err) && !newest {
+			return nil // so it says to who lists it, who reads the list then
+		}
 		if err != nil {
 			return fmt.Errorf("count what has changed of %s: %w", a.fetch.Object, err)
 		}
@@ -89,3 +93,13 @@ func (a *attempt) unknown(windows []*ranger) {
 		}
 	}
 }
+
+// refusedBy tells whether HubSpot calls a request wrong: it need not search by
+// every property, sensitive ones for one.
+func refusedBy(err error) bool {
+	p, ok := errors.AsType[*ProblemError](err)
+	return ok && p.Type == refusedProblem
+}
+
+// refusedProblem is the type of the problem of a request that HubSpot calls wrong.
+const refusedProblem = "hubspot-refused"

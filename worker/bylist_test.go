@@ -62,10 +62,12 @@ func TestFill(t *testing.T) {
 		from  int
 		walks int
 		reads bool
+		fails bool // whoever searches by a property is refused
 	}{
 		"few have it":            {names: []string{"a", "b"}, from: 5001, reads: true},
 		"most have it":           {names: []string{"a"}, from: 2500, walks: 1},
 		"two that most have":     {names: []string{"a", "b"}, from: 4500, walks: 1},
+		"not to be searched by":  {names: []string{"a"}, from: 5000, fails: true, walks: 1},
 		"gone again":             {names: []string{"gone"}, from: 2500},
 		"gone again beside some": {names: []string{"gone", "a"}, from: 5000, reads: true},
 	} {
@@ -74,6 +76,12 @@ func TestFill(t *testing.T) {
 			l, h := newLedger(t), newHub(6000)
 			h.page, h.split = 100, 1000
 			h.has = map[string]func(int) bool{"a": even, "b": func(id int) bool { return id%3 == 0 }}
+			h.fail = func(call string) error {
+				if c.fails && (call == "prove" || call == "count") {
+					return &ProblemError{protocol.Problem{Type: refusedProblem, Title: "no"}}
+				}
+				return nil
+			}
 			var ranges []protocol.Range
 			for _, name := range c.names {
 				ranges = append(ranges, protocol.Range{Kind: "window", Lo: 1, Has: []string{name}})
@@ -90,7 +98,7 @@ func TestFill(t *testing.T) {
 					t.Fatalf("record %d: read is %v", id, got)
 				}
 			}
-			if l.kinds[protocol.WalkPage] != c.walks || (h.called("read") > 0) != c.reads {
+			if l.kinds[protocol.WalkPage]+l.kinds[protocol.SweepPage] != c.walks || (h.called("read") > 0) != c.reads {
 				t.Errorf("%v, %v", l.kinds, h.calls)
 			}
 		})

@@ -41,7 +41,7 @@ func waitOf(w hubspot.Wait) *protocol.Wait {
 	if w.Kind == "" {
 		return nil
 	}
-	out := &protocol.Wait{Kind: w.Kind, Reason: w.Reason}
+	out := &protocol.Wait{Kind: w.Kind, Reason: w.Reason, Hint: w.Hint}
 	if !w.Until.IsZero() {
 		out.Until = w.Until.UTC().Format(time.RFC3339)
 	}
@@ -82,7 +82,7 @@ func plain(err error) error {
 		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot does not let the worker in", Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}
 	case errors.As(err, &failing):
-		return &ProblemError{protocol.Problem{Type: "hubspot-refused", Title: "HubSpot refuses a request", Detail: err.Error(),
+		return &ProblemError{protocol.Problem{Type: refusedProblem, Title: "HubSpot refuses a request", Detail: err.Error(),
 			Hint: "it is tried again by itself; HubSpot's words say what is wrong"}}
 	}
 	return err

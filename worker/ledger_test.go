@@ -312,7 +312,7 @@ func (l *ledger) judge(p *protocol.Page, digest string) {
 	case protocol.RecordsPage:
 		a.Again = g.Again
 	case protocol.SplitPage, protocol.SweepPage, protocol.WalkPage:
-		if a.Ranges = l.wire(); p.Kind != protocol.WalkPage || l.fetch.Kind != fillRun {
+		if a.Ranges = l.wire(); p.Kind == protocol.SplitPage || l.fetch.Kind != fillRun {
 			break
 		}
 		l.answer(a)
@@ -369,9 +369,10 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 			r.ended = r != g
 		}
 		g.Cursor, g.IDLo, g.IDHi, g.Want, l.fetch.Whole = "", 0, 0, nil, true
-	case protocol.SweepPage:
-		g.Kind = "sweep"
-	case protocol.WalkPage:
+	case protocol.SweepPage, protocol.WalkPage:
+		if g.Kind = "sweep"; p.Kind == protocol.SweepPage && l.fetch.Kind != fillRun {
+			break
+		}
 		for _, r := range l.ranges {
 			r.ended = r != g && l.fetch.Kind == fillRun
 		}

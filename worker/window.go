@@ -100,8 +100,8 @@ func (r *ranger) window() error {
 	for {
 		split, err := r.prove()
 		switch {
-		case errors.Is(err, ErrDoesNotAddUp):
-			r.a.log.Warn("search contradicts itself, the window is read by list", "lo", r.g.Lo, "hi", r.g.Hi, "error", err)
+		case errors.Is(err, ErrDoesNotAddUp) || len(r.g.Has) > 0 && refusedBy(err):
+			r.a.log.Warn("search does not serve, the window is read by list", "lo", r.g.Lo, "hi", r.g.Hi, "error", err)
 			if _, err := r.send(protocol.Page{Kind: protocol.SweepPage, Reason: err.Error()}, false); err != nil {
 				return err
 			}

@@ -76,6 +76,8 @@ type Wait struct {
 	Kind   string `json:"kind"`
 	Reason string `json:"reason"`
 	Until  string `json:"until,omitempty"` // RFC 3339, by HubSpot's clock
+	// Hint is what a person can do about it, "" where it goes by itself.
+	Hint string `json:"hint,omitempty"`
 }
 
 // AttemptFailure is an attempt that the worker gave up; it is listed until a

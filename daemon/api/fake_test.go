@@ -268,7 +268,7 @@ func (d *daemon) Plan(context.Context) (client.Plan, error) {
 func onePlan() client.Plan {
 	n := int64(70)
 	w := client.PlannedWork{Work: "reconcile", Reason: "properties", Records: &n, Requests: &n}
-	w.Cost(7, 700)
+	w.Cost(7, 700, 0.1)
 	return client.Plan{Config: "hubpipe.hcl", Portals: []client.PlannedPortal{}, Settings: []string{}, Restart: []string{},
 		Streams: []client.PlannedStream{{Stream: "contacts", Portal: "main", Object: "contacts", Change: client.ChangeChanged,
 			Work: []client.PlannedWork{w}, Settings: []string{}, Notes: []string{}}}}

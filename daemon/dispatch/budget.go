@@ -201,6 +201,17 @@ func (d *Dispatcher) budgetWait(v View, now time.Time) *protocol.Wait {
 			return wait(run.Kind, why)
 		}
 	}
+	// What is owed and has not begun, since nothing is left for it.
+	if s := v.Stream; s.Active && s.Backfilled && v.Walk == nil {
+		for _, owed := range []struct {
+			kind stream.Kind
+			is   bool
+		}{{stream.Fill, len(s.Fill) > 0}, {stream.History, !s.HistoryRead && d.historyOf(s.Name) != nil}} {
+			if why := p.spent(workOf(owed.kind), false); owed.is && why != "" {
+				return wait(owed.kind, why)
+			}
+		}
+	}
 	if why := p.spent(budget.Incremental, false); why != "" && v.Stream.Active {
 		return wait(stream.Incremental, why)
 	}

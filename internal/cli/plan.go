@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -118,7 +119,7 @@ func measureOne(ctx context.Context, hub *hubspot.Client, cfg *config.Config, s 
 				n := budget.FirstLoad(budget.Stream{Name: s.Stream, Records: size.Records, Archived: budget.Bin(size.Records), Wide: size.Wide,
 					Pairs: len(one.Associations), History: len(one.History) > 0})
 				w.Records, w.Requests = &size.Records, &n
-				w.Cost(limits.Rate, limits.Daily)
+				w.Cost(limits.Rate, limits.Daily, 0)
 			}
 		}
 	}
@@ -178,6 +179,9 @@ func costText(w *client.PlannedWork) string {
 	}
 	if w.OfDay != nil {
 		text += fmt.Sprintf(", %.2f %% of a day's requests", 100**w.OfDay)
+	}
+	if w.Days != nil {
+		text += fmt.Sprintf(": %s at its share of them", count(int(math.Ceil(*w.Days)), "day"))
 	}
 	return text
 }

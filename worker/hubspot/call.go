@@ -21,6 +21,7 @@ type call struct {
 	query     string
 	body      []byte
 	single    bool // a 404 speaks of the record, not of the endpoint
+	optional  bool // a refusal is an answer: errWithheld
 	// decode reads the reply. Its error means that the reply is cut or
 	// garbled, and the request is made again, except for a *Failing.
 	decode func(reply) error
@@ -49,6 +50,7 @@ type verdict struct {
 	day    bool          // the wait holds for every request at all
 	kind   string        // of Wait
 	reason string
+	hint   string // of what a person can do; it is said at once
 }
 
 // do makes a request until there is an answer, asking again is of no use, or
@@ -144,8 +146,11 @@ func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int)
 		pace.pause(until)
 	}
 	// One failure among many successes is not worth a state of its own.
-	if v.kind == WaitThrottled || failures > 1 || v.wait > longestBackOff {
-		c.report(Wait{Kind: v.kind, Reason: v.reason, Until: until})
+	if v.kind == WaitThrottled || failures > 1 || v.wait > longestBackOff || v.hint != "" {
+		c.report(Wait{Kind: v.kind, Reason: v.reason, Until: until, Hint: v.hint})
+	}
+	if v.hint != "" {
+		c.log.Warn(v.reason, "again_in", v.wait, "hint", v.hint)
 	}
 	c.log.Debug("HubSpot is asked again", "reason", v.reason, "wait", v.wait)
 	return sleep(ctx, v.wait)
@@ -228,6 +233,9 @@ func (c *Client) judge(q call, version string, status int, h http.Header, body [
 		v.reason += ": " + words
 	}
 	switch {
+	case q.optional && (status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusNotFound):
+		c.log.Debug("HubSpot withholds what was asked for besides", "kind", q.kind, "reason", v.reason)
+		return verdict{err: errWithheld}
 	case status == http.StatusTooManyRequests:
 		return c.throttled(q, e, after, named, failures)
 	case status == http.StatusUnauthorized:
@@ -241,6 +249,8 @@ func (c *Client) judge(q call, version string, status int, h http.Header, body [
 			}}
 		}
 		v.wait = time.Duration(refusals) * 20 * time.Second
+		v.reason = "HubSpot does not accept the token (status 401): " + orElse(e.words(), "it does not say why")
+		v.hint = "look whether the portal's token is right and still there; it is asked again, and after a minute of refusals the portal is blocked"
 		return v
 	case status == http.StatusForbidden:
 		if scopes := e.scopes(); len(scopes) > 0 {

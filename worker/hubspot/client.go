@@ -82,6 +82,8 @@ type Wait struct {
 	Reason string
 	// Until is when the next request is made, by this machine's clock.
 	Until time.Time
+	// Hint is what a person can do about it, "" where it goes by itself.
+	Hint string
 }
 
 // The kinds of Wait.

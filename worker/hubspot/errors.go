@@ -21,6 +21,7 @@ var ErrDoesNotAddUp = errors.New("the parts of a search window do not add up to 
 var (
 	errTooLong  = errors.New("address too long for HubSpot (414)")
 	errTooLarge = errors.New("reply above the bound")
+	errWithheld = errors.New("HubSpot does not hand out what was asked for besides")
 )
 
 // Blocked says that a person has to act before HubSpot can be read. Type

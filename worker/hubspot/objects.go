@@ -71,13 +71,57 @@ type Property struct {
 	Sensitive  bool   `json:"sensitive,omitempty"`
 }
 
-// Properties returns the definitions that the token may see, in HubSpot's
-// order, each with a name.
+// sensitivities are what definitions are asked for beside the ordinary ones: what
+// HubSpot holds back from those without a scope of its own.
+func sensitivities() []string { return []string{"sensitive", "highly_sensitive"} }
+
+// Properties returns the definitions that the token may see, each name once: the
+// ordinary ones in HubSpot's order, then the sensitive and the highly sensitive
+// ones, where the token has their scopes. It is an error where some cannot be
+// asked for: what is left out would have vanished.
 func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Property, error) {
+	out, err := c.properties(ctx, obj, "")
+	if refused(err) {
+		return nil, &Blocked{Type: "not-available",
+			Detail: fmt.Sprintf("this HubSpot account has no object %q%s: %v", obj.Name, c.pin(), err),
+			Hint:   "see how HubSpot calls it (a custom object is p_name, or 2-123), and whether this edition has it; then reload" + c.unpin()}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read properties of %s: %w", obj.Name, err)
+	}
+	known := make(map[string]bool, len(out))
+	for _, p := range out {
+		known[p.Name] = true
+	}
+	for _, sensitivity := range sensitivities() {
+		more, err := c.properties(ctx, obj, sensitivity)
+		if errors.Is(err, errWithheld) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s properties of %s: %w", sensitivity, obj.Name, err)
+		}
+		for _, p := range more {
+			// One that has just become sensitive may be in both.
+			if !known[p.Name] {
+				known[p.Name] = true
+				out = append(out, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// properties asks for the definitions of a sensitivity, "" for the ordinary ones.
+func (c *Client) properties(ctx context.Context, obj catalogue.Object, sensitivity string) ([]Property, error) {
+	query := "archived=false"
+	if sensitivity != "" {
+		query += "&dataSensitivity=" + sensitivity
+	}
 	var out []Property
 	err := c.do(ctx, call{
 		kind: "properties", method: http.MethodGet, family: "properties/" + obj.Name, preferred: obj.Version,
-		path: obj.PropertiesPath, query: "archived=false",
+		path: obj.PropertiesPath, query: query, optional: sensitivity != "",
 		decode: func(rep reply) error {
 			var body struct {
 				Results *[]struct {
@@ -89,7 +133,7 @@ func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Proper
 			if err := json.Unmarshal(rep.body, &body); err != nil {
 				return fmt.Errorf("decode properties: %w", err)
 			}
-			if body.Results == nil || len(*body.Results) == 0 {
+			if body.Results == nil || len(*body.Results) == 0 && sensitivity == "" {
 				// Every object has some: an empty list would end all columns.
 				return errors.New("decode properties: there are none in it")
 			}
@@ -101,19 +145,11 @@ func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Proper
 				if p.Archived {
 					continue
 				}
-				p.Sensitive = p.DataSensitivity != "" && p.DataSensitivity != "non_sensitive"
+				p.Sensitive = sensitivity != "" || p.DataSensitivity != "" && p.DataSensitivity != "non_sensitive"
 				out = append(out, p.Property)
 			}
 			return nil
 		},
 	})
-	if refused(err) {
-		return nil, &Blocked{Type: "not-available",
-			Detail: fmt.Sprintf("this HubSpot account has no object %q%s: %v", obj.Name, c.pin(), err),
-			Hint:   "see how HubSpot calls it (a custom object is p_name, or 2-123), and whether this edition has it; then reload" + c.unpin()}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read properties of %s: %w", obj.Name, err)
-	}
-	return out, nil
+	return out, err
 }

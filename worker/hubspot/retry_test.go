@@ -366,6 +366,21 @@ func TestClockFollowsHubSpot(t *testing.T) {
 	})
 }
 
+// A token that is refused is said to be from the first refusal on, with what to do.
+func TestRefusedTokenIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := scripted(t, nil, step{status: 401, body: `{"message":"expired"}`}, ok(pageOf("", "1")))
+		var said []Wait
+		if _, err := list(t.Context(), t, c.Reporting(func(w Wait) { said = append(said, w) }, func() {})); err != nil {
+			t.Fatal(err)
+		}
+		if len(said) == 0 || said[0].Kind != WaitFailing || !strings.Contains(said[0].Reason, "status 401): expired") || !strings.Contains(said[0].Hint, "token") {
+			t.Errorf("%+v", said)
+		}
+	})
+}
+
 // A token that was refused for a minute costs one request until it is accepted
 // again, and then a minute's patience again.
 func TestRefusedTokenIsAskedOnce(t *testing.T) {

@@ -72,10 +72,14 @@ type PlannedWork struct {
 	// of its daily limit they are; null where that is not known.
 	Seconds *float64 `json:"seconds"`
 	OfDay   *float64 `json:"of_day"`
+	// Days is how many days it takes where its share of the daily limit is less
+	// than it needs, null where one day will do or nothing bounds it.
+	Days *float64 `json:"days"`
 }
 
-// Cost reckons Seconds and OfDay from Requests.
-func (w *PlannedWork) Cost(rate float64, daily int64) {
+// Cost reckons Seconds, OfDay and Days from Requests. share is the part of the
+// daily limit that work of the kind may use, 0 for all that remains.
+func (w *PlannedWork) Cost(rate float64, daily int64, share float64) {
 	if w.Requests == nil {
 		return
 	}
@@ -84,8 +88,11 @@ func (w *PlannedWork) Cost(rate float64, daily int64) {
 		w.Seconds = &s
 	}
 	if daily > 0 {
-		share := float64(*w.Requests) / float64(daily)
-		w.OfDay = &share
+		part := float64(*w.Requests) / float64(daily)
+		w.OfDay = &part
+		if days := part / share; share > 0 && days > 1 {
+			w.Days = &days
+		}
 	}
 }
 
