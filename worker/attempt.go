@@ -63,6 +63,7 @@ type attempt struct {
 	list  string   // their hash
 	found map[uint32][]protocol.Listed
 	total int    // how many records one search over all windows had, 0 where it brought all
+	live  *int64 // how many live records search has, nil where that was not asked for
 	top   uint64 // the greatest id, 0 where the list is not to be shared
 
 	looking sync.Mutex // held by the range that looks rows up; guards looked
@@ -320,10 +321,27 @@ func (a *attempt) prepare() error {
 	if err := a.schema(defs, fresh); err != nil {
 		return err
 	}
+	if err := a.count(); err != nil {
+		return err
+	}
 	if err := a.byList(windows); err != nil {
 		return err
 	}
 	return a.limits()
+}
+
+// count asks how many live records there are, where the daemon wants to know.
+func (a *attempt) count() error {
+	if !a.fetch.Count {
+		return nil
+	}
+	n, err := ask(a.ctx, a, func(ctx context.Context) (int, error) { return a.source.Count(ctx, a.fetch.Object, Window{}) })
+	if err != nil {
+		return fmt.Errorf("count %s: %w", a.fetch.Object, err)
+	}
+	live := int64(n)
+	a.live = &live
+	return nil
 }
 
 // limits learns how far a list goes that several walkers may share.

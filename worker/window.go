@@ -174,7 +174,9 @@ func (r *ranger) prove() (split *Split, err error) {
 	}, func(b batch) error {
 		p := protocol.Page{Kind: protocol.ListingPage, Listing: b.listing}
 		if b.last {
-			p.To, p.Last = end, true
+			if p.To, p.Last = end, true; r.g.Newest {
+				p.Live = a.live
+			}
 		}
 		return r.list(p, p.Last)
 	})

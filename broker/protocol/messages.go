@@ -158,6 +158,8 @@ type Fetch struct {
 	// From is the lower end of what the run reads for the first time: the newest
 	// window begins a little before it.
 	From int64 `json:"from,omitempty"`
+	// Count asks how many live records there are in all.
+	Count bool `json:"count,omitempty"`
 	// Parents are the objects, or pairs of objects ("contacts/companies"), that
 	// the stream is read for, where that is for the configuration to say.
 	Parents []string `json:"parents,omitempty"`

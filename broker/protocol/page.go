@@ -99,6 +99,9 @@ type Page struct {
 	// Notes, of the last listing of a range, is what the stream's next run is to
 	// know, in the worker's words.
 	Notes string `json:"notes,omitempty"`
+	// Live, of the last listing of a newest window, is how many live records search
+	// has in all, where that was asked for.
+	Live *int64 `json:"live,omitempty"`
 	// Reason says why, for a sweep page, a walk page and a join page.
 	Reason string `json:"reason,omitempty"`
 	// PartKind is what the parts of a page of parts are. Those in a page of

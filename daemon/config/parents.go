@@ -32,6 +32,8 @@ func (c *Config) relate() {
 			s.Parents = c.objectsOf(s.Portal)
 		case catalogue.ParentPairs:
 			s.Parents = c.pairsOf(s.Portal)
+		case catalogue.ParentEventObjects:
+			s.Parents = c.eventObjectsOf(s.Portal)
 		case catalogue.ParentPairRecords:
 			s.Parents = slices.Sorted(slices.Values(s.Associations))
 		}
@@ -53,6 +55,18 @@ func (c *Config) objectsOf(portal string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// eventObjectsOf are the objects whose events a portal tells: those that everybody
+// has, and the custom ones that its streams copy. Each costs a request a run.
+func (c *Config) eventObjectsOf(portal string) []string {
+	out := catalogue.EventObjects()
+	for _, name := range c.objectsOf(portal) {
+		if row, ok := catalogue.Lookup(name); ok && row.Custom {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // pairsOf are the pairs whose associations a portal's streams copy, both ways;

@@ -461,6 +461,9 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	linked, keeps := len(c.d.linkedWith(s.Name)) > 0, c.d.historyOf(s.Name) != nil
 	g.To, g.Last, g.Notes = p.To, p.Last, p.Notes
 	c.refused(s, run, p.Open)
+	if p.Live != nil && run.Kind == stream.Incremental {
+		c.counted(s, *p.Live)
+	}
 	// A worker that was not told what is wanted lists anew; what was brought
 	// meanwhile is in the store.
 	g.Want = nil

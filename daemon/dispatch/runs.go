@@ -137,7 +137,7 @@ func (c *change) walk(s *stream.Stream, kind stream.Kind, accept bool) (*stream.
 		ranges = append(ranges, &stream.Range{Kind: stream.SweepRange, Phase: livePhase})
 		s.ReconciledAt, s.ReconcileNow, s.ReconcileOwed, s.AcceptNext = c.now.Round(0), false, false, false
 	}
-	s.ArchivedAt = c.now.Round(0)
+	s.ArchivedAt, s.Fallen = c.now.Round(0), false
 	if !c.d.ofCRM(s) {
 		ranges = c.rowRanges(s)
 	}
@@ -256,6 +256,7 @@ func (c *change) finish(run *stream.Run) {
 		s.Fill = without(s.Fill, slices.Sorted(slices.Values(run.Fill)))
 	case stream.Backfill:
 		s.Backfilled, s.ArchivedAt = true, c.now.Round(0)
+		s.Counted, s.CountedAt, s.Fallen = nil, s.ArchivedAt, false
 		if s.Linked = run.Linked; len(s.Linked) > 0 && slices.Equal(s.Linked, c.d.linkedWith(s.Name)) {
 			s.AssociatedAt = s.ArchivedAt // else others have been asked for meanwhile
 		}

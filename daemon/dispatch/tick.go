@@ -176,7 +176,7 @@ func (d *Dispatcher) sweepDue(s *stream.Stream, now time.Time) stream.Kind {
 		return stream.Reconcile
 	case !cfg.ofCRM():
 		return ""
-	case due(s.ArchivedAt, cfg.ArchivedEvery, stream.ArchivedSweep):
+	case due(s.ArchivedAt, d.archivedEvery(s, cfg, now), stream.ArchivedSweep):
 		return stream.ArchivedSweep
 	case len(cfg.Associations) == 0:
 		return ""

@@ -115,6 +115,10 @@ func refusedPairs(s *stream.Stream) *stream.Problem {
 	if len(says) == 0 {
 		return nil
 	}
+	if !slices.ContainsFunc(s.Open, func(o stream.OpenID) bool { return ofPair(o) && strings.Count(o.ID, "/") > 1 }) {
+		return &stream.Problem{Type: "object-refused", Title: "HubSpot does not hand out what belongs to an object",
+			Detail: strings.Join(says, "; "), Hint: "mend what HubSpot says; what it has kept back is read then, everything else goes on"}
+	}
 	return &stream.Problem{Type: "pair-refused", Title: "HubSpot does not hand out the associations of a pair of objects",
 		Detail: strings.Join(says, "; "), Hint: "mend what HubSpot says, or take the pair out of associations; its rows stay as they are, everything else goes on"}
 }

@@ -71,6 +71,7 @@ func (c *change) fetch(run *stream.Run) protocol.Command {
 		f.History, f.Volatile, f.Parents = cfg.History, cfg.Volatile, cfg.Parents
 	}
 	f.ByList = c.d.listFrom(run, s)
+	f.Count = c.d.countDue(run, s, c.now)
 	if run.Phase < askPhase {
 		f.Notes = s.Notes
 	}

@@ -121,6 +121,12 @@ type Stream struct {
 	ReconciledAt time.Time `json:"reconciled_at,omitzero"`
 	AssociatedAt time.Time `json:"associated_at,omitzero"`
 	ReconcileNow bool      `json:"reconcile_now,omitempty"`
+	// Counted is how many live records HubSpot had at CountedAt, by our clock; nil
+	// before it was asked. Fallen says that there were fewer than the time before:
+	// some were archived, and the archived ones are read early.
+	Counted   *int64    `json:"counted,omitempty"`
+	CountedAt time.Time `json:"counted_at,omitzero"`
+	Fallen    bool      `json:"fallen,omitempty"`
 	AcceptNext   bool      `json:"accept_next,omitempty"`
 	// ReconcileOwed says that the last one did not come to its end: it is made
 	// again, but not at once.

@@ -40,6 +40,8 @@ func (c *command) showAvailable() error {
 			a.For = "objects"
 		case catalogue.ParentPairs:
 			a.For = "pairs of objects"
+		case catalogue.ParentEventObjects:
+			a.For = "objects with events"
 		case catalogue.ParentPairRecords:
 			a.For = "pairs it names"
 		}

@@ -171,6 +171,9 @@ func rowsQuery(e catalogue.Endpoint, a catalogue.Address, r RowsRequest) string 
 	for _, p := range e.Query {
 		q.Set(p.Name, p.Value)
 	}
+	if e.ParentQuery != "" && r.Parent != "" {
+		q.Set(e.ParentQuery, r.Parent)
+	}
 	if a.PageSize > 0 && !e.PageInBody {
 		q.Set("limit", strconv.Itoa(a.PageSize))
 	}

@@ -71,7 +71,7 @@ func otherRow(t *testing.T, o Object) {
 		if !strings.HasPrefix(a.Path, "/") || !strings.Contains(a.Path, a.Version) {
 			t.Errorf("%s: address %q of %s", o.Name, a.Path, a.Version)
 		}
-		if inPath != (e.Parent.Kind != ParentNone && (e.Inputs == 0 || e.Parent.Kind == ParentPairRecords)) {
+		if inPath != (e.Parent.Kind != ParentNone && e.ParentQuery == "" && (e.Inputs == 0 || e.Parent.Kind == ParentPairRecords)) {
 			t.Errorf("%s: %q does not fit its parent %+v", o.Name, a.Path, e.Parent)
 		}
 		if (a.Paging == PagingAfter || a.Paging == PagingOffset) != (a.PageSize > 0) {
@@ -93,7 +93,10 @@ func otherRow(t *testing.T, o Object) {
 	if p, ok := Lookup(e.Parent.Stream); e.Parent.Stream != "" && (!ok || p.Custom) {
 		t.Errorf("%s: there is no parent %q", o.Name, e.Parent.Stream)
 	}
-	if (o.Strategy == StrategyPerParent || o.Strategy == StrategyLog) != (e.Parent.Kind != ParentNone) {
+	if (o.Strategy == StrategyWindowed && e.Parent.Kind != ParentNone) != (e.ParentQuery != "") {
+		t.Errorf("%s: asked by %q for parent %+v", o.Name, e.ParentQuery, e.Parent)
+	}
+	if (o.Strategy == StrategyPerParent || o.Strategy == StrategyLog) != (e.Parent.Kind != ParentNone && e.ParentQuery == "") {
 		t.Errorf("%s is read by %s and has parent %+v", o.Name, o.Strategy, e.Parent)
 	}
 	if o.Strategy == StrategyWindowed && (e.From == "" || e.To == "" || e.Time == "") {

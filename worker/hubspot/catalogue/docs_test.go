@@ -69,6 +69,8 @@ Each is read in the newest version of HubSpot's API that serves it: ` + "`2026-0
 			read += ": pairs of its objects"
 		case ParentPairRecords:
 			read += ": records of the pairs that the stream names"
+		case ParentEventObjects:
+			read += ": of contacts, companies, deals, tickets and the custom objects that are copied"
 		case ParentNone:
 		}
 		scopes := strings.Join(o.Scopes, ", ")

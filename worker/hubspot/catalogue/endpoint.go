@@ -65,6 +65,9 @@ const (
 	// ParentPairRecords: for each live record of the first object of each pair
 	// that the stream names.
 	ParentPairRecords
+	// ParentEventObjects: for each object that HubSpot tells events of, the
+	// portal's own ones that its streams read among them.
+	ParentEventObjects
 )
 
 // Parent says for what a stream is read again and again.
@@ -112,6 +115,9 @@ type Endpoint struct {
 	Addresses []Address
 	// Query are parameters that are sent with each request.
 	Query []Param
+	// ParentQuery is the parameter that takes the parent, where it does not stand
+	// in the address; a windowed stream is asked for each of them.
+	ParentQuery string
 	// Body are members of the body that are sent with each POST, as JSON.
 	Body []Param
 	// PageInBody says that limit and place stand in the body.

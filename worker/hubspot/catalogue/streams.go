@@ -229,7 +229,7 @@ func emailRows() []Object {
 			at("2026-09", "/events/event-occurrences/2026-09", PagingAfter, 100, "results"),
 			at("v3", "/events/v3/events", PagingAfter, 100, "results"),
 		).with(func(e *Endpoint) {
-			e.Query = []Param{{"objectType", "contact"}}
+			e.Parent, e.ParentQuery = Parent{Kind: ParentEventObjects}, "objectType"
 			e.Time, e.From, e.To, e.End = "occurredAt", "occurredAfter", "occurredBefore", EndNever
 		}), "oauth"),
 	}

@@ -305,7 +305,7 @@ func eventSets() []setSpec {
 			make: func(_ int, _ uint64, _ string) fields { return fields{} }, answer: (*call).statuses},
 		{name: "events", paths: []string{"events/event-occurrences/2026-09", "events/v3/events"}, results: "results", style: pageAfter, def: 10, max: 100, key: "id", size: 220, newest: true,
 			time: "occurredAt", from: "occurredAfter", to: "occurredBefore", make: func(i int, h uint64, _ string) fields {
-				return fields{"id": guid(h), "eventType": "e_visited_page", "objectType": "CONTACT", "objectId": strconv.Itoa(i % 50), "properties": fields{"hs_url": "https://example.com/" + num(i%9)}}
+				return fields{"id": guid(h), "eventType": "e_visited_page", "objectType": []string{"CONTACT", "CONTACT", "CONTACT", "COMPANY", "DEAL", "TICKET"}[i%6], "objectId": strconv.Itoa(i % 50), "properties": fields{"hs_url": "https://example.com/" + num(i%9)}}
 			},
 			answer: func(c *call, st *set, parent string) {
 				q := c.r.URL.Query()
@@ -313,7 +313,11 @@ func eventSets() []setSpec {
 					c.invalid("Invalid input: objectType, objectId or eventType is required")
 					return
 				}
-				if rows, ok := c.rowsOf(st, parent); ok {
+				rows, ok := c.rowsOf(st, parent)
+				if of := q.Get("objectType"); of != "" {
+					rows = slices.DeleteFunc(rows, func(r setRow) bool { return !strings.EqualFold(r.fields["objectType"].(string), of) })
+				}
+				if ok {
 					c.pageAfter(st, rows, st.results)
 				}
 			}},

@@ -142,6 +142,9 @@ func TestEveryStreamOfTheCatalogue(t *testing.T) {
 				if row.Endpoint.From != "" {
 					extra.Set(row.Endpoint.From, "2020-01-01T00:00:00Z")
 				}
+				if row.Endpoint.ParentQuery != "" {
+					extra.Set(row.Endpoint.ParentQuery, catalogue.EventType(parent))
+				}
 				for _, r := range p.pull(row.Endpoint, a, parent, extra, max(1, a.PageSize/3)) {
 					key := ""
 					for _, k := range row.Endpoint.Key {
@@ -195,6 +198,8 @@ func (p *portal) parents(of catalogue.Parent) []string {
 	switch of.Kind {
 	case catalogue.ParentObjectTypes:
 		return []string{"contacts", "companies", "deals", "tickets", "p_cars"}
+	case catalogue.ParentEventObjects:
+		return catalogue.EventObjects()
 	case catalogue.ParentPairs:
 		return []string{"contacts/companies", "companies/contacts"}
 	case catalogue.ParentStream:
