@@ -62,6 +62,7 @@ type attempt struct {
 	past  []string // those of them whose history is kept
 	list  string   // their hash
 	found map[uint32][]protocol.Listed
+	types untyped
 	total int    // how many records one search over all windows had, 0 where it brought all
 	live  *int64 // how many live records search has, nil where that was not asked for
 	top   uint64 // the greatest id, 0 where the list is not to be shared

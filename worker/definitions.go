@@ -83,6 +83,9 @@ func (a *attempt) definitions(force bool) (d Definitions, fresh bool, err error)
 		return d, fresh, err
 	}
 	a.list = protocol.ListHash(a.names)
+	if a.fetch.Kind == reconcileRun {
+		a.types = typesOf(d.JSON)
+	}
 	if len(a.fetch.History) > 0 {
 		if a.past, err = choose(a.names, a.fetch.History, nil); err != nil {
 			return d, fresh, err

@@ -78,6 +78,9 @@ func plain(err error) error {
 	case errors.As(err, &blocked) && (blocked.Type == "not-available" || blocked.Type == "no-associations"):
 		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot has nothing of the kind", Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}
+	case errors.As(err, &blocked) && blocked.Type == "too-many":
+		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot hands out only a part of it", Blocked: true,
+			Detail: blocked.Detail, Hint: blocked.Hint}}
 	case errors.As(err, &blocked):
 		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot does not let the worker in", Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}

@@ -161,6 +161,7 @@ type batch struct {
 	open    []protocol.OpenID
 	gone    []protocol.OpenID
 	listing []protocol.Listed
+	untyped map[string]uint64 // values that are not of their property's type
 	parts   []protocol.Part
 	rows    *rows  // of a stream outside the CRM's contract, instead of all above
 	release func() // see ListPage; may be nil

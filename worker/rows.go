@@ -250,8 +250,8 @@ func (a *attempt) readPass(ctx context.Context, row catalogue.Object, req RowsRe
 
 func tooMuch(object string) error {
 	return &ProblemError{protocol.Problem{Type: "too-much", Title: "there is more than a worker keeps in memory",
-		Detail: fmt.Sprintf("%s: more than %d rows, or %d MiB, that have to be read as one", object, maxReadRows, maxReadBytes>>20),
-		Hint:   "stop the stream if you can do without it"}}
+		Detail:  fmt.Sprintf("%s: more than %d rows, or %d MiB, that have to be read as one", object, maxReadRows, maxReadBytes>>20),
+		Blocked: true, Hint: "leave the stream out if you can do without it; what has been copied stays as it is, and other streams go on"}}
 }
 
 // lookUp answers what became of rows that are wanted by their ids: it reads what

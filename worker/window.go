@@ -219,7 +219,7 @@ func (r *ranger) sweep() error {
 		names = a.names
 	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
-		var held batch
+		held := batch{untyped: map[string]uint64{}}
 		for {
 			page, err := a.listPage(ctx, cursor, names, archived)
 			if err != nil {
@@ -229,6 +229,7 @@ func (r *ranger) sweep() error {
 				l := protocol.Listed{ID: page.Records[i].ID, Version: page.Records[i].Version}
 				if whole {
 					l.Digest = page.Records[i].Digest
+					a.types.count(page.Records[i].Properties, held.untyped)
 				}
 				if at, err := time.Parse(time.RFC3339, page.Records[i].ArchivedAt); archived && err == nil {
 					l.ArchivedAt = at.UnixMilli()
@@ -243,12 +244,12 @@ func (r *ranger) sweep() error {
 				if err := emit(ctx, held); err != nil || held.last {
 					return err
 				}
-				held = batch{}
+				held = batch{untyped: map[string]uint64{}}
 			}
 			cursor = page.Next
 		}
 	}, func(b batch) error {
-		return r.list(protocol.Page{Kind: protocol.ListingPage, To: b.next, Last: b.last, Listing: b.listing}, true)
+		return r.list(protocol.Page{Kind: protocol.ListingPage, To: b.next, Last: b.last, Listing: b.listing, Untyped: few(b.untyped)}, true)
 	})
 }
 

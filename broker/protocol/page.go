@@ -55,6 +55,8 @@ const (
 	// leaves to the next.
 	MaxExcept = 1000
 	MaxNotes  = 256 << 10
+	// MaxUntyped bounds the properties of which a page counts untyped values.
+	MaxUntyped = 200
 	// MaxRawPage is the most that a page may unfold to; above it a page is
 	// refused unread. A single record may be larger than MaxPageBytes.
 	MaxRawPage = 16 << 20
@@ -99,6 +101,9 @@ type Page struct {
 	// Notes, of the last listing of a range, is what the stream's next run is to
 	// know, in the worker's words.
 	Notes string `json:"notes,omitempty"`
+	// Untyped, of a listing of whole records, counts by property the values that
+	// are not of the property's type.
+	Untyped map[string]uint64 `json:"untyped,omitempty"`
 	// Live, of the last listing of a newest window, is how many live records search
 	// has in all, where that was asked for.
 	Live *int64 `json:"live,omitempty"`

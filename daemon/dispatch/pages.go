@@ -218,8 +218,8 @@ func (c *change) unfit(p *protocol.Page, run *stream.Run, g *stream.Range) strin
 		if !moving {
 			return fmt.Sprintf("a listing for a range of kind %s", g.Kind)
 		}
-		if len(p.Except) > protocol.MaxExcept || len(p.Notes) > protocol.MaxNotes {
-			return "a listing with too many exceptions or too long notes"
+		if len(p.Untyped) > protocol.MaxUntyped || len(p.Except) > protocol.MaxExcept || len(p.Notes) > protocol.MaxNotes {
+			return "a listing with too many exceptions or counts, or too long notes"
 		}
 	case protocol.SchemaPage:
 		if p.List == "" || p.To != p.From || p.Last {
@@ -461,6 +461,9 @@ func (c *change) listing(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	linked, keeps := len(c.d.linkedWith(s.Name)) > 0, c.d.historyOf(s.Name) != nil
 	g.To, g.Last, g.Notes = p.To, p.Last, p.Notes
 	c.refused(s, run, p.Open)
+	if run.Report != nil {
+		run.Report.AddUntyped(p.Untyped)
+	}
 	if p.Live != nil && run.Kind == stream.Incremental {
 		c.counted(s, *p.Live)
 	}

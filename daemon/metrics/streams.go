@@ -161,6 +161,13 @@ func reconcileRows() []row {
 					}
 				}
 			}},
+		{"hubpipe_reconcile_untyped_values", gauge, "Values that the last reconcile found not to be of their property's type; its report has them by property.", one,
+			of(func(p *stream.Report) (n float64) {
+				for _, k := range p.Untyped {
+					n += float64(k)
+				}
+				return n
+			})},
 		{"hubpipe_reconcile_requests", gauge, "Requests to HubSpot of the last reconcile.", one,
 			of(func(p *stream.Report) float64 { return float64(p.Requests) })},
 		{"hubpipe_reconcile_duration_seconds", gauge, "Time from beginning to end of the last reconcile, in whole seconds.", one,

@@ -354,6 +354,29 @@ type Report struct {
 	// Disorder says that ids came out of their order: the walk proves no
 	// absence.
 	Disorder bool `json:"disorder,omitempty"`
+	// Untyped counts, by property, the values that are not of the property's type:
+	// text in a number. It is replaced, never changed in place.
+	Untyped map[string]uint64 `json:"untyped,omitempty"`
+}
+
+// MaxUntyped bounds the properties of which a report counts untyped values.
+const MaxUntyped = 1000
+
+// AddUntyped adds counts.
+func (r *Report) AddUntyped(counts map[string]uint64) {
+	if len(counts) == 0 {
+		return
+	}
+	sum := maps.Clone(r.Untyped)
+	if sum == nil {
+		sum = map[string]uint64{}
+	}
+	for name, n := range counts {
+		if _, known := sum[name]; known || len(sum) < MaxUntyped {
+			sum[name] += n
+		}
+	}
+	r.Untyped = sum
 }
 
 // Clone returns a copy that shares nothing that is changed in place.

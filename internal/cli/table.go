@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -229,6 +230,16 @@ func reports(w io.Writer, rs []client.Run) error {
 			for _, name := range []string{"checked", "missing", "stale", "candidates", "gone", "merged", "restored", "archived", "repaired"} {
 				parts = append(parts, fmt.Sprintf("%v %s", f[name], name))
 			}
+		}
+		if odd, _ := f["untyped"].(map[string]any); r.Ended != nil && len(odd) > 0 {
+			names := slices.Sorted(maps.Keys(odd))
+			for i, name := range names {
+				names[i] = fmt.Sprintf("%v of %s", odd[name], name)
+			}
+			if more := len(names) - 5; more > 0 {
+				names = append(names[:5], fmt.Sprintf("and of %d more properties", more))
+			}
+			parts = append(parts, "values that are not of their property's type: "+strings.Join(names, ", "))
 		}
 		if n, _ := f["late"].(float64); n > 0 {
 			parts = append(parts, fmt.Sprintf("%v windows read again, %v records in them that HubSpot had not named before", f["settled"], n))

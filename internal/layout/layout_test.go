@@ -49,7 +49,7 @@ func mayImport() map[string][]string {
 		"daemon/api/client":        {"daemon/stream"},
 		"daemon/destination":       {"daemon/stream"},
 		"daemon":                   {"daemon/...", "broker/...", fail},
-		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue, fail},
+		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue, fail, "internal/rawjson"},
 		"worker/hubspot":           {catalogue, "internal/rawjson"},
 		"worker/hubspot/catalogue": {},
 		"worker/hubspot/simulator": {},

@@ -25,7 +25,8 @@ var (
 )
 
 // Blocked says that a person has to act before HubSpot can be read. Type
-// is "token", "scope", "not-available" or "no-associations". No part of it shows a token.
+// is "token", "scope", "not-available", "no-associations" or "too-many". No part of
+// it shows a token.
 type Blocked struct {
 	Type   string
 	Detail string

@@ -131,7 +131,9 @@ func alsoIn(addresses []catalogue.Address, kind catalogue.ParentKind, parent str
 func (c *Client) rowsAt(ctx context.Context, obj catalogue.Object, a catalogue.Address, r RowsRequest) (RowsPage, error) {
 	e := obj.Endpoint
 	if n, err := strconv.Atoi(r.Place); err == nil && e.MaxOffset > 0 && n > e.MaxOffset {
-		return RowsPage{}, &Failing{Detail: fmt.Sprintf("there are more %s than the %d that HubSpot hands out", obj.Name, e.MaxOffset)}
+		return RowsPage{}, &Blocked{Type: "too-many",
+			Detail: fmt.Sprintf("this account has more %s than the %d that HubSpot hands out", strings.ReplaceAll(obj.Name, "_", " "), e.MaxOffset),
+			Hint:   "delete those that nobody needs, or leave the stream out; what has been copied stays as it is, and other streams go on"}
 	}
 	if len(r.Inputs) > 0 {
 		return c.rowsOfInputs(ctx, obj, a, r)

@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,5 +41,18 @@ func TestRowsOfAnObjectWithItsOwnVersion(t *testing.T) {
 	asked = nil
 	if _, err := c.Rows(t.Context(), properties, RowsRequest{Parent: "tickets"}); err != nil || len(asked) != 1 {
 		t.Errorf("%v; asked %v", err, asked)
+	}
+}
+
+// What HubSpot hands out only a part of is not read as if that were all: a person
+// is told, with what can be done.
+func TestMoreRowsThanHubSpotHandsOut(t *testing.T) {
+	t.Parallel()
+	row, _ := catalogue.Lookup("lists")
+	asked := 0
+	c := clientOf(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }), nil)
+	_, err := c.Rows(t.Context(), row, RowsRequest{Place: "10500"})
+	if b, ok := errors.AsType[*Blocked](err); !ok || b.Type != "too-many" || !strings.Contains(b.Detail, "more lists than the 10000") || b.Hint == "" || asked > 0 {
+		t.Errorf("%v after %d requests", err, asked)
 	}
 }

@@ -92,7 +92,9 @@ type Run struct {
 	Requests uint64     `json:"requests"`
 	// Report is what a walk found that held the store against HubSpot: checked,
 	// missing, stale, candidates, gone, merged, restored, archived, repaired,
-	// requests, seconds. A run that fills says properties, which; an incremental
+	// requests, seconds, and untyped: by property, how many values are not of the
+	// property's type, such as text in a number (they are kept as they are). A run
+	// that fills says properties, which; an incremental
 	// run that read windows again, settled and late, how many and how many records
 	// of theirs HubSpot had not named before; a run that read the whole list since
 	// that cost less, by_list, why. Null where there is nothing of the kind.

@@ -268,6 +268,10 @@ func missedBadValue(t scene) {
 	if st := r.status("deals"); st.Error != nil || st.OpenIDs != 0 {
 		t.Errorf("%+v", st)
 	}
+	// They are kept as they are, and counted.
+	if _, rep := r.reconcile("deals"); rep.Untyped["amount"] < 10 || rep.Untyped["closedate"] != 9 || rep.Untyped["dealname"] != 0 {
+		t.Errorf("%+v", rep)
+	}
 }
 
 // A portal has an object "contacts" of its own beside HubSpot's.

@@ -386,7 +386,10 @@ func (r *rig) status(stream string) client.Status {
 }
 
 // report is what a walk found.
-type report struct{ Checked, Missing, Stale, Candidates, Gone, Merged, Restored, Archived, Repaired int }
+type report struct {
+	Checked, Missing, Stale, Candidates, Gone, Merged, Restored, Archived, Repaired int
+	Untyped                                                                         map[string]int
+}
 
 // reconcile runs one to its end.
 func (r *rig) reconcile(stream string) (client.Run, report) {
