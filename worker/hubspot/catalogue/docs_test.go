@@ -96,6 +96,18 @@ stream "links" {
 
 A pair is read from its first object to its second; the same pair the other way round is a pair of its own. A row's id is the pair and both ids (` + "`deals/contacts/101/2002`" + `); its properties are fromObjectType, fromObjectId, toObjectType, toObjectId, and associationTypes: all types of the association, with category, typeId and label. HubSpot tells no time at which an association was made, so every run lists the ids of the first object (the token needs the scopes of both) and asks for the associations of all of them, 1,000 at a time: once a day where no interval is set, and at once by ` + "`hubpipe sync links`" + `. What is not there any more is purged, within max_deletes. A pair that HubSpot refuses is named in the stream's status and keeps its rows; so do the rows of a pair that is taken out of the configuration.
 
+## Events
+
+Events are asked for contacts, companies, deals, tickets and each custom object that the portal's streams copy: one request for each of them every time. HubSpot's API names no others, and leaves out the events of marketing emails, which are email_events. One whose events HubSpot refuses is named in the stream's status, and all of its events are read when it hands them out.
+
+## Sensitive properties
+
+` + "`properties = [\"*\"]`" + ` is all properties that are not archived, the sensitive and the highly sensitive ones among them where the token has their scopes (` + "`crm.objects.contacts.sensitive.read.v2`" + ` and the like); ` + "`exclude`" + ` leaves them out. One that becomes sensitive, and whose scope the token lacks, keeps its last values.
+
+## Privacy deletions
+
+A contact that was deleted for privacy in HubSpot ends as purged: see [SECURITY.md](SECURITY.md#people-who-have-themselves-erased).
+
 ## Deal splits
 
 ` + "`stream \"deal_splits\" {}`" + ` asks for the splits of all deals, 100 at a time. HubSpot has no scope for reading them alone: crm.dealsplits.read_write allows writing, too. hubpipe never writes; give the token the scope only if that is all right. A row is a split, with the deal's id as dealId.
