@@ -86,7 +86,7 @@ func (m *model) edit() tea.Cmd {
 	case m.o.ReadOnly:
 		m.complain("no edit: %s", m.readOnly())
 	case m.o.File == "":
-		m.complain("no edit: the daemon's configuration is not on this machine, or it runs without a file")
+		m.complain("no edit: this daemon reads no file that lies here")
 	case len(m.o.Editor) == 0:
 		m.complain("no edit: set EDITOR to the editor that you like")
 	default:

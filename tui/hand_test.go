@@ -192,7 +192,7 @@ func TestEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for says, o := range map[string]Options{
-		"not on this machine": {Editor: []string{"vi"}},
+		"no file that lies here": {Editor: []string{"vi"}},
 		"set EDITOR":          {File: file},
 		"--read-only":         {File: file, Editor: []string{"vi"}, ReadOnly: true},
 		"no such file":        {File: file + "x", Editor: []string{"vi"}},

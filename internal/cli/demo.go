@@ -91,8 +91,8 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 	api := client.New(client.Options{Addr: filepath.Join(dir, "http.sock")})
 	defer api.Close()
 	if screen {
-		help := fmt.Sprintf(demoHelp, dir, d.Token(), cfg.Path, d.Token(), d.Addr())
-		o := tui.Options{Blocks: c.drawsBlocks(), Notes: strings.Split(strings.TrimSpace("this is a demo, with a simulated HubSpot at "+sim.url+"\n"+help), "\n")}
+		help := fmt.Sprintf(demoNotes, sim.url, dir, d.Addr(), d.Token())
+		o := tui.Options{Blocks: c.drawsBlocks(), Notes: strings.Split(help, "\n")}
 		if err := c.openDashboard(ctx, api, o); err != nil {
 			return err
 		}
@@ -114,6 +114,17 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 	}
 	return c.summary(ctx, api, sim, cfg.Streams, begun)
 }
+
+// demoNotes are the same for the dashboard, in lines that no terminal breaks: its
+// HubSpot, its folder, and its address and token.
+const demoNotes = `this is a demo, with a simulated HubSpot at %s
+from another terminal, see what it has and how it changes:
+  cd %s
+  hubpipe status
+  hubpipe changes contacts --follow
+its API is at http://%s, with the token
+  %s
+q ends it, and takes its folder away`
 
 // demoHelp is what one can do beside a demo that goes on: its folder, token and
 // configuration, and its token and address once more.
