@@ -193,9 +193,9 @@ func TestEdit(t *testing.T) {
 	}
 	for says, o := range map[string]Options{
 		"no file that lies here": {Editor: []string{"vi"}},
-		"set EDITOR":          {File: file},
-		"--read-only":         {File: file, Editor: []string{"vi"}, ReadOnly: true},
-		"no such file":        {File: file + "x", Editor: []string{"vi"}},
+		"set EDITOR":             {File: file},
+		"--read-only":            {File: file, Editor: []string{"vi"}, ReadOnly: true},
+		"no such file":           {File: file + "x", Editor: []string{"vi"}},
 	} {
 		b := newBenchWith(t, 140, 40, o)
 		b.connect()
