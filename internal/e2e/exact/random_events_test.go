@@ -142,6 +142,7 @@ func (w *world) define(object, what string) error {
 			add := simulator.NewProperty{Name: name(w.added), Kind: []string{"text", "number", "enum", "days"}[w.rng.IntN(4)], Fill: uint64(w.rng.IntN(100))}
 			if w.rng.IntN(2) == 0 && add.Kind != "days" {
 				add.Calculated = true
+				w.counted[o] = append(w.counted[o], add.Name)
 			}
 			if err := w.sim.ChangeProperties(o, simulator.PropertyChange{Add: []simulator.NewProperty{add}}); err != nil {
 				return err
@@ -152,7 +153,15 @@ func (w *world) define(object, what string) error {
 	n := name(1 + w.rng.IntN(w.added))
 	switch {
 	case what == "recalculate":
-		c.Recalculate = []simulator.Recalculation{{Name: n, Share: uint64(1 + w.rng.IntN(100))}}
+		// What is not calculated never changes without its record.
+		share := uint64(1 + w.rng.IntN(100))
+		if all := w.counted[object]; !slices.Contains(all, n) {
+			if len(all) == 0 {
+				return nil
+			}
+			n = all[w.added%len(all)]
+		}
+		c.Recalculate = []simulator.Recalculation{{Name: n, Share: share}}
 	case w.rng.IntN(3) == 0:
 		c.Remove = []string{n}
 	case w.rng.IntN(2) == 0:

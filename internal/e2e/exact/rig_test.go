@@ -62,11 +62,12 @@ type rig struct {
 	hook atomic.Pointer[front]
 	bad  atomic.Pointer[string] // the last request that HubSpot calls wrong: status 400 or 414
 
-	paced       bool
-	keepsTime   bool                   // a restored record has the time that it had
-	schemaEvery time.Duration          // how old definitions may be
-	text        atomic.Pointer[string] // of the streams
-	portal      string                 // what else the portal's block says
+	paced        bool
+	keepsTime    bool                   // a restored record has the time that it had
+	schemaEvery  time.Duration          // how old definitions may be
+	text         atomic.Pointer[string] // of the streams
+	portal       string                 // what else the portal's block says
+	recalculated bool                   // a reconcile has brought what HubSpot calculated last
 
 	session broker.SessionOptions // the worker's; without an address over the socket
 

@@ -55,6 +55,7 @@ type PropertyChange struct {
 var (
 	ErrUnknownKind    = errors.New("no such kind of property")
 	ErrPropertyExists = errors.New("there is such a property")
+	ErrNotCalculated  = errors.New("the property is not calculated")
 )
 
 // kindNames are what NewProperty calls kinds.
@@ -154,6 +155,10 @@ func (sc *schema) recalculate(all []Recalculation) error {
 		share := r.Share
 		if share == 0 {
 			share = 100
+		}
+		// What is not calculated has no new value without a new version.
+		if p := sc.property(r.Name); p != nil && !p.calculated {
+			return fmt.Errorf("%s: %w", r.Name, ErrNotCalculated)
 		}
 		if err := sc.each([]string{r.Name}, func(p *property) { p.turns = append(p.turns, share) }); err != nil {
 			return err

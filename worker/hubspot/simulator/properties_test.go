@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,10 @@ func TestCalculatedProperty(t *testing.T) {
 	p.control("contacts", m{"change": 250})
 	if n := differing(before, p.values("hs_score")); n != 0 {
 		t.Errorf("people have changed %d of them", n)
+	}
+	err := p.ChangeProperties("contacts", PropertyChange{Recalculate: []Recalculation{{Name: "city"}}})
+	if !errors.Is(err, ErrNotCalculated) {
+		t.Errorf("what people write is calculated: %v", err)
 	}
 }
 
