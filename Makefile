@@ -54,7 +54,7 @@ fuzz: ## every fuzz target for FUZZTIME each (20s)
 
 .PHONY: seeds
 seeds: ## random events and faults for SEEDS seeds (1000), held against the truth
-	CGO_ENABLED=0 HUBPIPE_SEEDS=$(SEEDS) $(GO) test -run='^TestRandomEvents$$' -v -timeout 4h ./internal/e2e/exact
+	CGO_ENABLED=0 HUBPIPE_SEEDS=$(SEEDS) $(GO) test -run='^TestRandom(Events|Rows)$$' -v -timeout 8h ./internal/e2e/exact
 
 .PHONY: torture
 torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIABILITY.md promises (about a quarter of an hour)

@@ -261,6 +261,7 @@ func (c *change) finish(run *stream.Run) {
 			s.AssociatedAt = s.ArchivedAt // else others have been asked for meanwhile
 		}
 		if s.ReconciledAt.IsZero() {
+			c.unsettled(s)
 			s.ReconciledAt = s.ArchivedAt // there was nothing to hold against it
 		}
 	case stream.Reconcile, stream.ArchivedSweep:
@@ -326,6 +327,20 @@ func (c *change) settled(s *stream.Stream, run *stream.Run) {
 		s.Cursor, s.CursorAt = run.Began, c.now.Round(0)
 	}
 	s.Windows = kept
+}
+
+// unsettled notes that the newest of what a first load has read by windows of
+// time is still to be read again: HubSpot may be late with it, as with all that
+// comes later. The list that a load of the CRM's objects walks is not.
+func (c *change) unsettled(s *stream.Stream) {
+	cfg, settle := c.d.config[s.Name], c.d.settleOf(s.Name)
+	if len(settle) == 0 || cfg.ofCRM() || len(s.Windows) > 0 {
+		return
+	}
+	lo := max(eventsBegin().UnixMilli(), cfg.StartDate, s.Cursor-settle[len(settle)-1].Milliseconds())
+	if lo < s.Cursor {
+		s.Windows = []stream.Window{{Lo: lo, Hi: s.Cursor}}
+	}
 }
 
 // appendWindow adds the newest window, as part of the one before where both

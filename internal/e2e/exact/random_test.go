@@ -35,8 +35,9 @@ func (c *counts) String() string {
 	return string(b)
 }
 
-// seedsOf are those to run: HUBPIPE_SEED names one, HUBPIPE_SEEDS says how many.
-func seedsOf(t *testing.T) (seeds []uint64, all bool) {
+// seedsOf are those to run: HUBPIPE_SEED names one, HUBPIPE_SEEDS says how many,
+// else there are as many as usual.
+func seedsOf(t *testing.T, usual uint64) (seeds []uint64, all bool) {
 	t.Helper()
 	number := func(name string) uint64 {
 		if os.Getenv(name) == "" {
@@ -59,7 +60,7 @@ func seedsOf(t *testing.T) (seeds []uint64, all bool) {
 	case testing.Short() || slowly:
 		n, all = 2, false
 	default:
-		n = 8
+		n = usual
 	}
 	for i := range n {
 		seeds = append(seeds, i+1)
@@ -73,7 +74,7 @@ func seedsOf(t *testing.T) (seeds []uint64, all bool) {
 // processes do at the same moment differs all the same.
 func TestRandomEvents(t *testing.T) { //nolint:tparallel // the group ends with its last seed
 	t.Parallel()
-	seeds, all := seedsOf(t)
+	seeds, all := seedsOf(t, 8)
 	happened := &counts{of: map[string]int64{}}
 	t.Run("seed", func(t *testing.T) {
 		for _, seed := range seeds {
@@ -208,7 +209,7 @@ func (w *world) quiet() {
 	quiet := time.Now()
 	w.complete(w.objects...)
 	if w.mended {
-		w.holdsAgain()
+		w.holdsAgain(w.objects...)
 	} else {
 		// A sweep that begins after what search settled.
 		for _, o := range w.objects {
@@ -235,11 +236,11 @@ func (w *world) quiet() {
 
 // holdsAgain holds all against HubSpot, twice: who asks for a reconcile while
 // one runs joins it, and that one may have passed what changed since.
-func (w *world) holdsAgain() {
+func (w *world) holdsAgain(streams ...string) {
 	for range 2 {
 		var asked []string
-		for _, o := range w.objects {
-			id, err := w.api.Reconcile(w.t.Context(), o, false)
+		for _, s := range streams {
+			id, err := w.api.Reconcile(w.t.Context(), s, false)
 			if err != nil {
 				w.t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,8 +152,9 @@ func (r *rig) serve(w http.ResponseWriter, q *http.Request) {
 	watched, sent := &status{ResponseWriter: w}, body(q)
 	defer func() {
 		// To ask whether a list can be shared is no mistake, nor is what a test's
-		// configuration names and HubSpot lacks.
-		probe := bytes.Contains(watched.said, []byte("is not a cursor of this list")) || bytes.Contains(watched.said, []byte("There are no associations between"))
+		// configuration names and HubSpot lacks, nor a form that has no submissions.
+		probe := slices.ContainsFunc([]string{"is not a cursor of this list", "There are no associations between", "This form type is not allowed"},
+			func(s string) bool { return bytes.Contains(watched.said, []byte(s)) })
 		if watched.code == http.StatusBadRequest && !probe || watched.code == http.StatusRequestURITooLong {
 			says := fmt.Sprintf("%d %s %.3000s: %s", watched.code, q.URL, sent, watched.said)
 			r.bad.Store(&says)

@@ -213,7 +213,10 @@ func (c *call) allowed(what string) bool {
 // labels answers which labels a pair has.
 func (c *call) labels(from, to *store) {
 	if c.allowed(to.sc.name) {
-		c.reply(200, append(appendTypes([]byte(`{"results":`), associationTypes(from, to)), '}'))
+		c.s.graphs.mu.RLock()
+		all := c.s.graphs.labelsOf(from, to)
+		c.s.graphs.mu.RUnlock()
+		c.reply(200, append(appendTypes([]byte(`{"results":`), all), '}'))
 	}
 }
 

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -407,5 +408,41 @@ func TestAssociationsChangeWithTime(t *testing.T) {
 	}
 	if cmp.Equal(before, s.TruthAssociations("contacts", "companies")) {
 		t.Error("no association has changed")
+	}
+}
+
+// A portal makes labels, renames them and takes them away.
+func TestChangeLabels(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, Options{Sizes: map[string]int{"contacts": 5, "companies": 5}, Associations: map[string]float64{"contacts-companies": 1}})
+	names := func() (made []string) {
+		var got struct{ Results []AssociationType }
+		if err := json.Unmarshal(p.do("GET", "/crm/associations/2026-09/contacts/companies/labels", nil).body, &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range got.Results {
+			if l.TypeID >= madeLabel && l.TypeID < madeLabel+10 {
+				made = append(made, *l.Label)
+			}
+		}
+		return made
+	}
+	for _, step := range []struct {
+		n    int
+		name string
+		want []string
+	}{{1, "buyer", []string{"buyer"}}, {0, "seller", []string{"seller", "buyer"}}, {1, "guest", []string{"seller", "guest"}}, {0, "", []string{"guest"}}} {
+		if err := p.ChangeLabels("contacts", "companies", step.n, step.name); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(); !slices.Equal(got, step.want) {
+			t.Errorf("%+v: %v", step, got)
+		}
+	}
+	if n := len(p.TruthSet("association_labels")); n != 9 {
+		t.Errorf("%d labels in truth", n)
+	}
+	if err := p.ChangeLabels("contacts", "nothing", 0, "x"); !errors.Is(err, ErrUnknownObject) {
+		t.Error(err)
 	}
 }

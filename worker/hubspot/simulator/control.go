@@ -201,6 +201,7 @@ func (c *call) switchOver() {
 		NewestJoined   *bool               `json:"newest_joined_first"`
 		ShortPages     *float64            `json:"short_pages"`
 		RepeatCursor   *float64            `json:"repeat_cursor"`
+		Unordered      *float64            `json:"unordered"`
 		ExpireTokens   bool                `json:"expire_tokens"`
 		RevokeRefresh  bool                `json:"revoke_refresh"`
 		Versions       []string            `json:"versions"`
@@ -226,6 +227,7 @@ func (c *call) switchOver() {
 		put(&w.newestJoinedFirst, in.NewestJoined)
 		put(&w.shortPages, in.ShortPages)
 		put(&w.repeatCursor, in.RepeatCursor)
+		put(&w.unordered, in.Unordered)
 		if in.ScopesMissing != nil {
 			w.scopesMissing = in.ScopesMissing
 		}

@@ -31,8 +31,9 @@ type graph struct {
 
 // graphs are those of all pairs that have any.
 type graphs struct {
-	mu  sync.RWMutex // guards all
-	all []*graph
+	mu     sync.RWMutex // guards all below
+	all    []*graph
+	labels map[[2]*store][]string // those that the portal has made besides
 }
 
 // side is a graph seen from one of its objects.
@@ -244,6 +245,42 @@ func associationTypes(from, to *store) []AssociationType {
 		{"USER_DEFINED", 21 + base%50, label(`Decision maker, "final" say`)},
 		{"USER_DEFINED", 81 + base%50, label("Billing; accounts")},
 	}
+}
+
+// madeLabel is the number of the first label that a portal makes.
+const madeLabel = 501
+
+// labelsOf are the labels of a pair with those that the portal has made. The
+// graphs are locked, for reading at least.
+func (g *graphs) labelsOf(from, to *store) []AssociationType {
+	all := associationTypes(from, to)
+	for i, name := range g.labels[[2]*store{from, to}] {
+		if name != "" {
+			all = append(all, AssociationType{"USER_DEFINED", madeLabel + i, &name})
+		}
+	}
+	return all
+}
+
+// ChangeLabels makes a label of a pair of objects, gives it another name, or
+// takes it away, which an empty name does; n counts those that were made, from
+// 0. No record has such a label.
+func (s *Simulator) ChangeLabels(from, to string, n int, name string) error {
+	a, b := s.stores[from], s.stores[to]
+	if a == nil || b == nil {
+		return fmt.Errorf("change labels of %s and %s: %w", from, to, ErrUnknownObject)
+	}
+	s.graphs.mu.Lock()
+	defer s.graphs.mu.Unlock()
+	pair := [2]*store{a, b}
+	if s.graphs.labels == nil {
+		s.graphs.labels = map[[2]*store][]string{}
+	}
+	for len(s.graphs.labels[pair]) <= n {
+		s.graphs.labels[pair] = append(s.graphs.labels[pair], "")
+	}
+	s.graphs.labels[pair][n] = name
+	return nil
 }
 
 func (e edge) types(all []AssociationType) []AssociationType {

@@ -1,7 +1,9 @@
 package simulator
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -23,6 +25,17 @@ func (c *call) short(n int, first bool) int {
 // repeats says whether a reply is to name the place that it was asked for.
 func (c *call) repeats() bool {
 	return c.sw.repeatCursor > 0 && c.chance(0x52) < c.sw.repeatCursor
+}
+
+// unordered gives the rows of a page in any order, where that is to be: the
+// order along the pages is as ever.
+func (c *call) unordered(page []setRow) []setRow {
+	if c.sw.unordered <= 0 || c.chance(0x53) >= c.sw.unordered {
+		return page
+	}
+	page = slices.Clone(page)
+	slices.SortFunc(page, func(a, b setRow) int { return cmp.Compare(mix(a.seq^c.draw), mix(b.seq^c.draw)) })
+	return page
 }
 
 // chance is a number from 0 to 1, the same for a request and a matter.

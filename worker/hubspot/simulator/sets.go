@@ -243,7 +243,7 @@ func (c *call) serveSet(st *set, parent, results string) {
 	case style == pageOffset:
 		c.pageOffset(st, rows, results)
 	default:
-		c.replyJSON(map[string]any{results: shownFields(c, st, rows)})
+		c.replyJSON(map[string]any{results: shownFields(c, st, c.unordered(rows))})
 	}
 }
 
@@ -322,7 +322,8 @@ func (c *call) pageAfter(st *set, rows []setRow, results string) {
 	if !ok {
 		return
 	}
-	if v := c.r.URL.Query().Get("after"); v != "" {
+	v := c.r.URL.Query().Get("after")
+	if v != "" {
 		raw, err := base64.URLEncoding.DecodeString(v)
 		place := strings.Split(string(raw), ":")
 		var from setRow
@@ -338,11 +339,14 @@ func (c *call) pageAfter(st *set, rows []setRow, results string) {
 		order := c.orderOf(st)
 		rows = slices.DeleteFunc(rows, func(r setRow) bool { return order(r, from) < 0 })
 	}
-	page := rows[:min(n, len(rows))]
-	out := map[string]any{results: shownFields(c, st, page)}
+	page := rows[:min(c.short(n, v == ""), len(rows))]
+	out := map[string]any{results: shownFields(c, st, c.unordered(page))}
 	if len(page) < len(rows) {
 		next := rows[len(page)]
 		after := base64.URLEncoding.EncodeToString(fmt.Appendf(nil, "%d:%d", next.at, next.seq))
+		if v != "" && c.repeats() {
+			after = v
+		}
 		out["paging"] = map[string]any{"next": map[string]string{"after": after, "link": "https://api.hubapi.com" + c.r.URL.Path + "?after=" + after}}
 	}
 	c.replyJSON(out)
@@ -354,8 +358,8 @@ func (c *call) pageOffset(st *set, rows []setRow, results string) {
 	if !ok {
 		return
 	}
-	from := 0
-	if v := c.r.URL.Query().Get("offset"); v != "" {
+	from, v := 0, c.r.URL.Query().Get("offset")
+	if v != "" {
 		raw, err := base64.URLEncoding.DecodeString(v)
 		if from, ok = parseCount(string(raw)); err != nil || !ok {
 			c.invalid("Invalid input: offset is not a place in this list")
@@ -363,11 +367,12 @@ func (c *call) pageOffset(st *set, rows []setRow, results string) {
 		}
 	}
 	from = min(from, len(rows))
-	page := rows[from:min(from+n, len(rows))]
-	c.replyJSON(map[string]any{
-		results: shownFields(c, st, page), "hasMore": from+len(page) < len(rows),
-		"offset": base64.URLEncoding.EncodeToString(strconv.AppendInt(nil, int64(from+len(page)), 10)),
-	})
+	page := rows[from:min(from+c.short(n, v == ""), len(rows))]
+	offset := base64.URLEncoding.EncodeToString(strconv.AppendInt(nil, int64(from+len(page)), 10))
+	if v != "" && c.repeats() {
+		offset = v
+	}
+	c.replyJSON(map[string]any{results: shownFields(c, st, c.unordered(page)), "hasMore": from+len(page) < len(rows), "offset": offset})
 }
 
 func parseCount(v string) (int, bool) {

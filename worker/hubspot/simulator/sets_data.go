@@ -175,9 +175,13 @@ func (c *call) searchLists(st *set, _ string) {
 		}
 	}
 	st.mu.RUnlock()
-	page := rows[min(in.Offset, len(rows)):min(in.Offset+in.Count, len(rows))]
+	page := rows[min(in.Offset, len(rows)):min(in.Offset+c.short(in.Count, false), len(rows))]
+	next := in.Offset + len(page)
+	if in.Offset > 0 && c.repeats() {
+		next = in.Offset
+	}
 	out := make([]fields, 0, len(page))
-	for _, r := range page {
+	for _, r := range c.unordered(page) {
 		f := without(r.fields, "archived")
 		if r.state == archived {
 			f["deletedAt"] = string(appendTime(nil, r.gone))
@@ -185,7 +189,7 @@ func (c *call) searchLists(st *set, _ string) {
 		f["additionalProperties"] = c.s.counters(r.id, in.Additional)
 		out = append(out, f)
 	}
-	c.replyJSON(map[string]any{"lists": out, "offset": in.Offset + len(page), "hasMore": in.Offset+len(page) < len(rows), "total": len(rows)})
+	c.replyJSON(map[string]any{"lists": out, "offset": next, "hasMore": in.Offset+len(page) < len(rows), "total": len(rows)})
 }
 
 // counters are what a list tells of its members.

@@ -74,7 +74,7 @@ func (s *Simulator) trueLabels() []SetObject {
 	defer s.graphs.mu.RUnlock()
 	for _, g := range s.graphs.all {
 		for _, pair := range [][2]*store{{g.from, g.to}, {g.to, g.from}} {
-			for _, t := range associationTypes(pair[0], pair[1]) {
+			for _, t := range s.graphs.labelsOf(pair[0], pair[1]) {
 				id := fmt.Sprintf("%s/%s/%s/%d", pair[0].sc.name, pair[1].sc.name, t.Category, t.TypeID)
 				out = append(out, SetObject{ID: id, State: live.String(), Properties: map[string]any{"category": t.Category, "typeId": t.TypeID, "label": t.Label}})
 			}

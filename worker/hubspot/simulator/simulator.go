@@ -69,7 +69,10 @@ type Options struct {
 	// archived records; a batch read gives survivors for losers.
 	RestoreKeepsTime, MergedArchived, BatchGivesSurvivor bool
 
-	ShortPages  float64 // share of lists and searches, 0 to 1, with fewer records than asked for before the last page
+	ShortPages float64 // share of lists and searches, 0 to 1, with fewer records than asked for before the last page
+	// Unordered is the share of replies, 0 to 1, of streams outside the CRM's
+	// contract whose rows come in any order within their page.
+	Unordered   float64
 	SearchNever float64 // share of records, 0 to 1, that search never shows
 	OAuth       *OAuth  // nil for none
 

@@ -24,7 +24,7 @@ type switches struct {
 	restoreKeepsTime, mergedArchived, batchGivesSurvivor bool
 	sensitiveScope, rotateRefresh                        bool
 	newestJoinedFirst                                    bool
-	shortPages, repeatCursor                             float64
+	shortPages, repeatCursor, unordered                  float64
 }
 
 func switchesOf(o Options) *switches {
@@ -32,7 +32,7 @@ func switchesOf(o Options) *switches {
 		token: o.Token, limits: o.Limits, strictBodies: o.StrictBodies, faultRate: o.FaultRate, staleReads: o.StaleReads,
 		latency: o.Latency, searchLateness: o.SearchLateness, missing: o.Missing, opaqueAfter: o.OpaqueAfter, versions: o.Versions,
 		restoreKeepsTime: o.RestoreKeepsTime, mergedArchived: o.MergedArchived, batchGivesSurvivor: o.BatchGivesSurvivor,
-		shortPages: o.ShortPages,
+		shortPages: o.ShortPages, unordered: o.Unordered,
 	}
 	if o.OAuth != nil {
 		w.rotateRefresh = o.OAuth.Rotate
