@@ -67,7 +67,7 @@ type call struct {
 }
 
 func newMeeting(seed uint64, bug string) *meeting {
-	m := &meeting{rng: rand.New(rand.NewPCG(seed, 2)), now: epochStart, store: newMemStore(), config: meetingConfig(),
+	m := &meeting{rng: rand.New(rand.NewPCG(seed, 2)), now: epochStart, store: newMemStore(), config: slices.Concat(meetingConfig(), rowConfig()),
 		hubs: map[string]*hub{}, calls: map[string]call{}, overlap: map[string]time.Time{}, bug: bug, wide: seed%400 == 7, seen: map[string]int{},
 		once: map[string]string{}, closed: map[uint64]bool{}, halted: map[string]bool{},
 		cursors: map[string]int64{}, proven: map[string]int64{}}
@@ -76,12 +76,17 @@ func newMeeting(seed uint64, bug string) *meeting {
 		skew[p] = time.Duration(m.rng.IntN(7200)-3600) * time.Second
 	}
 	for i, c := range m.config {
+		if c.Properties == nil {
+			m.hubs[c.Name] = newRowHub(m, skew[c.Portal])
+			continue
+		}
 		records := 6 + m.rng.IntN(20)
 		if m.wide && i == 0 {
 			records = 9000
 		}
 		m.hubs[c.Name] = newHub(m, skew[c.Portal], records)
 	}
+	m.config[2].History = []string{"*"}
 	m.store.failCommit = func() bool { return m.chance(40, "disk error") }
 	m.store.committed = m.audit
 	return m
@@ -374,7 +379,8 @@ func (m *meeting) audit() {
 		if why := windowsProblem(s); why != "" {
 			m.fail("%s: %s", name, why)
 		}
-		if was, now := m.proven[name], m.hubs[name].ms(); was != 0 && s.CompleteUntil() > was && now-s.CompleteUntil() < m.lastPass() {
+		m.auditRows(name, m.hubs[name])
+		if was, now := m.proven[name], m.hubs[name].ms(); was != 0 && m.d.config[name].settles() && s.CompleteUntil() > was && now-s.CompleteUntil() < m.lastPass() {
 			m.fail("%s is complete until %d ms ago: the last pass is made after %d", name, now-s.CompleteUntil(), m.lastPass())
 		}
 		if s.Cursor < m.cursors[name] || s.CompleteUntil() < m.proven[name] {
@@ -492,6 +498,8 @@ func (m *meeting) compare(name string, id int, h *hub) string {
 		return fmt.Sprintf("record %d of %s has old associations", id, name)
 	case r.state == stream.Live && stored.Digest[3] != r.calc:
 		return fmt.Sprintf("record %d of %s has an old calculated value", id, name)
+	case r.state == stream.Live && m.d.historyOf(name) != nil && stored.HistoryPart.Digest != historyIn(r.version):
+		return fmt.Sprintf("record %d of %s has the history of another version", id, name)
 	}
 	return ""
 }
@@ -502,6 +510,11 @@ func (m *meeting) check() string {
 		h, s := m.hubs[c.Name], m.d.streams[c.Name]
 		for _, id := range slices.Sorted(maps.Keys(h.records)) {
 			if why := m.compare(c.Name, id, h); why != "" {
+				return why
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(h.rows)) {
+			if why := m.compareRow(c.Name, id, h.rows[id]); why != "" {
 				return why
 			}
 		}

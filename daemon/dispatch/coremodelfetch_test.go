@@ -33,6 +33,7 @@ type driveRange struct {
 	doubted map[string]doubt
 	ahead   *protocol.Page
 	sent    protocol.Page
+	rows    *rowReading
 }
 
 // doubt is a reading that the daemon does not believe yet.
@@ -116,7 +117,7 @@ func (a *drive) prepare(id uint32) bool {
 	}
 	a.p.core.Account(a.n, protocol.Account{ID: account})
 	a.list = fmt.Sprintf("list%d", h.list)
-	if a.f.SchemaHash == a.list {
+	if a.f.SchemaHash == a.list || h.rows != nil {
 		a.prepared = true
 		return true
 	}
@@ -149,6 +150,10 @@ func (a *drive) make(r *driveRange) {
 	}
 	page.List = a.list
 	switch {
+	case len(r.g.Want) > 0 && a.hub().rows != nil:
+		a.bringRows(r, &page)
+	case ofRows(stream.RangeKind(r.g.Kind)):
+		a.ofRows(r, &page)
 	case len(r.g.Want) > 0:
 		a.bring(r, &page)
 	case r.g.Kind == "list" && r.ahead != nil:
@@ -317,12 +322,49 @@ func (a *drive) bring(r *driveRange, page *protocol.Page) {
 			m.seen["confirmed"]++
 		}
 		page.Records = append(page.Records, rec)
+		if w.Past && rec.State == "live" && m.rng.IntN(8) > 0 { // else it has no room in the page
+			page.Parts = append(page.Parts, a.past(n, rec))
+		}
 	}
 }
 
-// parts reads associations, of some at a time.
+// past is the history that comes with a reading of a record.
+func (a *drive) past(id int, rec protocol.Record) protocol.Part {
+	of := rec.Version
+	if before := a.hub().records[id].before; before != 0 && a.p.m.bug == "a history may be of another version" {
+		of = before
+	}
+	a.p.m.seen["history"]++
+	return protocol.Part{ID: rec.ID, AsOf: rec.AsOf, Digest: historyIn(of), Body: []byte("{}")}
+}
+
+// pasts reads histories alone, each with as much of its record as tells of which
+// version it is.
+func (a *drive) pasts(want []protocol.Listed, page *protocol.Page) {
+	page.PartKind = protocol.HistoryPart
+	for _, w := range want[:min(len(want), a.size(1, 12, protocol.MaxParts))] {
+		n, _ := strconv.Atoi(w.ID)
+		rec, there := a.hub().read(n, batchLag)
+		if there && rec.Version < w.Version {
+			rec, there = a.hub().read(n, 0)
+		}
+		if !there || rec.State != "live" {
+			page.Gone = append(page.Gone, w.ID)
+			continue
+		}
+		a.p.m.seen["history alone"]++
+		page.Parts = append(page.Parts, a.past(n, rec))
+	}
+}
+
+// parts reads histories, and then associations, of some at a time.
 func (a *drive) parts(r *driveRange, page *protocol.Page) {
 	page.Kind = protocol.PartsPage
+	if past := slices.DeleteFunc(slices.Clone(r.g.Want), func(w protocol.Listed) bool { return !w.Past }); len(past) > 0 {
+		a.pasts(past, page)
+		return
+	}
+	page.PartKind = protocol.AssociationsPart
 	for _, w := range r.g.Want[:min(len(r.g.Want), a.size(1, 12, protocol.MaxParts))] {
 		n, _ := strconv.Atoi(w.ID)
 		page.Parts = append(page.Parts, protocol.Part{ID: w.ID, AsOf: a.hub().ms(), Digest: [16]byte{1, a.hub().records[n].link}, Body: []byte("{}")})
@@ -408,17 +450,36 @@ func (a *drive) brought(r *driveRange, an protocol.Answer) {
 	for i := range r.sent.Records {
 		live[r.sent.Records[i].ID] = r.sent.Records[i].State == "live"
 	}
-	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return got[l.ID] && !(l.Parts && live[l.ID]) })
-	for i := range r.g.Want {
-		r.g.Want[i].Known = r.g.Want[i].Known || got[r.g.Want[i].ID]
+	came := map[string]bool{}
+	for i := range r.sent.Parts {
+		came[r.sent.Parts[i].ID] = true
 	}
+	kept := r.g.Want[:0]
+	for _, l := range r.g.Want {
+		if got[l.ID] {
+			l.Known, l.Past, l.Parts = true, l.Past && live[l.ID] && !came[l.ID], l.Parts && live[l.ID]
+			if !l.Past && !l.Parts {
+				continue
+			}
+		}
+		kept = append(kept, l)
+	}
+	r.g.Want = kept
 }
 
-// parted strikes those whose associations were brought.
+// parted strikes those whose parts of a kind were brought.
 func (a *drive) parted(r *driveRange) {
 	got := map[string]bool{}
 	for i := range r.sent.Parts {
 		got[r.sent.Parts[i].ID] = true
 	}
-	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return l.Known && got[l.ID] })
+	for _, id := range r.sent.Gone {
+		got[id] = true
+	}
+	for i := range r.g.Want {
+		if w := &r.g.Want[i]; w.Known && got[w.ID] {
+			w.Past, w.Parts = w.Past && r.sent.PartKind != protocol.HistoryPart, w.Parts && r.sent.PartKind != protocol.AssociationsPart
+		}
+	}
+	r.g.Want = slices.DeleteFunc(r.g.Want, func(l protocol.Listed) bool { return l.Known && !l.Past && !l.Parts })
 }

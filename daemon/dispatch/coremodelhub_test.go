@@ -18,6 +18,10 @@ type hub struct {
 	skew    time.Duration
 	records map[int]*hubRecord
 	list    int // the generation of its property list
+
+	rows    map[string]*hubRow // of a stream outside the CRM's contract
+	nrow    int
+	refused string // whose rows are not handed out
 }
 
 type hubRecord struct {
@@ -48,6 +52,20 @@ func newHub(m *meeting, skew time.Duration, records int) *hub {
 		h.records[10+i*3] = &hubRecord{state: stream.Live, version: h.ms() - int64(m.rng.IntN(100000)) - 10000}
 	}
 	return h
+}
+
+// newRowHub has rows that are there from the start.
+func newRowHub(m *meeting, skew time.Duration) *hub {
+	h := &hub{m: m, skew: skew, rows: map[string]*hubRow{}}
+	for range 12 + m.rng.IntN(20) {
+		h.grow(m.between(1000, 600_000))
+	}
+	return h
+}
+
+// historyIn is the digest of the history that a record has in a version.
+func historyIn(version int64) [16]byte {
+	return [16]byte{2, byte(version), byte(version >> 8), byte(version >> 16)}
 }
 
 func (h *hub) ms() int64 { return h.m.now.Add(h.skew).UnixMilli() }
@@ -196,6 +214,8 @@ func (m *meeting) edit() {
 	h := m.hubs[c.Name]
 	ids := slices.Sorted(maps.Keys(h.records))
 	switch n := m.rng.IntN(60); {
+	case h.rows != nil:
+		h.editRows(c.Object == "marketing_event_participants")
 	case n == 0:
 		h.list++
 		m.seen["property list"]++
@@ -269,6 +289,9 @@ func (m *meeting) command() {
 		m.ask(name, "resync", func() ([]Out, error) { _, outs, err := m.d.Resync(m.clock(), name); return outs, err })
 	default:
 		ids := slices.Sorted(maps.Keys(m.hubs[name].records))
+		if len(ids) == 0 {
+			return
+		}
 		id := fmt.Sprint(ids[m.rng.IntN(len(ids))])
 		m.ask(name, "sync record", func() ([]Out, error) { _, outs, err := m.d.Sync(m.clock(), name, id); return outs, err })
 	}

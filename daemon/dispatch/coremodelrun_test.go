@@ -106,6 +106,7 @@ func TestCoresMeetDispatcher(t *testing.T) {
 		"archived", "purged", "merged", "restored", "calculated", "gone", "stale state", "list divided", "join", "part", "associated", "reconcile",
 		"property list", "import", "stale read", "again", "confirmed", "not read", "sweep", "split by time", "split by id",
 		"stop", "start", "sync", "resync", "sync record",
+		"row", "row changed", "row gone", "row back", "row found", "row not found", "parent refused", "except", "log resumed", "history", "history alone",
 	} {
 		if out.seen[what] == 0 {
 			t.Errorf("%q never happened in %d schedules", what, count)
@@ -117,7 +118,8 @@ func TestCoresMeetDispatcher(t *testing.T) {
 // only hold together; a meeting that does not notice proves nothing.
 func TestCoresMeetingFindsBrokenVariants(t *testing.T) {
 	t.Parallel()
-	for _, bug := range []string{"a silent daemon is no reason to stop", "a stop that is only announced"} {
+	for _, bug := range []string{"a silent daemon is no reason to stop", "a stop that is only announced", "what is not handed out is not named",
+		"a window is read once", "a log has been read when its newest row was", "a history may be of another version"} {
 		t.Run(bug, func(t *testing.T) {
 			t.Parallel()
 			out := meetings(1, 60, bug)

@@ -261,7 +261,7 @@ func (c *change) finish(run *stream.Run) {
 			s.AssociatedAt = s.ArchivedAt // else others have been asked for meanwhile
 		}
 		if s.ReconciledAt.IsZero() {
-			c.unsettled(s)
+			c.unsettled(s, run)
 			s.ReconciledAt = s.ArchivedAt // there was nothing to hold against it
 		}
 	case stream.Reconcile, stream.ArchivedSweep:
@@ -331,15 +331,21 @@ func (c *change) settled(s *stream.Stream, run *stream.Run) {
 
 // unsettled notes that the newest of what a first load has read by windows of
 // time is still to be read again: HubSpot may be late with it, as with all that
-// comes later. The list that a load of the CRM's objects walks is not.
-func (c *change) unsettled(s *stream.Stream) {
-	cfg, settle := c.d.config[s.Name], c.d.settleOf(s.Name)
-	if len(settle) == 0 || cfg.ofCRM() || len(s.Windows) > 0 {
-		return
-	}
-	lo := max(eventsBegin().UnixMilli(), cfg.StartDate, s.Cursor-settle[len(settle)-1].Milliseconds())
-	if lo < s.Cursor {
-		s.Windows = []stream.Window{{Lo: lo, Hi: s.Cursor}}
+// comes later. A run that was asked for meanwhile may have windows of its own
+// behind it. The list that a load of the CRM's objects walks is never late.
+func (c *change) unsettled(s *stream.Stream, run *stream.Run) {
+	settle := c.d.settleOf(s.Name)
+	for _, g := range c.allRanges(run.ID) {
+		if g.Kind != stream.EventsRange || !g.Newest || len(settle) == 0 {
+			continue
+		}
+		w := stream.Window{Lo: max(g.Lo, g.Hi-settle[len(settle)-1].Milliseconds()), Hi: g.Hi}
+		if len(s.Windows) > 0 {
+			w.Hi = min(w.Hi, s.Windows[0].Lo)
+		}
+		if w.Lo < w.Hi {
+			s.Windows = append([]stream.Window{w}, s.Windows...)
+		}
 	}
 }
 
