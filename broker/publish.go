@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
 )
 
 // Publish sends a message and, for QoS 1, returns when the broker has
@@ -69,6 +71,30 @@ func (s *Session) Publish(ctx context.Context, m Message) error {
 	case <-ctx.Done():
 		return fmt.Errorf("publish to %s: %w", m.Topic, context.Cause(ctx))
 	}
+}
+
+// PublishWhole is Publish of a message that may be larger than the broker takes:
+// it leaves in pieces then, which a protocol.Joiner at the other end puts
+// together. Where one of them fails, those before may have arrived.
+func (s *Session) PublishWhole(ctx context.Context, m Message) error {
+	limit := s.MaxPacket()
+	size := packetSize(m)
+	if limit == 0 || size <= limit {
+		return s.Publish(ctx, m)
+	}
+	payload := m.Payload
+	m.Payload = nil
+	// The packet's length takes up to four bytes, of which an empty one has one.
+	pieces := protocol.Cut(payload, limit-packetSize(m)-3)
+	if pieces == nil {
+		return fmt.Errorf("publish to %s: %w", m.Topic, ErrTooLarge{Size: size, Limit: limit})
+	}
+	for _, m.Payload = range pieces {
+		if err := s.Publish(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // publishError says what paho's answer means.

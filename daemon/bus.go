@@ -52,6 +52,8 @@ type bus struct {
 
 	mu     sync.Mutex
 	unread map[string]uint64 // pages in a row that did not decode, by worker
+	// joins are the messages that come in pieces, by topic.
+	joins map[string]*protocol.Joiner
 	// dropped counts what was turned away, by reason: see the constants.
 	dropped map[string]uint64
 }
@@ -72,7 +74,7 @@ type outMessage struct {
 
 func newBus(topics protocol.Topics, codec *protocol.Codec, lease time.Duration, log hclog.Logger) *bus {
 	return &bus{topics: topics, codec: codec, lease: lease, log: log,
-		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue), unread: map[string]uint64{}, dropped: map[string]uint64{}, outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
+		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue), unread: map[string]uint64{}, joins: map[string]*protocol.Joiner{}, dropped: map[string]uint64{}, outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
 }
 
 // subscriptions are what the daemon hears of its workers.
@@ -103,6 +105,9 @@ func (b *bus) message(topic string, payload []byte) {
 	if !ok {
 		return
 	}
+	if payload = b.join(topic, payload); payload == nil {
+		return
+	}
 	switch rest {
 	case "heartbeat":
 		hb, err := protocol.Unmarshal[protocol.Heartbeat](payload)
@@ -127,6 +132,28 @@ func (b *bus) message(topic string, payload []byte) {
 			b.drops(dropQueue)
 		}
 	}
+}
+
+// joinedTopics bounds how many senders have something in pieces at once: what
+// there is no room for is dropped, and comes again.
+const joinedTopics = 32
+
+// join gives a whole message, or nil while pieces of it are missing.
+func (b *bus) join(topic string, payload []byte) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	j := b.joins[topic]
+	if j == nil {
+		j = &protocol.Joiner{}
+	}
+	whole := j.Add(payload)
+	switch {
+	case j.Empty():
+		delete(b.joins, topic)
+	case b.joins[topic] == nil && len(b.joins) < joinedTopics:
+		b.joins[topic] = j
+	}
+	return whole
 }
 
 func (b *bus) each(queue chan rawPage, f func(rawPage)) {
@@ -275,7 +302,11 @@ func (b *bus) flush(ctx context.Context) {
 func (b *bus) publishOne(ctx context.Context, m outMessage) {
 	ctx, cancel := context.WithTimeout(ctx, b.lease/3)
 	defer cancel()
-	err := b.session.Publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Expiry: m.expiry})
+	publish := b.session.PublishWhole
+	if m.retain {
+		publish = b.session.Publish // whoever reads it knows of no pieces
+	}
+	err := publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Expiry: m.expiry})
 	if err == nil {
 		failpoint.Hit(failpoint.Answered)
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -87,5 +88,35 @@ func TestPagesThatDoNotDecode(t *testing.T) {
 	b.page(<-b.intake)
 	if !strings.Contains(log.String(), "lost=5") {
 		t.Errorf("nobody is told how many: %s", log)
+	}
+}
+
+// What is larger than the broker takes comes in pieces, of several workers at
+// once, and is one page when the last of them is there.
+func TestPagesInPieces(t *testing.T) {
+	t.Parallel()
+	b, _ := testBus(t)
+	page := encoded(t, b, 9)
+	pieces := protocol.Cut(page, len(page)/3+20)
+	if len(pieces) < 3 {
+		t.Fatalf("%d pieces", len(pieces))
+	}
+	for _, worker := range []string{"v", "w"} {
+		for _, p := range append(pieces[1:], pieces[1]) {
+			b.message("hubpipe/workers/"+worker+"/pages", p)
+		}
+	}
+	if len(b.intake) != 0 || len(b.joins) != 2 {
+		t.Fatalf("%d pages of %d senders", len(b.intake), len(b.joins))
+	}
+	b.message("hubpipe/workers/w/pages", pieces[0])
+	if raw := <-b.intake; raw.worker != "w" || !bytes.Equal(raw.payload, page) || len(b.joins) != 1 {
+		t.Errorf("%s sent %d bytes; %d wait", raw.worker, len(raw.payload), len(b.joins))
+	}
+	for n := range 2 * joinedTopics {
+		b.message(fmt.Sprintf("hubpipe/workers/v%d/pages", n), pieces[0])
+	}
+	if len(b.joins) > joinedTopics {
+		t.Errorf("pieces of %d senders are kept", len(b.joins))
 	}
 }

@@ -114,7 +114,9 @@ func (r *ranger) send(p protocol.Page, moves bool) (protocol.Answer, error) {
 	if err != nil {
 		return protocol.Answer{}, fmt.Errorf("encode a page of range %d: %w", r.g.ID, err)
 	}
-	if limit := w.o.Bus.MaxPacket(); limit > 0 && len(encoded)+envelope > limit {
+	// Records are cut at whole ones; what cannot be cut travels in pieces.
+	cuts := p.Kind == protocol.RecordsPage || p.Kind == protocol.PartsPage
+	if limit := w.o.Bus.MaxPacket(); cuts && limit > 0 && len(encoded)+envelope > limit {
 		return protocol.Answer{}, fmt.Errorf("%w: %d bytes of %d", errTooLarge, len(encoded), limit)
 	}
 	failpoint.Hit(failpoint.Fetched)

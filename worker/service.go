@@ -83,7 +83,11 @@ func (s *Service) Stop(ctx context.Context) error {
 type link struct{ session *broker.Session }
 
 func (l *link) Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool, expiry time.Duration) error {
-	return l.session.Publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Expiry: expiry})
+	publish := l.session.PublishWhole
+	if retain {
+		publish = l.session.Publish // whoever reads it knows of no pieces
+	}
+	return publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Expiry: expiry})
 }
 
 func (l *link) MaxPacket() int { return l.session.MaxPacket() }

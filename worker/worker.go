@@ -79,6 +79,7 @@ type Worker struct {
 	pages chan struct{} // something may be due
 	beats chan struct{} // the state has changed
 	done  chan struct{}
+	joins map[string]*protocol.Joiner // by topic; of the goroutine that reads the inbox
 	know  *knowledge
 	use   *usage // under mu
 
@@ -132,7 +133,8 @@ func New(o Options) (*Worker, error) {
 		HeartbeatEvery: o.HeartbeatEvery, RepeatMin: o.RepeatMin, RepeatMax: o.RepeatMax, Jitter: mathrand.Float64})
 	return &Worker{o: o, log: o.Logger, gate: newGate(), inbox: make(chan message, inboxQueue),
 		pages: make(chan struct{}, 1), beats: make(chan struct{}, 1), done: make(chan struct{}),
-		know: newKnowledge(), use: newUsage(o.Limits), core: core, running: map[uint64]*attempt{}}, nil
+		joins: map[string]*protocol.Joiner{o.Topics.Commands(o.Name): {}, o.Topics.Answers(o.Name): {}},
+		know:  newKnowledge(), use: newUsage(o.Limits), core: core, running: map[uint64]*attempt{}}, nil
 }
 
 // Process names this process; no other has the same.
@@ -258,6 +260,12 @@ func (w *Worker) listen() {
 }
 
 func (w *Worker) handle(m message) {
+	// What it is a part of is whole later, or comes again.
+	if m.topic == w.o.Topics.Commands(w.o.Name) || m.topic == w.o.Topics.Answers(w.o.Name) {
+		if m.payload = w.joins[m.topic].Add(m.payload); m.payload == nil {
+			return
+		}
+	}
 	switch m.topic {
 	case upTopic:
 		w.presence(w.ctx, "online")
