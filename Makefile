@@ -7,6 +7,8 @@ GOLANGCI  ?= golangci-lint
 FUZZTIME  ?= 20s
 # How many lives of a portal `make seeds` draws; HUBPIPE_SEED=7 repeats one.
 SEEDS     ?= 1000
+# How long `make soak` lasts.
+SOAK      ?= 20m
 # Above what the slowest package needs, below what a stuck test would take.
 TIMEOUT   ?= 30m
 # Flags of the end-to-end benchmark: make bench BENCHFLAGS='-benchtime=3x'
@@ -64,6 +66,10 @@ torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIA
 damages: ## 50 damaged stores, looked at, mended and filled again, and 10 full disks (needs root)
 	CGO_ENABLED=0 HUBPIPE_DAMAGES=50 $(GO) test -run='^TestDamage' -v -timeout 1h ./daemon/store ./internal/e2e
 	CGO_ENABLED=0 HUBPIPE_DISKS=10 $(GO) test -run='^TestFullDisk$$' -v -timeout 1h ./internal/e2e
+
+.PHONY: soak
+soak: ## live traffic for SOAK (20m): memory, goroutines, descriptors and store stay level
+	CGO_ENABLED=0 HUBPIPE_SOAK=$(SOAK) $(GO) test -run='^TestSoak$$' -v -count=1 -timeout 6h ./internal/e2e
 
 .PHONY: bench
 bench: ## end to end against the simulator, beside the figures to reach (docs/BENCHMARKS.md)

@@ -73,6 +73,8 @@ type Daemon struct {
 	running      *config.Config // taken over last; of the dispatcher's goroutine
 	shown        shown
 
+	logConfigured atomic.Pointer[string] // the level that the configuration names
+
 	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection
 
 	cancel  context.CancelFunc
@@ -90,7 +92,9 @@ func New(o Options) *Daemon {
 	if o.Lease == 0 {
 		o.Lease = 15 * time.Second
 	}
-	return &Daemon{o: o, running: o.Config, log: o.Logger, topics: protocol.Topics{Prefix: o.Config.Broker.Prefix}}
+	d := &Daemon{o: o, running: o.Config, log: o.Logger, topics: protocol.Topics{Prefix: o.Config.Broker.Prefix}}
+	d.logConfigured.Store(&o.Config.Log.Level)
+	return d
 }
 
 // Start opens the store, then the broker, then the connections, then the

@@ -20,7 +20,7 @@ const maxText = 1024
 // upwards what it leaves out.
 type lineSink struct {
 	events *events
-	level  hclog.Level
+	level  func() hclog.Level // the log's own
 }
 
 // followLog has the log's lines kept and told of, until undo.
@@ -29,14 +29,14 @@ func followLog(log hclog.Logger, e *events) (undo func()) {
 	if !ok {
 		return func() {}
 	}
-	sink := &lineSink{events: e, level: min(hclog.Info, l.GetLevel())}
+	sink := &lineSink{events: e, level: l.GetLevel}
 	l.RegisterSink(sink)
 	return func() { l.DeregisterSink(sink) }
 }
 
 // Accept is called for each line, by whoever logs; it never blocks.
 func (s *lineSink) Accept(name string, level hclog.Level, msg string, args ...any) {
-	if level < s.level {
+	if level < min(hclog.Info, s.level()) {
 		return
 	}
 	line := client.Line{Time: time.Now().UTC(), Level: level.String(), Name: name, Message: clipText(msg)}
@@ -52,6 +52,28 @@ func (s *lineSink) Accept(name string, level hclog.Level, msg string, args ...an
 		line.Fields[key] = value
 	}
 	s.events.line(line)
+}
+
+// LogLevel is how much is logged.
+func (d *Daemon) LogLevel() client.LogLevel {
+	return client.LogLevel{Level: d.log.GetLevel().String(), Configured: *d.logConfigured.Load()}
+}
+
+// SetLogLevel changes it, until a reload changes it or the daemon is restarted.
+func (d *Daemon) SetLogLevel(level string) client.LogLevel {
+	if l := hclog.LevelFromString(level); l != hclog.NoLevel && l != d.log.GetLevel() {
+		d.log.Info("the log's level is another", "was", d.log.GetLevel().String(), "is", l.String())
+		d.log.SetLevel(l)
+	}
+	return d.LogLevel()
+}
+
+// configureLog takes over a configuration's level where it is another than the
+// one before: a level that was set by hand stays through other reloads.
+func (d *Daemon) configureLog(level string) {
+	if was := d.logConfigured.Swap(&level); *was != level {
+		d.SetLogLevel(level)
+	}
 }
 
 func valueText(v any) string {

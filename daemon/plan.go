@@ -69,6 +69,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 	}
 	d.notifier.set(next)
 	d.destinations.Set(destinationSpecs(next))
+	d.configureLog(next.Log.Level)
 	d.tell(plan)
 	if d.o.TakenOver != nil {
 		d.o.TakenOver(next)

@@ -117,7 +117,6 @@ func settingsOfProcess(c *config.Config) []setting {
 		{name: "broker.prefix", value: c.Broker.Prefix},
 		{name: "broker.changes", value: strconv.FormatBool(c.Broker.Changes)},
 		{name: "broker.max_packet", value: c.Broker.MaxPacket.String()},
-		{name: "log.level", value: c.Log.Level},
 		{name: "log.format", value: c.Log.Format},
 	}, settingsOfTLS("broker", ofConnection(c.Broker))...)
 }
@@ -183,6 +182,9 @@ func settingsOfWorker(w config.Worker) []setting {
 func takenOver(started, was, now *config.Config) []string {
 	out := blocksDiffer("notify", was.Notify, now.Notify, func(n config.Notify) string { return n.Name }, settingsOfNotify)
 	out = append(out, blocksDiffer("destination", was.Destinations, now.Destinations, func(d config.Destination) string { return d.Name }, settingsOfDestination)...)
+	if was.Log.Level != now.Log.Level {
+		out = append(out, fmt.Sprintf("log.level: %s → %s (by the daemon; a worker takes it over when it is restarted)", was.Log.Level, now.Log.Level))
+	}
 	out = append(out, blocksDiffer("user", was.Users, now.Users, func(u config.User) string { return u.Name }, settingsOfUser)...)
 	for _, s := range differing(settingsOfWorker(was.Worker), settingsOfWorker(now.Worker)) {
 		out = append(out, s+" (by `hubpipe up`; another worker takes it over when it is restarted)")

@@ -409,6 +409,17 @@ func (d *daemon) Notifications(context.Context) ([]client.Notification, error) {
 	return []client.Notification{{Name: "ops", On: []string{"blocked"}, After: "10m", Open: []client.NotifyEvent{}}}, nil
 }
 
+func (d *daemon) LogLevel() client.LogLevel {
+	return client.LogLevel{Level: "info", Configured: "warn"}
+}
+
+func (d *daemon) SetLogLevel(level string) client.LogLevel {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.call("log %s", level)
+	return client.LogLevel{Level: level, Configured: "warn"}
+}
+
 func (d *daemon) TestNotification(_ context.Context, name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

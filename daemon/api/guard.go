@@ -21,7 +21,7 @@ type Role uint8
 // The roles over HTTP.
 const (
 	RoleNone    Role = iota
-	RoleReader       // GET and HEAD, of every route
+	RoleReader       // GET and HEAD, of every route but the profiles
 	RoleControl      // everything
 )
 
@@ -102,7 +102,7 @@ func (s *Server) guard(r *http.Request) (Caller, *client.Problem) {
 	}
 	caller, p := s.caller(r)
 	if p == nil {
-		p = mayCall(caller, r.Method)
+		p = mayCall(caller, r.Method, strings.HasPrefix(r.URL.Path, debugPrefix))
 	}
 	return caller, p
 }
@@ -146,13 +146,14 @@ func (s *Server) caller(r *http.Request) (Caller, *client.Problem) {
 	return Caller{}, p
 }
 
-// mayCall holds a method against a role: whoever may read may use GET and HEAD.
-func mayCall(c Caller, method string) *client.Problem {
+// mayCall holds a method against a role: whoever may read may use GET and HEAD,
+// but not look inside the process.
+func mayCall(c Caller, method string, inside bool) *client.Problem {
 	p := &client.Problem{Type: client.TypeForbidden, Title: "you may not do that", Status: http.StatusForbidden,
 		Detail: "your token is a reader's: it reads everything and changes nothing",
 		Hint:   "use a token of the role control: `hubpipe token create --role control --name NAME`"}
 	switch {
-	case c.Role == RoleControl, c.Role == RoleReader && (method == http.MethodGet || method == http.MethodHead):
+	case c.Role == RoleControl, c.Role == RoleReader && !inside && (method == http.MethodGet || method == http.MethodHead):
 		return nil
 	case c.Role != RoleReader:
 		p.Detail, p.Hint = "your token is a worker's: it is for the message bus alone",

@@ -55,6 +55,10 @@ type Control interface {
 	TestNotification(ctx context.Context, name string) error
 	// Doctor reads all that is stored, and says what is wrong.
 	Doctor(ctx context.Context) (client.Diagnosis, error)
+	// LogLevel is how much is logged; SetLogLevel changes it, to one of the words
+	// that it knows, until a reload changes it or the daemon is restarted.
+	LogLevel() client.LogLevel
+	SetLogLevel(level string) client.LogLevel
 	// Shutdown begins the end of the daemon and does not wait for it.
 	Shutdown()
 	// Reload reads the configuration again and says what that does; what is wrong

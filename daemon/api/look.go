@@ -156,7 +156,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request, q params) error {
 		return err
 	}
 	level := strings.ToLower(q["level"])
-	if !slices.Contains([]string{"", "trace", "debug", "info", "warn", "error"}, level) {
+	if level != "" && !slices.Contains(levels(), level) {
 		return badParameter("level is trace, debug, info, warn or error", "level is %q", clip(q["level"]))
 	}
 	s.reply(w, r, http.StatusOK, map[string]any{"lines": orEmpty(s.o.Logs.Lines(q["stream"], level, limit))})

@@ -235,6 +235,7 @@ const (
 	syncBody      = `send {"record":"123"}, or nothing for the whole stream`
 	reconcileBody = `send {"accept_deletes":true}, or nothing`
 	resyncBody    = `send {"stream":"contacts"}, or nothing for all streams`
+	levelBody     = `send {"level":"debug"}: trace, debug, info, warn or error`
 	noBody        = "send no body: this takes none"
 )
 

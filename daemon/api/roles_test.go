@@ -44,6 +44,8 @@ func TestRolesOnEveryRoute(t *testing.T) {
 		"GET /v1/events": true, "GET /v1/logs": true, "GET /metrics": true, "GET /v1/notify": true, "GET /v1/doctor": true,
 		"GET /v1/destinations": true, "GET /v1/destinations/{name}": true, "POST /v1/destinations/{name}/pause": false,
 		"POST /v1/destinations/{name}/resume": false, "POST /v1/destinations/{name}/resync": false,
+		"GET /v1/log": true, "PUT /v1/log": false,
+		"GET /debug/pprof": false, "GET /debug/pprof/{profile}": false, // they cost time and show the inside
 		"GET /v1/backup":                  true, // it holds no more than what they may read
 		"POST /v1/streams/{stream}/start": false, "POST /v1/streams/{stream}/stop": false, "POST /v1/streams/{stream}/sync": false,
 		"POST /v1/streams/{stream}/resync": false, "POST /v1/streams/{stream}/reconcile": false, "POST /v1/streams/{stream}/erase": false,
@@ -60,7 +62,7 @@ func TestRolesOnEveryRoute(t *testing.T) {
 			t.Errorf("%s: nobody has decided whether a reader may", name)
 			continue
 		}
-		path := strings.NewReplacer("{stream}", "contacts", "{id}", "1").Replace(route.Pattern)
+		path := strings.NewReplacer("{stream}", "contacts", "{id}", "1", "{profile}", "goroutine").Replace(route.Pattern)
 		method := route.Method
 		if method == http.MethodGet {
 			method = http.MethodHead // a stream of events would not end

@@ -24,6 +24,14 @@ func (c *command) options() config.Options {
 	return config.Options{Path: c.config, Env: c.env.Getenv, Objects: catalogue.Names(), Themes: tui.Themes(), CheckKeys: tui.CheckKeys}
 }
 
+// setLevel has the level of the flag, where there is one, be that of the
+// configuration.
+func (c *command) setLevel(cfg *config.Config) {
+	if c.level != "" {
+		cfg.Log.Level = strings.ToLower(c.level)
+	}
+}
+
 // load reads the configuration; what is wrong with it is printed, all of it.
 // What only blocks a portal is no error here.
 func (c *command) load() (*config.Config, error) {
@@ -40,9 +48,7 @@ func (c *command) load() (*config.Config, error) {
 	for _, line := range unread(cfg) {
 		fmt.Fprintln(c.env.Stderr, "note:", line)
 	}
-	if c.level == "" {
-		c.level = cfg.Log.Level
-	}
+	c.setLevel(cfg)
 	c.json = cfg.Log.Format == "json"
 	return cfg, nil
 }
@@ -93,6 +99,9 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	d := daemon.New(daemon.Options{Config: cfg, Version: c.env.Version, Logger: log, Shutdown: stop,
 		Reload: func() (*config.Config, error) {
 			next, _, err := config.Load(c.options())
+			if next != nil {
+				c.setLevel(next)
+			}
 			return next, err
 		},
 		TakenOver: func(next *config.Config) { replace(reloaded, next) }})

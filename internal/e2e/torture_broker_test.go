@@ -30,7 +30,7 @@ func TestTortureBroker(t *testing.T) {
 	far := v.another()
 	far.configure(settings{broker: fmt.Sprintf("url = \"mqtt://%s\"", way.Addr())})
 	daemon, worker := v.ready(), far.worker("--name", "far")
-	rounds := often(3, 40)
+	rounds := often(3, 60)
 	for n := range rounds {
 		v.happens()
 		way.Foul(n%2 == 0)

@@ -230,6 +230,28 @@ func (c *Client) Logs(ctx context.Context, streamName, level string, limit int) 
 	return out.Lines, err
 }
 
+// LogLevel is how much the daemon logs: Level now, Configured by its
+// configuration or flag.
+type LogLevel struct {
+	Level      string `json:"level"`
+	Configured string `json:"configured"`
+}
+
+// LogLevel asks how much the daemon logs.
+func (c *Client) LogLevel(ctx context.Context) (LogLevel, error) {
+	var out LogLevel
+	_, err := c.call(ctx, http.MethodGet, "/v1/log", nil, nil, &out)
+	return out, err
+}
+
+// SetLogLevel has the daemon log more or less, until it reads its configuration
+// again or is restarted.
+func (c *Client) SetLogLevel(ctx context.Context, level string) (LogLevel, error) {
+	var out LogLevel
+	_, err := c.call(ctx, http.MethodPut, "/v1/log", nil, map[string]string{"level": level}, &out)
+	return out, err
+}
+
 // Shutdown asks the daemon to stop and does not wait until it has.
 func (c *Client) Shutdown(ctx context.Context) error {
 	_, err := c.call(ctx, http.MethodPost, "/v1/shutdown", nil, nil, nil)
