@@ -20,6 +20,9 @@ type Status struct {
 	// LostTail says that commits are missing; the cursors went with them, so
 	// that what is missing is fetched again.
 	LostTail bool
+	// LostBetween counts commits that are missing between others. Any record may
+	// be an older one, and is held against HubSpot.
+	LostBetween uint64
 	// Missing counts per stream the records that are gone or were let go since
 	// they could not be read: a reconcile or a resync brings them back.
 	Missing map[string]uint64

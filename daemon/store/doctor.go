@@ -205,7 +205,7 @@ func (s *Store) treatFiles(d *Diagnosis, aside string, really bool) (anchor, dou
 	case err != nil:
 		return a, lost, err
 	}
-	found, err := faults(s.badgerDir(), a)
+	found, _, err := faults(s.badgerDir(), a)
 	if err != nil {
 		return a, lost, err
 	}
@@ -274,6 +274,11 @@ func (s *Store) treatContent(ctx context.Context, d *Diagnosis, lost doubt, real
 	if st.LostTail {
 		d.find(really, byRepair+", or the next start, begins another epoch; the cursors went with them, and what is missing is fetched again",
 			"the newest commits are lost")
+	}
+	if st.LostBetween > 0 {
+		d.find(really, byRepair+", or the next start, begins another epoch and holds every stream against HubSpot",
+			"%d commits are lost between others: what was before may show again", st.LostBetween)
+		lost = max(lost, some)
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Missing)) {
 		d.find(really, refetch, "%s: %d records are missing or cannot be read", name, st.Missing[name])

@@ -43,30 +43,32 @@ type fault struct {
 func (f fault) String() string { return f.file + " " + f.what }
 
 // faults looks at Badger's files as they lie there; a is what the anchor knows
-// of them.
-func faults(dir string, a anchor) ([]fault, error) {
+// of them. lost counts the commits that are missing between others.
+func faults(dir string, a anchor) (out []fault, lost uint64, err error) {
 	files, err := tableFiles(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var out []fault
 	wanted, manifest := manifestTables(dir, files, a)
 	if manifest != nil {
 		out = append(out, *manifest)
 	}
 	var buf []byte
+	newest := uint64(0) // of the tables
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		var f *fault
+		var version uint64
 		switch filepath.Ext(name) {
 		case ".sst":
 			if !wanted[name] && manifest == nil {
 				continue // half written when we ended; Badger lets it go
 			}
 			delete(wanted, name)
-			buf, f = checkTable(filepath.Join(dir, name), buf)
+			buf, version, f = checkTable(filepath.Join(dir, name), buf)
+			newest = max(newest, version)
 		case ".vlog", ".mem":
 			f = checkLog(filepath.Join(dir, name))
 		}
@@ -77,7 +79,10 @@ func faults(dir string, a anchor) ([]fault, error) {
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		out = append(out, fault{file: name, what: "is missing"})
 	}
-	return append(out, trifles(dir)...), nil
+	if lost, err = lostBetween(dir, files, newest); err != nil {
+		return nil, 0, fmt.Errorf("read the store's logs: %w", err)
+	}
+	return append(out, trifles(dir)...), lost, nil
 }
 
 // manifestTables reads which tables there should be.
@@ -116,17 +121,17 @@ func manifestTables(dir string, files map[string]int64, a anchor) (map[string]bo
 }
 
 // checkTable reads a whole table, in memory: nothing of it is mapped. It gives
-// the buffer back.
-func checkTable(path string, buf []byte) (_ []byte, f *fault) {
+// the buffer back, and the number of the newest transaction in it.
+func checkTable(path string, buf []byte) (_ []byte, version uint64, f *fault) {
 	bad := &fault{file: filepath.Base(path), what: "is damaged"}
 	buf, err := readFile(path, buf)
 	if err != nil {
 		bad.what = "cannot be read: " + err.Error()
-		return buf, bad
+		return buf, 0, bad
 	}
 	id, ok := table.ParseFileID(path)
 	if !ok {
-		return buf, nil
+		return buf, 0, nil
 	}
 	defer func() {
 		if recover() != nil {
@@ -138,9 +143,9 @@ func checkTable(path string, buf []byte) (_ []byte, f *fault) {
 		err = t.VerifyChecksum()
 	}
 	if err != nil {
-		return buf, bad
+		return buf, 0, bad
 	}
-	return buf, nil
+	return buf, t.MaxVersion(), nil
 }
 
 func readFile(path string, buf []byte) ([]byte, error) {

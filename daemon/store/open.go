@@ -79,7 +79,8 @@ func (s *Store) open() (thorough bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := s.lookAtFiles(a); err != nil {
+	lost, err := s.lookAtFiles(a)
+	if err != nil {
 		return false, err
 	}
 	log := &badgerLog{log: s.o.Logger}
@@ -95,10 +96,10 @@ func (s *Store) open() (thorough bool, err error) {
 	if log.ignored.Load() {
 		return false, broken("a table in %s is damaged", s.badgerDir())
 	}
-	if err := s.takeOver(a, anchored, damaged); err != nil {
+	if err := s.takeOver(a, anchored, damaged, lost); err != nil {
 		return false, err
 	}
-	return !anchored || !a.Clean || s.status.LostTail || s.shrunk(a.Files, before), nil
+	return !anchored || !a.Clean || s.status.LostTail || lost > 0 || s.shrunk(a.Files, before), nil
 }
 
 // lookFor refuses a Badger folder that lacks what the anchor says it had:
@@ -137,20 +138,20 @@ func (s *Store) badgerOptions(log *badgerLog) badger.Options {
 }
 
 // lookAtFiles refuses files that Badger would not survive, or would open with
-// less than there was.
-func (s *Store) lookAtFiles(a anchor) error {
+// less than there was. It counts the commits that are missing between others.
+func (s *Store) lookAtFiles(a anchor) (lost uint64, err error) {
 	dir := s.badgerDir()
-	found, err := faults(dir, a)
+	found, lost, err := faults(dir, a)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, f := range found {
 		if !f.trifle {
-			return broken("%s", filepath.Join(dir, f.String()))
+			return 0, broken("%s", filepath.Join(dir, f.String()))
 		}
 		s.o.Logger.Warn("a file of the store is damaged and made anew; nothing is lost with it", "file", f.file)
 	}
-	return mendFiles(dir, found, "")
+	return lost, mendFiles(dir, found, "")
 }
 
 // shrunk tells whether a file is not what it was at the clean stop, or what it
@@ -171,13 +172,23 @@ func (s *Store) shrunk(stop, before map[string]int64) bool {
 }
 
 // takeOver takes the numbers from Badger and anchor, whichever is above, and
-// notes that the store is in use.
-func (s *Store) takeOver(a anchor, anchored, damaged bool) error {
+// notes that the store is in use. lost are commits that are missing between
+// others: what stood before them shows again.
+func (s *Store) takeOver(a anchor, anchored, damaged bool, lost uint64) error {
 	var m meta
+	var names []string // of all streams
 	err := s.db.View(func(txn *badger.Txn) error {
 		err := getJSON(txn, []byte{kMeta}, &m)
 		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 			return fmt.Errorf("read the numbers in use: %w", err)
+		}
+		err = scan(txn, []byte{kStream}, false, func(key []byte, _ *badger.Item) error {
+			name, _, _ := nameOf(key)
+			names = append(names, name)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		return scan(txn, []byte{kCount}, true, func(key []byte, item *badger.Item) error {
 			name, _, ok := nameOf(key)
@@ -195,7 +206,7 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool) error {
 	if m.Commits > 0 && m.Format != format {
 		return oldFormat(s.badgerDir(), m.Format)
 	}
-	last := m.Last
+	last, before := m.Last, max(a.Epoch, m.Epoch)
 	jump := false
 	switch {
 	case m.Commits == 0 && (damaged || anchored && a.Written):
@@ -225,6 +236,16 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool) error {
 			// nowhere. Gaps are cheap.
 			last, jump = a.Ceiling, true
 		}
+	}
+	if lost > 0 {
+		s.o.Logger.Error("commits in the middle of the store are lost; every stream is held against HubSpot", "commits", lost)
+		s.status.LostBetween = lost
+		s.status.Missing = map[string]uint64{}
+		for _, name := range names {
+			s.status.Missing[name] = lost // at least one record each
+		}
+		a.Epoch = max(a.Epoch, before+1)
+		last, jump = last.max(a.Ceiling), true
 	}
 	s.id, s.epoch, s.last = a.Store, a.Epoch, last
 	s.position.Store(m.Position)
