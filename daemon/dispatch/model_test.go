@@ -62,6 +62,15 @@ type world struct {
 	faults int
 	broken string
 	once   map[string]bool // the pages that were committed
+
+	// Of the wide model.
+	wide      bool
+	dest      *destination
+	past      []rollback // what the store had before
+	rollbacks int
+	seen      transitions
+	unheard   map[uint64]time.Time // attempts that their holder does not know
+	lives     int                  // of daemons
 }
 
 var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -125,6 +134,14 @@ func (w *world) net(f func()) {
 
 func (w *world) startDaemon() {
 	w.down = false
+	if w.wide {
+		if w.chance(3) {
+			w.loseTail()
+		}
+		w.lives++
+		life := w.lives
+		w.after(0, func() { w.dest.follow(life) })
+	}
 	w.d = New(w.now, w.store, w.store.load(), modelConfig(), Options{FailedRetry: time.Second})
 	w.retry(func() error { _, err := w.d.Reload(w.now, modelConfig()); return err })
 	if w.bug == "a second writer" {
@@ -250,8 +267,10 @@ func (w *world) page(worker string, p protocol.Page, digest string) {
 			d = w.other
 		}
 	}
+	after := w.spoil(d, &p, &in)
 	outs, taken, err := d.Pages(w.now, []Incoming{in})
 	if err == nil && taken == 1 {
+		after()
 		w.send(outs)
 	}
 }
@@ -267,7 +286,7 @@ func (w *world) pagesApplied() (n uint64) {
 // applied holds a committed page against what may be committed at all: pages
 // of the attempt that is open and of its holder, each once.
 func (w *world) applied(p protocol.Page, open bool) {
-	key := fmt.Sprintf("%d/%d/%d", p.Attempt, p.Range, p.Seq)
+	key := fmt.Sprintf("%d/%d/%d/%d", p.Epoch, p.Attempt, p.Range, p.Seq)
 	switch {
 	case !open:
 		w.broken = "a page of a closed attempt or of another process was committed: " + key

@@ -19,6 +19,24 @@ type proc struct {
 	attempts map[uint64]*mattempt
 	gone     map[uint64]bool
 	heard    time.Time
+	epoch    uint64
+	declined map[uint64]bool // and failed: until a cancel
+	failed   map[uint64]bool
+}
+
+// admits tells whether a message counts; one of a newer epoch ends what runs.
+func (p *proc) admits(process string, epoch uint64) bool {
+	if process != p.name || epoch < p.epoch {
+		return false
+	}
+	if epoch > p.epoch {
+		clear(p.attempts)
+		clear(p.declined)
+		clear(p.failed)
+		p.epoch = epoch
+	}
+	p.heard = p.w.now
+	return true
 }
 
 type mattempt struct {
@@ -36,11 +54,13 @@ type mrange struct {
 	digest   string
 	again    map[string]bool
 	versions map[string]int64
+	listed   map[string]bool // of a window, in parts before this one
 }
 
 func (w *world) spawn(worker string) {
 	w.nproc++
-	p := &proc{w: w, worker: worker, name: fmt.Sprintf("p%d", w.nproc), attempts: map[uint64]*mattempt{}, gone: map[uint64]bool{}}
+	p := &proc{w: w, worker: worker, name: fmt.Sprintf("p%d", w.nproc), attempts: map[uint64]*mattempt{}, gone: map[uint64]bool{},
+		declined: map[uint64]bool{}, failed: map[uint64]bool{}}
 	w.procs = append(w.procs, p)
 	p.beat()
 }
@@ -58,11 +78,18 @@ func (p *proc) beat() {
 		}
 		hb.Attempts = append(hb.Attempts, r)
 	}
+	hb.Declined = slices.Sorted(maps.Keys(p.declined))
+	for _, n := range slices.Sorted(maps.Keys(p.failed)) {
+		hb.Failed = append(hb.Failed, protocol.AttemptFailure{Attempt: n, Problem: protocol.Problem{Type: "failed", Title: "it cannot be read"}})
+	}
 	p.w.net(func() {
 		if p.w.down {
 			return
 		}
 		outs, err := p.w.d.Heartbeat(p.w.now, hb)
+		if p.w.bug == "heartbeats repair nothing" {
+			outs = slices.DeleteFunc(outs, func(o Out) bool { return o.Command != nil })
+		}
 		if err == nil {
 			p.w.send(outs)
 		}
@@ -71,12 +98,13 @@ func (p *proc) beat() {
 }
 
 func (p *proc) command(c protocol.Command) {
-	if c.Process != p.name {
+	if !p.admits(c.Process, c.Epoch) {
 		return
 	}
-	p.heard = p.w.now
 	if c.Type == protocol.CancelCommand {
 		delete(p.attempts, c.Attempt)
+		delete(p.declined, c.Attempt)
+		delete(p.failed, c.Attempt)
 		p.gone[c.Attempt] = true
 		return
 	}
@@ -84,6 +112,11 @@ func (p *proc) command(c protocol.Command) {
 		return
 	}
 	a := p.attempts[c.Attempt]
+	if a == nil && p.w.wide && p.w.chance(40) {
+		p.w.faults++
+		p.gone[c.Attempt], p.declined[c.Attempt] = true, true
+		return
+	}
 	if a == nil {
 		a = &mattempt{n: c.Attempt, fetch: *c.Fetch, began: c.Fetch.Began, ranges: map[uint32]*mrange{}}
 		p.attempts[c.Attempt] = a
@@ -115,7 +148,13 @@ func (p *proc) make(a *mattempt, g *mrange) {
 		a.began = p.w.ms()
 	}
 	a.progress++
-	page := protocol.Page{Store: "store", Epoch: 1, Process: p.name, Attempt: a.n, Range: g.ID, Seq: g.Seq,
+	if p.w.wide && p.w.chance(300) {
+		p.w.faults++
+		delete(p.attempts, a.n)
+		p.gone[a.n], p.failed[a.n] = true, true
+		return
+	}
+	page := protocol.Page{Store: "store", Epoch: p.epoch, Process: p.name, Attempt: a.n, Range: g.ID, Seq: g.Seq,
 		From: g.Cursor, To: g.Cursor, Began: a.began, Account: &protocol.Account{ID: 7}, List: "list"}
 	switch {
 	case !a.defs && a.fetch.SchemaHash == "" && g.ID == 0 && len(g.Want) == 0:
@@ -126,7 +165,8 @@ func (p *proc) make(a *mattempt, g *mrange) {
 	case len(g.Want) > 0:
 		page.Kind = protocol.RecordsPage
 		for _, want := range g.Want[:min(len(g.Want), 1+p.w.rng.IntN(5))] {
-			r := p.w.read(want.ID, true)
+			// In the wide model replicas have caught up when it is read once more.
+			r := p.w.read(want.ID, !p.w.wide || !g.again[want.ID])
 			if r.Version < want.Version {
 				r = p.w.read(want.ID, false) // older than search named: read again
 			}
@@ -186,6 +226,14 @@ func (p *proc) window(a *mattempt, g *mrange, page *protocol.Page) {
 			page.Listing = append(page.Listing, protocol.Listed{ID: strconv.Itoa(id), Version: v})
 		}
 	}
+	if !p.w.wide {
+		return
+	}
+	// A long listing goes in parts, each with what is wanted of it.
+	page.Listing = slices.DeleteFunc(page.Listing, func(l protocol.Listed) bool { return g.listed[l.ID] })
+	if n := len(page.Listing); n > 1 && p.w.rng.IntN(3) == 0 {
+		page.Listing, page.To, page.Last = page.Listing[:n/2], page.From, false
+	}
 }
 
 // publish sends the page, again and again until it is answered.
@@ -199,10 +247,9 @@ func (p *proc) publish(a *mattempt, g *mrange, page *protocol.Page) {
 }
 
 func (p *proc) answer(an protocol.Answer) {
-	if an.Process != p.name {
+	if !p.admits(an.Process, an.Epoch) {
 		return
 	}
-	p.heard = p.w.now
 	if an.Type == protocol.Displaced {
 		p.dead = true
 		return
@@ -232,6 +279,12 @@ func (p *proc) committed(a *mattempt, g *mrange, an protocol.Answer) {
 	switch page.Kind {
 	case protocol.ListingPage:
 		g.Want = an.Want
+		if g.listed == nil {
+			g.listed = map[string]bool{}
+		}
+		for _, l := range page.Listing {
+			g.listed[l.ID] = true
+		}
 	case protocol.RecordsPage:
 		if g.Kind != "list" {
 			for _, r := range page.Records {

@@ -90,9 +90,11 @@ func TestDamageBetweenMemtables(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a seed
 	cases := map[string]func() []byte{
-		"whole":  func() []byte { return logs[0] },
-		"gone":   func() []byte { return nil },
-		"begins": func() []byte { return append(append(slices.Clone(logs[0][:logHeader]), 0xff), logs[0][logHeader+1:]...) },
+		"whole": func() []byte { return logs[0] },
+		"gone":  func() []byte { return nil },
+		"begins": func() []byte {
+			return append(append(slices.Clone(logs[0][:logHeader]), 0xff), logs[0][logHeader+1:]...)
+		},
 	}
 	for n := range 12 {
 		at := logHeader + random.IntN(commits[0][len(commits[0])-1].end-logHeader)
