@@ -61,6 +61,7 @@ type bus struct {
 type rawPage struct {
 	worker  string
 	payload []byte
+	name    []byte // what it says of itself beside its bytes
 	at      time.Time
 }
 
@@ -100,7 +101,7 @@ func (b *bus) stop() {
 }
 
 // message hands over what came in; it never blocks.
-func (b *bus) message(topic string, payload []byte) {
+func (b *bus) message(topic string, payload, name []byte) {
 	id, rest, ok := b.topics.ParseWorker(topic)
 	if !ok {
 		return
@@ -117,7 +118,7 @@ func (b *bus) message(topic string, payload []byte) {
 		}
 		b.loop.Heartbeat(&hb)
 	case "pages":
-		raw := rawPage{id, payload, time.Now()}
+		raw := rawPage{id, payload, name, time.Now()}
 		// Before any queue: while it waits, its worker's lease does not end.
 		b.loop.Received(id)
 		select {
@@ -167,11 +168,14 @@ func (b *bus) each(queue chan rawPage, f func(rawPage)) {
 	}
 }
 
-// read decodes a page, which names its sender. One that does not even name it
-// can be answered to nobody: the worker repeats it until its attempt ends for
-// making no progress.
+// read decodes a page, which names its sender. Where its bytes do not, what came
+// beside them does. One that nothing names can be answered to nobody: the worker
+// repeats it until its attempt ends for making no progress.
 func (b *bus) read(raw rawPage) (*protocol.Page, error) {
 	p, err := b.codec.Decode(raw.payload)
+	if p == nil {
+		p = protocol.Named(raw.name)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.unread[raw.worker]

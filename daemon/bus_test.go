@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -57,9 +58,9 @@ func TestFullQueuesAnswerBusy(t *testing.T) {
 	b, _ := testBus(t)
 	page := encoded(t, b, 7)
 	for range intakeQueue {
-		b.message("hubpipe/workers/w/pages", page)
+		b.message("hubpipe/workers/w/pages", page, nil)
 	}
-	b.message("hubpipe/workers/w/pages", encoded(t, b, 8))
+	b.message("hubpipe/workers/w/pages", encoded(t, b, 8), nil)
 	if len(b.intake) != intakeQueue || len(b.busy) != 1 {
 		t.Fatalf("%d wait and %d are turned away", len(b.intake), len(b.busy))
 	}
@@ -76,18 +77,38 @@ func TestPagesThatDoNotDecode(t *testing.T) {
 	t.Parallel()
 	b, log := testBus(t)
 	for range 5 {
-		b.message("hubpipe/workers/w/pages", []byte("no page"))
+		b.message("hubpipe/workers/w/pages", []byte("no page"), nil)
 		b.page(<-b.intake)
 	}
-	b.message("hubpipe/workers/other/pages", []byte("no page"))
+	b.message("hubpipe/workers/other/pages", []byte("no page"), nil)
 	b.page(<-b.intake)
 	if n := strings.Count(log.String(), "different versions"); n != 2 || len(b.outbox) != 0 {
 		t.Errorf("said %d times, %d answers: %s", n, len(b.outbox), log)
 	}
-	b.message("hubpipe/workers/w/pages", encoded(t, b, 1))
+	b.message("hubpipe/workers/w/pages", encoded(t, b, 1), nil)
 	b.page(<-b.intake)
 	if !strings.Contains(log.String(), "lost=5") {
 		t.Errorf("nobody is told how many: %s", log)
+	}
+}
+
+// A page whose bytes say nothing is judged by what came beside them: it goes to
+// the ledger, which refuses it by its reason. A name that is none names nobody.
+func TestPagesThatAreNamed(t *testing.T) {
+	t.Parallel()
+	b, _ := testBus(t)
+	page := protocol.Page{Store: "s", Epoch: 1, Process: "p1", Attempt: 3, Range: 2, Seq: 7}
+	for _, payload := range [][]byte{[]byte("no page"), nil, encoded(t, b, 1)[:10]} {
+		b.message("hubpipe/workers/w/pages", payload, page.Name())
+		if p, err := b.read(<-b.intake); err == nil || p == nil || cmp.Diff(*p, page) != "" {
+			t.Errorf("%q: %+v %v", payload, p, err)
+		}
+	}
+	for _, name := range []string{"", "{}", "no name", `{"s":"s","p":"p1","a":-1}`, strings.Repeat(" ", 2000) + string(page.Name())} {
+		b.message("hubpipe/workers/w/pages", []byte("no page"), []byte(name))
+		if p, err := b.read(<-b.intake); p != nil || err == nil {
+			t.Errorf("%.40q names %+v", name, p)
+		}
 	}
 }
 
@@ -103,18 +124,18 @@ func TestPagesInPieces(t *testing.T) {
 	}
 	for _, worker := range []string{"v", "w"} {
 		for _, p := range append(pieces[1:], pieces[1]) {
-			b.message("hubpipe/workers/"+worker+"/pages", p)
+			b.message("hubpipe/workers/"+worker+"/pages", p, nil)
 		}
 	}
 	if len(b.intake) != 0 || len(b.joins) != 2 {
 		t.Fatalf("%d pages of %d senders", len(b.intake), len(b.joins))
 	}
-	b.message("hubpipe/workers/w/pages", pieces[0])
+	b.message("hubpipe/workers/w/pages", pieces[0], nil)
 	if raw := <-b.intake; raw.worker != "w" || !bytes.Equal(raw.payload, page) || len(b.joins) != 1 {
 		t.Errorf("%s sent %d bytes; %d wait", raw.worker, len(raw.payload), len(b.joins))
 	}
 	for n := range 2 * joinedTopics {
-		b.message(fmt.Sprintf("hubpipe/workers/v%d/pages", n), pieces[0])
+		b.message(fmt.Sprintf("hubpipe/workers/v%d/pages", n), pieces[0], nil)
 	}
 	if len(b.joins) > joinedTopics {
 		t.Errorf("pieces of %d senders are kept", len(b.joins))

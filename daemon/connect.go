@@ -48,9 +48,9 @@ func (d *Daemon) connect(ctx, own context.Context) error {
 		d.publisher.reconnected()
 	}
 	o.OnDown = func(err error) { d.log.Warn("lost the broker", "error", err) }
-	o.OnMessage = func(topic string, payload []byte, _ broker.Properties) {
+	o.OnMessage = func(topic string, payload []byte, p broker.Properties) {
 		if !d.retained(topic, payload) {
-			d.bus.message(topic, payload)
+			d.bus.message(topic, payload, p.CorrelationData)
 		}
 	}
 	s, err := broker.NewSession(o)

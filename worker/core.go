@@ -77,6 +77,7 @@ type Outgoing struct {
 	Range   uint32
 	Seq     uint64
 	Encoded []byte
+	Name    []byte // travels beside it
 }
 
 // Core holds what a worker process knows: its attempts, the page in flight of
@@ -131,6 +132,7 @@ type coreRange struct {
 // coreFlight is the page that waits for its answer.
 type coreFlight struct {
 	encoded []byte
+	name    []byte
 	sent    int // how often
 	due     time.Time
 }

@@ -46,7 +46,7 @@ func (c *Core) Send(now time.Time, p *protocol.Page, encoded []byte) error {
 	if p.Seq != g.seq || p.From != g.cursor || p.Store != c.store || p.Epoch != c.epoch {
 		return fmt.Errorf("send page %d from %q where %d from %q is next: %w", p.Seq, p.From, g.seq, g.cursor, ErrOutOfTurn)
 	}
-	g.page = &coreFlight{encoded: encoded, due: now}
+	g.page = &coreFlight{encoded: encoded, name: p.Name(), due: now}
 	return nil
 }
 
@@ -64,7 +64,7 @@ func (c *Core) Due(now time.Time) (send []Outgoing, next time.Time) {
 				continue
 			}
 			if !g.page.due.After(now) {
-				send = append(send, Outgoing{n, id, g.seq, g.page.encoded})
+				send = append(send, Outgoing{n, id, g.seq, g.page.encoded, g.page.name})
 				g.page.due = now.Add(c.backoff(g.page.sent))
 				g.page.sent++
 			}

@@ -150,7 +150,7 @@ func (l *ledger) Connected() bool {
 	return !l.off
 }
 
-func (l *ledger) Publish(_ context.Context, topic string, payload []byte, _ byte, _ bool, _ time.Duration) error {
+func (l *ledger) Publish(_ context.Context, topic string, payload, _ []byte, _ byte, _ bool, _ time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.off {

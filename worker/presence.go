@@ -27,7 +27,7 @@ func (w *Worker) presence(ctx context.Context, state string) {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, publishBound)
 		defer cancel()
-		err = w.o.Bus.Publish(ctx, w.o.Topics.Worker(w.o.Name), payload, 1, true, 0)
+		err = w.o.Bus.Publish(ctx, w.o.Topics.Worker(w.o.Name), payload, nil, 1, true, 0)
 	}
 	if err != nil {
 		w.log.Debug("publish presence", "state", state, "error", err)
@@ -43,7 +43,7 @@ func (w *Worker) heartbeat(ctx context.Context, qos byte) {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, w.o.HeartbeatEvery)
 		defer cancel()
-		err = w.o.Bus.Publish(ctx, w.o.Topics.Heartbeat(w.o.Name), payload, qos, false, w.o.HeartbeatEvery)
+		err = w.o.Bus.Publish(ctx, w.o.Topics.Heartbeat(w.o.Name), payload, nil, qos, false, w.o.HeartbeatEvery)
 	}
 	if err != nil {
 		w.log.Debug("send a heartbeat", "error", err)

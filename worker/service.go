@@ -82,12 +82,12 @@ func (s *Service) Stop(ctx context.Context) error {
 // link is the Bus over a session.
 type link struct{ session *broker.Session }
 
-func (l *link) Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool, expiry time.Duration) error {
+func (l *link) Publish(ctx context.Context, topic string, payload, name []byte, qos byte, retain bool, expiry time.Duration) error {
 	publish := l.session.PublishWhole
 	if retain {
 		publish = l.session.Publish // whoever reads it knows of no pieces
 	}
-	return publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Expiry: expiry})
+	return publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Expiry: expiry, CorrelationData: name})
 }
 
 func (l *link) MaxPacket() int { return l.session.MaxPacket() }

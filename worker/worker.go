@@ -32,7 +32,8 @@ const (
 // Bus is the worker's connection to the broker. Publish returns when the
 // broker has the message, or with an error that leaves open whether it has.
 type Bus interface {
-	Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool, expiry time.Duration) error
+	// name is what a page says of itself beside its bytes, nil for all else.
+	Publish(ctx context.Context, topic string, payload, name []byte, qos byte, retain bool, expiry time.Duration) error
 	// MaxPacket is the greatest packet that the broker takes, 0 if unknown.
 	MaxPacket() int
 	Connected() bool
@@ -404,7 +405,7 @@ func (w *Worker) pump(out chan<- Outgoing) {
 func (w *Worker) publish(out <-chan Outgoing) {
 	for o := range out {
 		ctx, cancel := context.WithTimeout(w.ctx, publishBound)
-		err := w.o.Bus.Publish(ctx, w.o.Topics.Pages(w.o.Name), o.Encoded, 1, false, w.o.Lease)
+		err := w.o.Bus.Publish(ctx, w.o.Topics.Pages(w.o.Name), o.Encoded, o.Name, 1, false, w.o.Lease)
 		cancel()
 		if err == nil {
 			failpoint.Hit(failpoint.Published)

@@ -28,18 +28,22 @@ func TestWhatBecomesOfAPage(t *testing.T) {
 		open   bool // the attempt goes on
 		fails  bool // the run has failed
 	}{
-		"the next one":                    {func(*sent) {}, protocol.Committed, "", true, false},
-		"of another store":                {func(s *sent) { s.page.Store = "other" }, "", "", true, false},
-		"of another epoch":                {func(s *sent) { s.page.Epoch = 2 }, protocol.Fenced, "epoch", true, false},
-		"of no attempt":                   {func(s *sent) { s.page.Attempt = 99 }, protocol.Fenced, "closed or unknown", true, false},
-		"of another process":              {func(s *sent) { s.page.Process = "p2" }, protocol.Fenced, "another process", true, false},
-		"from another worker's topic":     {func(s *sent) { s.worker = "v" }, protocol.Fenced, "another process", true, false},
-		"of no range":                     {func(s *sent) { s.page.Range = 9 }, protocol.Fenced, "no such range", false, false},
-		"a repeat":                        {func(s *sent) { s.page.Seq, s.page.From, s.digest = 0, "", "first" }, protocol.Committed, "", true, false},
-		"a repeat with other content":     {func(s *sent) { s.page.Seq, s.page.From, s.digest = 0, "", "other" }, protocol.Fenced, "other content", false, false},
-		"a number too far":                {func(s *sent) { s.page.Seq = 2 }, protocol.Fenced, `page 1 from "17"`, false, false},
-		"from another place":              {func(s *sent) { s.page.From = "16" }, protocol.Fenced, `page 1 from "17"`, false, false},
-		"that does not decode":            {func(s *sent) { s.err = errors.New("cut short") }, protocol.Refused, "cut short", false, true},
+		"the next one":                {func(*sent) {}, protocol.Committed, "", true, false},
+		"of another store":            {func(s *sent) { s.page.Store = "other" }, "", "", true, false},
+		"of another epoch":            {func(s *sent) { s.page.Epoch = 2 }, protocol.Fenced, "epoch", true, false},
+		"of no attempt":               {func(s *sent) { s.page.Attempt = 99 }, protocol.Fenced, "closed or unknown", true, false},
+		"of another process":          {func(s *sent) { s.page.Process = "p2" }, protocol.Fenced, "another process", true, false},
+		"from another worker's topic": {func(s *sent) { s.worker = "v" }, protocol.Fenced, "another process", true, false},
+		"of no range":                 {func(s *sent) { s.page.Range = 9 }, protocol.Fenced, "no such range", false, false},
+		"a repeat":                    {func(s *sent) { s.page.Seq, s.page.From, s.digest = 0, "", "first" }, protocol.Committed, "", true, false},
+		"a repeat with other content": {func(s *sent) { s.page.Seq, s.page.From, s.digest = 0, "", "other" }, protocol.Fenced, "other content", false, false},
+		"a number too far":            {func(s *sent) { s.page.Seq = 2 }, protocol.Fenced, `page 1 from "17"`, false, false},
+		"from another place":          {func(s *sent) { s.page.From = "16" }, protocol.Fenced, `page 1 from "17"`, false, false},
+		"that does not decode":        {func(s *sent) { s.err = errors.New("cut short") }, protocol.Refused, "cut short", false, true},
+		"of which the name alone is known": {func(s *sent) {
+			s.err = errors.New("no header")
+			s.page = protocol.Page{Store: s.page.Store, Epoch: 1, Process: "p1", Attempt: s.page.Attempt, Seq: 1}
+		}, protocol.Refused, "no header", false, true},
 		"of another account":              {func(s *sent) { s.page.Account = &protocol.Account{ID: 8} }, protocol.Refused, "account 8", false, true},
 		"with a record in no state":       {func(s *sent) { s.page.Records = []protocol.Record{{ID: "1", State: "odd"}} }, protocol.Refused, `"odd"`, false, true},
 		"a listing where records belong":  {func(s *sent) { s.page.Kind = protocol.ListingPage }, protocol.Refused, "listing", false, true},

@@ -392,9 +392,9 @@ func (w *world) behind() {
 
 func TestWideModelLosesNothing(t *testing.T) {
 	t.Parallel()
-	seeds := 400
+	seeds := 150
 	if testing.Short() || raceEnabled {
-		seeds = 60
+		seeds = 30
 	}
 	failed, first, sum := wideSchedules(t, "", seeds)
 	t.Logf("%d schedules, %d faults, %d rollbacks of the store", seeds, sum.faults, sum.rollbacks)
@@ -404,6 +404,7 @@ func TestWideModelLosesNothing(t *testing.T) {
 	if sum.faults < seeds*20 || sum.rollbacks < seeds {
 		t.Fatalf("only %d faults and %d rollbacks in %d schedules: the model tests nothing", sum.faults, sum.rollbacks, seeds)
 	}
+	asDrawn(t, sum.seen.edges, seeds >= 150)
 }
 
 // TestWideModelFindsBrokenVariants breaks the rules that the wide model is for.
@@ -416,7 +417,7 @@ func TestWideModelFindsBrokenVariants(t *testing.T) {
 	} {
 		t.Run(bug, func(t *testing.T) {
 			t.Parallel()
-			const seeds = 150
+			const seeds = 60
 			failed, first, _ := wideSchedules(t, bug, seeds)
 			t.Logf("%d of %d schedules failed; %s", failed, seeds, first)
 			if failed == 0 {

@@ -106,7 +106,8 @@ func (c *change) page(in Incoming) (err error) {
 		c.countPage(PageLate)
 		return nil // late, and its successor has been committed: nobody waits
 	}
-	if p.Seq > g.Seq || p.From != g.Cursor || g.Ended {
+	// Of one that does not decode no more may be known than its number.
+	if p.Seq > g.Seq || in.Err == nil && p.From != g.Cursor || g.Ended {
 		c.closeAttempt(run, true)
 		return fence(fmt.Sprintf("expected page %d from %q", g.Seq, g.Cursor))
 	}
