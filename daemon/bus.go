@@ -106,9 +106,11 @@ func (b *bus) message(topic string, payload, name []byte) {
 	if !ok {
 		return
 	}
-	if payload = b.join(topic, payload); payload == nil {
-		return
+	whole := b.join(topic, payload)
+	if whole == nil && len(payload) > 0 {
+		return // a part of something
 	}
+	payload = whole
 	switch rest {
 	case "heartbeat":
 		hb, err := protocol.Unmarshal[protocol.Heartbeat](payload)

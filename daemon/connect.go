@@ -116,11 +116,19 @@ func (d *Daemon) complain(info broker.ConnInfo) {
 // before the daemon takes its client id: taking it would end the other's
 // connection, and its last will would then say that nobody is there.
 func (d *Daemon) lookForStrangers(ctx context.Context) error {
-	seen := make(chan protocol.DaemonStatus, 1)
+	seen, alive := make(chan protocol.DaemonStatus, 1), make(chan struct{}, 1)
+	answers := d.topics.ControlResponse() + "/" + d.process
 	o := d.sessionOptions(d.topics.Prefix + "-look-" + d.process)
 	o.CleanStart = true
-	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Status(), QoS: 1}}
-	o.OnMessage = func(_ string, payload []byte, _ broker.Properties) {
+	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Status(), QoS: 1}, {Topic: answers, QoS: 1}}
+	o.OnMessage = func(topic string, payload []byte, _ broker.Properties) {
+		if topic == answers {
+			select {
+			case alive <- struct{}{}:
+			default:
+			}
+			return
+		}
 		if s, err := protocol.Unmarshal[protocol.DaemonStatus](payload); err == nil {
 			select {
 			case seen <- s:
@@ -145,21 +153,48 @@ func (d *Daemon) lookForStrangers(ctx context.Context) error {
 	defer t.Stop()
 	select {
 	case s := <-seen:
-		if s.State == "online" && s.Store != d.store.ID() {
-			who := "store " + s.Store
-			if s.Address != "" {
-				who += ", address " + s.Address
-			}
+		who := "store " + s.Store
+		if s.Address != "" {
+			who += ", address " + s.Address
+		}
+		switch {
+		case s.State != "online":
+			return nil
+		case s.Store != d.store.ID():
 			return fmt.Errorf("another daemon is online under the prefix %q: %s; "+
 				"set broker { prefix } to another one, or stop it", d.topics.Prefix, who)
 		}
-		return nil
+		return d.lookForTwin(ctx, look, answers, who, alive)
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+// lookForTwin asks whether a daemon of this very store lives: the folder's lock
+// keeps out a second one of the same folder, and not one of a copy. Its status
+// may be what a daemon before us left on a broker that never told of its end; a
+// living one answers.
+func (d *Daemon) lookForTwin(ctx context.Context, look *broker.Session, answers, who string, alive <-chan struct{}) error {
+	ask, cancel := context.WithTimeout(ctx, twinPatience)
+	defer cancel()
+	m := broker.Message{Topic: d.topics.Control(), Payload: []byte("status"), QoS: 1, ResponseTopic: answers, Expiry: twinPatience}
+	if err := look.Publish(ask, m); err != nil {
+		d.log.Debug("nobody could be asked whether another daemon of the store lives", "error", err)
+		return nil
+	}
+	select {
+	case <-alive:
+		return fmt.Errorf("another daemon of this store is online under the prefix %q: %s; it runs on a copy of this data folder, "+
+			"or this is one: stop one of them for good", d.topics.Prefix, who)
+	case <-ask.Done():
+		return ctx.Err()
+	}
+}
+
+// twinPatience is how long an answer may take of a daemon that lives.
+const twinPatience = 2 * time.Second
 
 // strangerPatience is how long a retained status may take to come.
 const strangerPatience = 500 * time.Millisecond

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,6 +82,35 @@ func TestTwoDaemonsOnOnePrefix(t *testing.T) {
 	third := s.another()
 	third.configure(settings{broker: url})
 	third.daemon()
+}
+
+// A daemon on a copy of another's data folder is of the same store and would take
+// the other's place on the broker: it ends, and names it. A status that says
+// online, and is of nobody who lives, holds nobody up.
+func TestTwoDaemonsOfOneStore(t *testing.T) {
+	t.Parallel()
+	need(t, "mosquitto")
+	s := newSystem(t, "--contacts", "50", "--deals", "10", "--limits=false")
+	_, port := s.onMosquitto()
+	first := s.daemon()
+	first.kill(syscall.SIGTERM)
+	twin := s.another()
+	copyTree(t, filepath.Join(s.dir, "data"), filepath.Join(twin.dir, "data"))
+	twin.configure(settings{broker: fmt.Sprintf("url = \"mqtt://127.0.0.1:%d\"", port)})
+	first = s.daemon()
+	address := strings.TrimPrefix(s.http, "http://")
+	refused(t, run(t, twin.dir, twin.bin, "daemon"), 1, "another daemon of this store is online", address)
+	if log := first.log.String(); strings.Contains(log, "lost the broker") {
+		t.Errorf("the first was disturbed:\n%s", log)
+	}
+	someone := s.at(s.mqtt)
+	online, err := someone.reads("hubpipe/status")
+	if err != nil || !strings.Contains(online, `"online"`) {
+		t.Fatalf("%s %v", online, err)
+	}
+	first.kill(syscall.SIGTERM)
+	someone.publishes("-r", "-t", "hubpipe/status", "-m", online)
+	twin.daemon()
 }
 
 // A data folder belongs to one daemon.
