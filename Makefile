@@ -55,7 +55,7 @@ fuzz: ## every fuzz target for FUZZTIME each (20s)
 	done
 
 .PHONY: seeds
-seeds: ## random events and faults for SEEDS seeds (1000), held against the truth
+seeds: ## random lives of objects and of rows, SEEDS (1000) of each, held against the truth
 	CGO_ENABLED=0 HUBPIPE_SEEDS=$(SEEDS) $(GO) test -run='^TestRandom(Events|Rows)$$' -v -timeout 8h ./internal/e2e/exact
 
 .PHONY: torture

@@ -322,7 +322,7 @@ func (a *drive) bring(r *driveRange, page *protocol.Page) {
 			m.seen["confirmed"]++
 		}
 		page.Records = append(page.Records, rec)
-		if w.Past && rec.State == "live" && m.rng.IntN(8) > 0 { // else it has no room in the page
+		if w.Past && rec.State == "live" {
 			page.Parts = append(page.Parts, a.past(n, rec))
 		}
 	}
@@ -348,7 +348,7 @@ func (a *drive) pasts(want []protocol.Listed, page *protocol.Page) {
 		if there && rec.Version < w.Version {
 			rec, there = a.hub().read(n, 0)
 		}
-		if !there || rec.State != "live" {
+		if !there || rec.State == string(stream.Merged) {
 			page.Gone = append(page.Gone, w.ID)
 			continue
 		}

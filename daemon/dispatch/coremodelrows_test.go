@@ -64,9 +64,9 @@ func (h *hub) editRows(whole bool) {
 	case !whole || m.rng.IntN(3) == 0:
 		h.grow(0)
 		m.seen["row"]++
-	case m.rng.IntN(6) == 0:
+	case h.refused == "" && m.rng.IntN(4) == 0:
 		h.refused = rowGroups()[m.rng.IntN(len(rowGroups()))]
-		m.after(m.between(1000, 30000), func() { h.refused = "" })
+		m.after(m.between(5000, 60000), func() { h.refused = "" })
 		m.seen["parent refused"]++
 	case r.there && m.rng.IntN(2) == 0:
 		r.content++

@@ -80,7 +80,7 @@ func TestCoresMeetDispatcher(t *testing.T) {
 	case testing.Short() || raceEnabled:
 		count = 100
 	default:
-		count = 1000
+		count = 600
 	}
 	first = max(1, first)
 	out := meetings(first, count, "")
@@ -97,7 +97,7 @@ func TestCoresMeetDispatcher(t *testing.T) {
 	if out.crowded(count) {
 		t.Errorf("%d processes asked after another had begun, in %d schedules", out.seen["overlap"], count)
 	}
-	if count < 1000 {
+	if count < 600 {
 		return // the rarest need more schedules than a short run has
 	}
 	for _, what := range []string{

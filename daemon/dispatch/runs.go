@@ -331,15 +331,16 @@ func (c *change) settled(s *stream.Stream, run *stream.Run) {
 
 // unsettled notes that the newest of what a first load has read by windows of
 // time is still to be read again: HubSpot may be late with it, as with all that
-// comes later. A run that was asked for meanwhile may have windows of its own
-// behind it. The list that a load of the CRM's objects walks is never late.
+// comes later. What lies behind the cursor is the incremental runs', and one that
+// was asked for meanwhile may have left windows already. The list that a load of
+// the CRM's objects walks is never late.
 func (c *change) unsettled(s *stream.Stream, run *stream.Run) {
 	settle := c.d.settleOf(s.Name)
 	for _, g := range c.allRanges(run.ID) {
 		if g.Kind != stream.EventsRange || !g.Newest || len(settle) == 0 {
 			continue
 		}
-		w := stream.Window{Lo: max(g.Lo, g.Hi-settle[len(settle)-1].Milliseconds()), Hi: g.Hi}
+		w := stream.Window{Lo: max(g.Lo, g.Hi-settle[len(settle)-1].Milliseconds()), Hi: min(g.Hi, s.Cursor)}
 		if len(s.Windows) > 0 {
 			w.Hi = min(w.Hi, s.Windows[0].Lo)
 		}

@@ -16,6 +16,7 @@ type SetChange struct {
 	Parent  string         `json:"parent"` // of what is created; "" draws one
 	Change  int            `json:"change"` // so many live rows, drawn
 	At      int64          `json:"at"`     // their time in ms; 0 is now
+	Late    int64          `json:"late"`   // so many ms before now instead: HubSpot shows them late
 	IDs     []string       `json:"ids"`    // these rows get Fields
 	Fields  map[string]any `json:"fields"`
 	Archive []string       `json:"archive"`
@@ -30,13 +31,13 @@ func (s *Simulator) ChangeSet(name string, c SetChange) ([]string, error) {
 	if st == nil {
 		return nil, fmt.Errorf("change %q: %w", name, ErrUnknownObject)
 	}
-	at := c.At
-	if at == 0 {
-		at = s.o.Now().UnixMilli()
-	}
 	parents := s.liveParents(st)
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	at := c.At
+	if at == 0 {
+		at = s.o.Now().UnixMilli() - c.Late
+	}
 	ids := []string{}
 	for range c.Create {
 		parent := c.Parent
