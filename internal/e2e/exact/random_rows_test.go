@@ -148,13 +148,13 @@ func (w *rowWorld) did(what string) {
 // happen lets one thing happen: to a stream, to what its rows belong to, or to
 // how they are read.
 func (w *rowWorld) happen() error {
-	switch n := w.rng.IntN(20); {
-	case n == 0:
+	switch w.rng.IntN(20) {
+	case 0:
 		w.did("weather")
 		w.turn(fmt.Sprintf(`{"rate":%.3f,"stale_reads":%.3f,"short_pages":%.3f,"repeat_cursor":%.3f,"unordered":%.3f,"newest_joined_first":%t,"latency":"%dms"}`,
 			w.upTo(0.25), w.upTo(0.3), w.upTo(0.5), w.upTo(0.1), w.upTo(1), w.rng.IntN(2) == 0, w.rng.IntN(20)))
 		return nil
-	case n == 1:
+	case 1:
 		w.did("restart")
 		w.restart([]string{"worker", "worker", "daemon"}[w.rng.IntN(3)])
 		return nil

@@ -252,9 +252,9 @@ const madeLabel = 501
 
 // labelsOf are the labels of a pair with those that the portal has made. The
 // graphs are locked, for reading at least.
-func (g *graphs) labelsOf(from, to *store) []AssociationType {
+func (gs *graphs) labelsOf(from, to *store) []AssociationType {
 	all := associationTypes(from, to)
-	for i, name := range g.labels[[2]*store{from, to}] {
+	for i, name := range gs.labels[[2]*store{from, to}] {
 		if name != "" {
 			all = append(all, AssociationType{"USER_DEFINED", madeLabel + i, &name})
 		}

@@ -425,3 +425,17 @@ func TestAPIUsage(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 }
+
+// What is late has happened a while before it is shown.
+func TestLateRows(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, Options{})
+	ids, err := p.ChangeSet("email_events", SetChange{Create: 1, Late: 4000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := p.TruthSet("email_events")
+	if last := rows[len(rows)-1]; last.ID != ids[0] || last.Properties["created"] != p.o.Now().UnixMilli()-4000 {
+		t.Errorf("%+v", last)
+	}
+}
