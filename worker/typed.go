@@ -79,7 +79,9 @@ func isNumber(value string) bool {
 	return err == nil
 }
 
-func isBool(value string) bool { return strings.EqualFold(value, "true") || strings.EqualFold(value, "false") }
+func isBool(value string) bool {
+	return strings.EqualFold(value, "true") || strings.EqualFold(value, "false")
+}
 
 // isTime tells whether a value is in one of the forms in which HubSpot writes
 // times: a day, ISO with or without parts of a second and with a zone in either

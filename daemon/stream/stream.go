@@ -124,10 +124,10 @@ type Stream struct {
 	// Counted is how many live records HubSpot had at CountedAt, by our clock; nil
 	// before it was asked. Fallen says that there were fewer than the time before:
 	// some were archived, and the archived ones are read early.
-	Counted   *int64    `json:"counted,omitempty"`
-	CountedAt time.Time `json:"counted_at,omitzero"`
-	Fallen    bool      `json:"fallen,omitempty"`
-	AcceptNext   bool      `json:"accept_next,omitempty"`
+	Counted    *int64    `json:"counted,omitempty"`
+	CountedAt  time.Time `json:"counted_at,omitzero"`
+	Fallen     bool      `json:"fallen,omitempty"`
+	AcceptNext bool      `json:"accept_next,omitempty"`
 	// ReconcileOwed says that the last one did not come to its end: it is made
 	// again, but not at once.
 	ReconcileOwed bool `json:"reconcile_owed,omitempty"`

@@ -32,6 +32,7 @@ func (c *command) doctor() *cobra.Command {
 			return err
 		})
 	cmd.Flags().BoolVar(&repair, "repair", false, "mend what can be mended, while no daemon runs; what is lost is fetched at the next start")
+	cmd.AddCommand(c.doctorHubSpot())
 	return cmd
 }
 

@@ -98,7 +98,7 @@ A pair is read from its first object to its second; the same pair the other way 
 
 ## Events
 
-Events are asked for contacts, companies, deals, tickets and each custom object that the portal's streams copy: one request for each of them every time. HubSpot's API names no others, and leaves out the events of marketing emails, which are email_events. One whose events HubSpot refuses is named in the stream's status, and all of its events are read when it hands them out.
+They are asked for contacts, companies, deals, tickets and each custom object that the portal's streams copy: one request for each of them every time. HubSpot's API names no others, and leaves out the events of marketing emails, which are email_events. One whose events HubSpot refuses is named in the stream's status, and all of its events are read when it hands them out.
 
 ## Sensitive properties
 

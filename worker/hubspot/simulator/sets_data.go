@@ -319,7 +319,7 @@ func eventSets() []setSpec {
 				}
 				rows, ok := c.rowsOf(st, parent)
 				if of := q.Get("objectType"); of != "" {
-					rows = slices.DeleteFunc(rows, func(r setRow) bool { return !strings.EqualFold(r.fields["objectType"].(string), of) })
+					rows = slices.DeleteFunc(rows, func(r setRow) bool { return !strings.EqualFold(fmt.Sprint(r.fields["objectType"]), of) })
 				}
 				if ok {
 					c.pageAfter(st, rows, st.results)
