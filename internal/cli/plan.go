@@ -49,7 +49,7 @@ func (c *command) plan() *cobra.Command {
 			}
 			return nil
 		})
-	cmd.Flags().BoolVar(&estimate, "estimate", true, "ask HubSpot for the sizes of new streams, in three requests each")
+	cmd.Flags().BoolVar(&estimate, "estimate", true, "ask HubSpot for the sizes of new streams, in five requests each")
 	return cmd
 }
 

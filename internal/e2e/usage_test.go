@@ -134,7 +134,7 @@ func TestEstimate(t *testing.T) {
 	if c := got[0].Streams[0]; c.Stream != "contacts" || c.Records != 3000 || !c.Wide || c.FirstLoad != 62 {
 		t.Errorf("%+v", c)
 	}
-	if st := s.stats(); st.Requests["list"]+st.Requests["batch_read"] != 0 || st.Total > 10 {
+	if st := s.stats(); st.Requests["list"]+st.Requests["batch_read"] != 0 || st.Total > 14 {
 		t.Errorf("an estimate reads: %v", st.Requests)
 	}
 	if table, err := s.hubpipe("check", "--estimate"); err != nil || !strings.Contains(table, "an ordinary day") || !strings.Contains(table, "first load") {
