@@ -228,7 +228,7 @@ func (r *rig) complete(streams ...string) {
 		until(r.t, stream+" complete", func() error {
 			st, err := r.api.Stream(r.t.Context(), stream)
 			if err == nil && (st.CompleteUntil == nil || st.CompleteUntil.Before(now)) {
-				err = fmt.Errorf("complete until %v, it is past %s; %s", st.CompleteUntil, now, st.State)
+				err = fmt.Errorf("complete until %v, it is past %s; %s, run %+v", st.CompleteUntil, now, st.State, st.Run)
 			}
 			return err
 		})
