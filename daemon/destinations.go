@@ -13,6 +13,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -50,7 +51,8 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 			}
 		}
 		s.Key = strings.Join(key, "\x00")
-		s.Blocked = cmp.Or(s.Blocked, "this version does not write to "+x.Type+" yet")
+		s.Engine = postgres.New(postgres.Options{URL: x.URL.Reveal(), Schema: x.Schema, Delete: x.Deletes == config.DeletesDelete,
+			SchemaChanges: x.SchemaChanges, Raw: x.Raw})
 		out = append(out, s)
 	}
 	return out

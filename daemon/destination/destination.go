@@ -103,8 +103,10 @@ type Session interface {
 	Swept(ctx context.Context, streamName string) (Place, error)
 	// Describe writes how the streams stand.
 	Describe(ctx context.Context, standings []Standing) error
-	// Digest counts the rows of a stream by state, and digests them.
+	// Digest counts the rows of a stream by state, and digests them; Expect does
+	// so for records as they should stand there.
 	Digest(ctx context.Context, streamName string) (Digest, error)
+	Expect(streamName string, each func(func(*stream.Record) error) error) (Digest, error)
 	// Broken says that the session is of no use any more.
 	Broken() bool
 	Close()
@@ -171,17 +173,9 @@ const (
 	ReasonColumns = "columns"
 )
 
-// Mode is the mode in which a rereading writes. After a loss the store may have
-// records at lower places than the destination; those are seen to by the sweep.
-func (r *Reread) Mode() Mode {
-	if r.Reason == ReasonEpoch {
-		return Newer
-	}
-	return Again
-}
-
 // Digest is what a stream's rows come to, however they are ordered.
 type Digest struct {
-	Rows   map[string]uint64 // by state
-	Digest string
+	Position uint64            // the place in the feed that they are of
+	Rows     map[string]uint64 // by state
+	Digest   string
 }

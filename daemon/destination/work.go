@@ -178,7 +178,7 @@ func (w *work) read(ctx context.Context, name string, since uint64, until uint64
 func (w *work) drain(ctx context.Context, name string, place Place, again bool, end time.Time) (Place, bool, error) {
 	since, until, mode := place.Position, uint64(0), Newer
 	if again {
-		since, until, mode = place.Reread.Position, place.Reread.Until, place.Reread.Mode()
+		since, until, mode = place.Reread.Position, place.Reread.Until, Again
 		if since >= until {
 			return place, false, nil
 		}

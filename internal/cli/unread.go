@@ -16,9 +16,6 @@ func unread(cfg *config.Config) []string {
 		}
 	}
 	say(cfg.Broker.Changes, "broker { changes }")
-	for _, d := range cfg.Destinations {
-		say(true, "destination %q %q", d.Type, d.Name)
-	}
 	for _, p := range cfg.Portals {
 		say(p.Journal != nil, "the journal of portal %s", p.Name)
 	}

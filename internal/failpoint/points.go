@@ -16,7 +16,16 @@ const (
 	Heard     Point = "worker.heard"     // the worker knows, and has moved on
 )
 
-// Points are all of them.
+// The steps of a destination's batch.
+const (
+	Staged    Point = "destination.staged"    // rows and place are in the transaction
+	Delivered Point = "destination.delivered" // the warehouse has committed it
+)
+
+// Deliveries are those of destinations.
+func Deliveries() []Point { return []Point{Staged, Delivered} }
+
+// Points are all that a page passes.
 func Points() []Point {
 	return []Point{Fetched, Published, Received, Applied, Raised, Committed, Noted, Answered, Heard}
 }

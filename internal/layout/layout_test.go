@@ -47,7 +47,7 @@ func mayImport() map[string][]string {
 		"daemon/metrics":           {"broker", "daemon/stream", "daemon/dispatch", "daemon/store", "daemon/destination"},
 		"daemon/api":               {"daemon/stream", "daemon/api/client", "daemon/webhook"},
 		"daemon/api/client":        {"daemon/stream"},
-		"daemon/destination":       {"daemon/stream"},
+		"daemon/destination/...":   {"daemon/stream", "daemon/destination", "internal/rawjson", fail},
 		"daemon":                   {"daemon/...", "broker/...", fail},
 		"worker":                   {"broker", "broker/protocol", "worker/hubspot", catalogue, fail, "internal/rawjson"},
 		"worker/hubspot":           {catalogue, "internal/rawjson"},

@@ -1,0 +1,93 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// Columns of the tables beside a stream's, in the order in which they are
+// written.
+func associationColumns() []string {
+	return []string{colID, "to_object", "to_id", "category", "type_id", "label"}
+}
+
+func historyColumns() []string {
+	return []string{colID, "property", "ordinal", "changed_at", "value", "source_type", "source_id"}
+}
+
+// all are the layout's tables, the stream's first.
+func (l *layout) all() []string {
+	out := []string{l.table}
+	for _, name := range []string{l.associations, l.history} {
+		if name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// staging is the table into which a batch for another is copied first. It is
+// permanent: not every server has temporary ones, and those bloat catalogues.
+func staging(name string) string { return tableName("_hubpipe_load_" + name) }
+
+// children makes the tables beside a stream's that are not there.
+func (s *session) children(l *layout, there map[string]map[string]kind) (ddl []string) {
+	if l.associations != "" && there[l.associations] == nil {
+		ddl = append(ddl, "CREATE TABLE IF NOT EXISTS "+s.in(l.associations)+` (id text NOT NULL, to_object text NOT NULL, to_id text NOT NULL,
+			category text NOT NULL, type_id bigint NOT NULL, label text, PRIMARY KEY (id, to_object, to_id, category, type_id))`,
+			"CREATE INDEX IF NOT EXISTS "+quote(tableName(l.associations+"_to"))+" ON "+s.in(l.associations)+" (to_object, to_id)",
+			"COMMENT ON TABLE "+s.in(l.associations)+" IS "+literal("what the records of "+l.table+" are associated with, a row for each type"))
+	}
+	if l.history != "" && there[l.history] == nil {
+		ddl = append(ddl, "CREATE TABLE IF NOT EXISTS "+s.in(l.history)+` (id text NOT NULL, property text NOT NULL, ordinal integer NOT NULL,
+			changed_at timestamptz, value text, source_type text, source_id text, PRIMARY KEY (id, property, ordinal))`,
+			"COMMENT ON TABLE "+s.in(l.history)+" IS "+literal("what the properties of "+l.table+" have been; ordinal 0 is the newest"))
+	}
+	return ddl
+}
+
+// describe writes down the properties, and what has changed.
+func (x *shape) describe(ctx context.Context) error {
+	names := make([]string, 0, len(x.known))
+	for name := range x.known {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var columns, types, labels, hubspot, fields, groups []string
+	var ordinals []int32
+	var calculated, there []bool
+	for _, name := range names {
+		k := x.known[name]
+		columns, types, labels = append(columns, k.column), append(types, k.columnType), append(labels, clean(k.Label))
+		hubspot, fields, groups = append(hubspot, clean(k.Type)), append(fields, clean(k.FieldType)), append(groups, clean(k.Group))
+		ordinals, calculated, there = append(ordinals, int32(k.ordinal)), append(calculated, k.Calculated), append(there, k.inHubSpot)
+	}
+	_, err := x.tx.Exec(ctx, "INSERT INTO "+x.s.in("hubpipe_properties")+` AS p (stream, property, column_name, column_type, label, hubspot_type, field_type, group_name, ordinal, calculated, in_hubspot)
+		SELECT $1, u.property, nullif(u.c, ''), nullif(u.t, ''), nullif(u.l, ''), nullif(u.h, ''), nullif(u.f, ''), nullif(u.g, ''), u.o, u.k, u.i
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bool[], $11::bool[]) AS u (property, c, t, l, h, f, g, o, k, i)
+		ON CONFLICT (stream, property) DO UPDATE SET column_name = excluded.column_name, column_type = excluded.column_type, label = excluded.label,
+		hubspot_type = excluded.hubspot_type, field_type = excluded.field_type, group_name = excluded.group_name, ordinal = excluded.ordinal,
+		calculated = excluded.calculated, in_hubspot = excluded.in_hubspot
+		WHERE (p.column_name, p.column_type, p.label, p.hubspot_type, p.field_type, p.group_name, p.ordinal, p.calculated, p.in_hubspot) IS DISTINCT FROM
+		(excluded.column_name, excluded.column_type, excluded.label, excluded.hubspot_type, excluded.field_type, excluded.group_name, excluded.ordinal, excluded.calculated, excluded.in_hubspot)`,
+		x.name, names, columns, types, labels, hubspot, fields, groups, ordinals, calculated, there)
+	if err != nil {
+		return err
+	}
+	for _, c := range x.changes {
+		if c.what == "kept" && c.again {
+			continue // it is written down already
+		}
+		if _, err := x.tx.Exec(ctx, "INSERT INTO "+x.s.in("hubpipe_schema_changes")+` (at, stream, property, change, column_name, detail)
+			VALUES (now(), $1, $2, $3, nullif($4, ''), $5)`, x.name, clean(c.property), c.what, c.column, clean(c.detail)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clean is text as PostgreSQL can hold it.
+func clean(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
+}

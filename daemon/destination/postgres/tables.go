@@ -1,0 +1,472 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// maxColumns is how many columns PostgreSQL gives a table, those that were
+// dropped included.
+const maxColumns = 1600
+
+// lockWait is how long a change of a table waits for those that use it: behind
+// it, they wait too.
+const lockWait = "10s"
+
+// known is a property as hubpipe_properties has it.
+type known struct {
+	stream.Property
+
+	column, columnType string
+	ordinal            int
+	inHubSpot          bool
+}
+
+// shape is a stream's tables on the way to fit what they have to hold.
+type shape struct {
+	s     *session
+	tx    pgx.Tx
+	name  string
+	table string
+	row   *row
+
+	columns map[string]kind  // that the table has, by name
+	known   map[string]known // by property
+	used    int              // columns, those that were dropped included
+	created bool             // in this transaction
+
+	ddl     []string
+	changes []change
+	reread  bool
+	raw     bool
+}
+
+// change is a row of hubpipe_schema_changes.
+type change struct {
+	property, what, column, detail string
+
+	again bool // it was tried before
+}
+
+// Prepare makes a stream's tables fit its definitions and returns its place.
+func (s *session) Prepare(ctx context.Context, t destination.Table) (destination.Place, error) {
+	return s.reshape(ctx, t, nil)
+}
+
+// reshape makes a stream's tables fit its definitions, and what p has met
+// besides.
+func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (place destination.Place, err error) {
+	var l *layout
+	err = s.inTx(ctx, "prepare the table of "+t.Name, func(tx pgx.Tx) error {
+		x := &shape{s: s, tx: tx, name: t.Name, columns: map[string]kind{}, known: map[string]known{}, raw: s.e.o.Raw}
+		if err := x.find(ctx, t); err != nil {
+			return err
+		}
+		if err := x.fit(t, p); err != nil {
+			return err
+		}
+		l = x.layout(t)
+		if err := x.write(ctx, t, l); err != nil {
+			return err
+		}
+		place = x.row.Place
+		return s.move(ctx, tx, t.Name, x.row)
+	})
+	if err != nil {
+		return place, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[t.Name] = &table{info: t, layout: l, merge: map[destination.Mode]string{}}
+	return place, nil
+}
+
+// find reads what there is, and takes the stream's name where there is nothing.
+func (x *shape) find(ctx context.Context, t destination.Table) error {
+	s := x.s
+	x.table = tableName(t.Name)
+	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed)
+		VALUES ($1, $2, $3, $4, 0, 0, 0) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch))
+	if err != nil {
+		return err
+	}
+	x.created = tag.RowsAffected() == 1
+	if x.row, err = s.lock(ctx, x.tx, t.Name); err != nil {
+		return err
+	}
+	x.table = x.row.Table
+	if x.row.epoch < s.origin.Epoch && !x.created {
+		x.row.again(destination.Reread{Reason: destination.ReasonEpoch, Until: t.Head, Sweep: true})
+	}
+	rows, err := x.tx.Query(ctx, `SELECT column_name, data_type, udt_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2`, s.e.o.Schema, x.table)
+	if err != nil {
+		return err
+	}
+	var name, dataType, udt string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &dataType, &udt}, func() error {
+		x.columns[name] = kindOf(dataType, udt)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if len(x.columns) == 0 && !x.created {
+		// Somebody has dropped it: it is made and filled anew.
+		x.created = true
+		x.row.Position, x.row.Reread = 0, nil
+	} else if len(x.columns) > 0 && x.created {
+		return &stream.Problem{Type: typeForeign, Title: "there is a table of that name already", Blocked: true,
+			Detail: fmt.Sprintf("%s.%s was not made by hubpipe for this stream", s.e.o.Schema, x.table),
+			Hint:   "name another schema for the destination, or rename the table"}
+	}
+	if err := x.tx.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0`, s.e.o.Schema, x.table).Scan(&x.used); err != nil {
+		return err
+	}
+	return x.read(ctx)
+}
+
+// read reads what is written down of the properties.
+func (x *shape) read(ctx context.Context) error {
+	rows, err := x.tx.Query(ctx, `SELECT property, coalesce(column_name, ''), coalesce(column_type, ''), coalesce(label, ''), coalesce(hubspot_type, ''),
+		coalesce(field_type, ''), coalesce(group_name, ''), coalesce(ordinal, 0), coalesce(calculated, false), in_hubspot FROM `+x.s.in("hubpipe_properties")+" WHERE stream = $1", x.name)
+	if err != nil {
+		return err
+	}
+	var k known
+	_, err = pgx.ForEachRow(rows, []any{&k.Name, &k.column, &k.columnType, &k.Label, &k.Type, &k.FieldType, &k.Group, &k.ordinal, &k.Calculated, &k.inHubSpot}, func() error {
+		x.known[k.Name] = k
+		return nil
+	})
+	return err
+}
+
+// fit decides which columns there have to be.
+func (x *shape) fit(t destination.Table, p *packed) error {
+	if x.created {
+		clear(x.columns)
+		x.known = map[string]known{}
+		x.used = 0
+		var b strings.Builder
+		b.WriteString("CREATE TABLE " + x.s.in(x.table) + " (")
+		for i, c := range ownColumns() {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(quote(c[0]) + " " + c[1])
+			switch c[0] {
+			case colID:
+				b.WriteString(" PRIMARY KEY")
+			case colSeq, colState:
+				b.WriteString(" NOT NULL")
+			}
+			x.columns[c[0]] = kindNamed(c[1])
+			x.used++
+		}
+		x.ddl = append(x.ddl, b.String()+")", "CREATE INDEX ON "+x.s.in(x.table)+" ("+quote(colSeq)+")",
+			"COMMENT ON TABLE "+x.s.in(x.table)+" IS "+literal("HubSpot "+t.Object+", kept fresh by hubpipe"))
+	}
+	for _, c := range ownColumns() {
+		if _, ok := x.columns[c[0]]; !ok && !x.created {
+			x.ddl = append(x.ddl, "ALTER TABLE "+x.s.in(x.table)+" ADD COLUMN "+quote(c[0])+" "+c[1])
+			x.used++
+			x.reread = true
+		}
+	}
+	_, hasRaw := x.columns[colRaw]
+	if x.raw = x.raw || hasRaw || p != nil && p.raw; x.raw && !hasRaw {
+		x.addRaw("")
+	}
+	defined := make(map[string]bool, len(t.Definitions))
+	var waiting []string
+	for i, d := range t.Definitions {
+		if d.Name = clean(d.Name); d.Name == "" || defined[d.Name] {
+			continue
+		}
+		defined[d.Name] = true
+		if w := x.property(d, i, kindFor(d)); w != "" {
+			waiting = append(waiting, w)
+		}
+	}
+	if p != nil {
+		for _, name := range slices.Sorted(maps.Keys(p.unknown)) {
+			if w := x.property(stream.Property{Name: name}, len(x.known), p.unknown[name]); w != "" {
+				waiting = append(waiting, w)
+			}
+		}
+		for i := range p.wide {
+			c := p.of.columns[i]
+			x.widen(x.known[c.property], text)
+		}
+	}
+	if len(t.Definitions) > 0 {
+		for name, k := range x.known {
+			if k.inHubSpot && !defined[name] && k.Type != "" {
+				k.inHubSpot = false
+				x.known[name] = k
+				x.changes = append(x.changes, change{property: name, what: "vanished", column: k.column, detail: "HubSpot's definitions do not have it any more; its column stays"})
+			}
+		}
+	}
+	if len(waiting) > 0 {
+		slices.Sort(waiting)
+		return &stream.Problem{Type: typeSchema, Title: "HubSpot's properties have changed, and the table waits for you", Blocked: true,
+			Detail: strings.Join(waiting[:min(len(waiting), 10)], ", ") + more(len(waiting)-10),
+			Hint:   `set schema_changes = "apply" (or "ignore") in the destination and reload; then "block" again`}
+	}
+	return nil
+}
+
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d more", n)
+}
+
+// property sees to the column of a property. What waits for a person is said.
+func (x *shape) property(d stream.Property, ordinal int, wants kind) (waits string) {
+	k, was := x.known[d.Name]
+	hadType, hadLabel := k.Type, k.Label
+	k.Property, k.ordinal, k.inHubSpot = d, ordinal, true
+	defer func() { x.known[d.Name] = k }()
+	if k.column == "" && was && (x.s.e.o.SchemaChanges == Ignore || x.raw && x.used >= maxColumns) {
+		return "" // it is listed already
+	}
+	name := cmp.Or(k.column, columnName(d.Name))
+	has, there := x.columns[name]
+	if there && k.column != "" {
+		if d.Label != hadLabel {
+			x.comment(d, name)
+		}
+		if to, need := wider(has, wants); need {
+			if x.s.e.o.SchemaChanges == Block && hadType != d.Type {
+				return d.Name + " (now " + d.Type + ")"
+			}
+			if x.s.e.o.SchemaChanges == Apply {
+				x.widen(k, to)
+				k.columnType = x.known[d.Name].columnType
+				x.changes[len(x.changes)-1].again = hadType == d.Type
+			} else if hadType != d.Type {
+				x.changes = append(x.changes, change{property: d.Name, what: "ignored", column: name, detail: "HubSpot's type is now " + d.Type})
+			}
+		}
+		return ""
+	}
+	switch first := x.created; {
+	case !first && x.s.e.o.SchemaChanges == Block:
+		return d.Name + " (new)"
+	case !first && x.s.e.o.SchemaChanges == Ignore:
+		x.changes = append(x.changes, change{property: d.Name, what: "ignored", column: "", detail: "it is new, and has no column"})
+		return ""
+	case x.used >= maxColumns-1 && !x.raw || x.used >= maxColumns:
+		x.addRaw("PostgreSQL gives a table 1,600 columns")
+		x.changes = append(x.changes, change{property: d.Name, what: "no room", column: "", detail: "the table has 1,600 columns; the value stands in " + colRaw})
+		return ""
+	}
+	if there { // the column of another property, or of a person
+		name = marked(name, d.Name+"\x00"+name)
+		if _, there = x.columns[name]; there {
+			x.changes = append(x.changes, change{property: d.Name, what: "ignored", column: "", detail: "its column's name is taken"})
+			return ""
+		}
+	}
+	x.add(d, name, wants)
+	k.column, k.columnType = name, wants.sql()
+	return ""
+}
+
+func (x *shape) add(d stream.Property, name string, k kind) {
+	x.ddl = append(x.ddl, "ALTER TABLE "+x.s.in(x.table)+" ADD COLUMN "+quote(name)+" "+k.sql())
+	x.columns[name] = k
+	x.used++
+	if !x.created {
+		x.reread = true
+		x.changes = append(x.changes, change{property: d.Name, what: "added", column: name, detail: k.sql()})
+	}
+	if d.Label != "" {
+		x.comment(d, name)
+	}
+}
+
+func (x *shape) comment(d stream.Property, name string) {
+	x.ddl = append(x.ddl, "COMMENT ON COLUMN "+x.s.in(x.table)+"."+quote(name)+" IS "+literal(d.Label))
+}
+
+// addRaw adds the column of all properties.
+func (x *shape) addRaw(why string) {
+	if _, ok := x.columns[colRaw]; ok {
+		return
+	}
+	x.ddl = append(x.ddl, "ALTER TABLE "+x.s.in(x.table)+" ADD COLUMN "+quote(colRaw)+" jsonb")
+	x.columns[colRaw], x.raw = object, true
+	x.used++
+	if !x.created {
+		x.reread = true
+	}
+	if why != "" {
+		x.changes = append(x.changes, change{property: "*", what: "raw", column: colRaw, detail: why})
+	}
+}
+
+// widen makes a column's type hold more.
+func (x *shape) widen(k known, to kind) {
+	from := x.columns[k.column]
+	if k.column == "" || from == to {
+		return
+	}
+	alter := "ALTER TABLE " + x.s.in(x.table) + " ALTER COLUMN " + quote(k.column) + " TYPE " + to.sql() + " USING " + using(k.column, from, to)
+	x.ddl = append(x.ddl, mayFail(alter))
+	x.columns[k.column] = to
+	k.columnType = to.sql()
+	x.known[k.Name] = k
+	x.changes = append(x.changes, change{property: k.Name, what: "widened", column: k.column, detail: from.sql() + " to " + to.sql()})
+}
+
+// mayFail marks a statement after whose failure, for want of freedom, the others
+// go on.
+func mayFail(sql string) string { return "\x00" + sql }
+
+// layout is what the table looks like then.
+func (x *shape) layout(t destination.Table) *layout {
+	l := &layout{stream: x.name, table: x.table, byProperty: map[string]int{}, dropped: map[string]bool{}, raw: x.raw,
+		defined: len(t.Definitions) > 0, deletes: x.s.e.o.Delete}
+	if t.Associations {
+		l.associations = tableName(x.table + "__associations")
+	}
+	if t.History {
+		l.history = tableName(x.table + "__history")
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.known)) {
+		k := x.known[name]
+		if has, ok := x.columns[k.column]; ok && k.column != "" {
+			l.columns = append(l.columns, column{property: name, name: k.column, kind: has, defined: k.Type != ""})
+		} else {
+			l.dropped[name] = true
+		}
+	}
+	slices.SortFunc(l.columns, func(a, b column) int {
+		return cmp.Or(cmp.Compare(x.known[a.property].ordinal, x.known[b.property].ordinal), cmp.Compare(a.property, b.property))
+	})
+	for i, c := range l.columns {
+		l.byProperty[c.property] = i
+	}
+	return l
+}
+
+// write makes it so.
+func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error {
+	s := x.s
+	if err := s.script(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
+		return err
+	}
+	if x.created {
+		if _, err := x.tx.Exec(ctx, "DELETE FROM "+s.in("hubpipe_properties")+" WHERE stream = $1", x.name); err != nil {
+			return err
+		}
+	}
+	var plain []string
+	for _, sql := range x.ddl {
+		risky, ok := strings.CutPrefix(sql, "\x00")
+		if !ok {
+			plain = append(plain, sql)
+			continue
+		}
+		err := pgx.BeginFunc(ctx, x.tx, func(pgx.Tx) error { return s.script(ctx, risky) })
+		switch {
+		case err == nil:
+			x.reread = true
+		case isDependent(err):
+			x.kept(l, risky, err)
+		default:
+			return err
+		}
+	}
+	if x.reread && x.row.Position > 0 {
+		x.row.again(destination.Reread{Reason: destination.ReasonColumns, Until: max(t.Head, x.row.Position)})
+	}
+	there, err := x.shapes(ctx, l)
+	if err != nil {
+		return err
+	}
+	plain = append(plain, s.children(l, there)...)
+	for _, name := range l.all() {
+		has := there[staging(name)]
+		if len(has) == 0 || name == l.table && !maps.Equal(has, x.columns) {
+			plain = append(plain, "DROP TABLE IF EXISTS "+s.in(staging(name)), "CREATE UNLOGGED TABLE "+s.in(staging(name))+" (LIKE "+s.in(name)+")")
+		}
+	}
+	if err := s.script(ctx, strings.Join(plain, ";\n")); err != nil {
+		return err
+	}
+	if err := x.describe(ctx); err != nil {
+		return err
+	}
+	_, err = x.tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET associations_table = nullif($2, ''), history_table = nullif($3, '') WHERE stream = $1", x.name, l.associations, l.history)
+	return err
+}
+
+// shapes are the columns of a layout's staging tables, and of the tables beside
+// its first, as far as they are there.
+func (x *shape) shapes(ctx context.Context, l *layout) (map[string]map[string]kind, error) {
+	names := l.all()[1:]
+	for _, name := range l.all() {
+		names = append(names, staging(name))
+	}
+	rows, err := x.tx.Query(ctx, "SELECT table_name, column_name, data_type, udt_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = ANY($2::text[])", x.s.e.o.Schema, names)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]map[string]kind{}
+	var table, name, dataType, udt string
+	_, err = pgx.ForEachRow(rows, []any{&table, &name, &dataType, &udt}, func() error {
+		if out[table] == nil {
+			out[table] = map[string]kind{}
+		}
+		out[table][name] = kindOf(dataType, udt)
+		return nil
+	})
+	return out, err
+}
+
+// kept goes back on a change of type that a view or the like does not let
+// happen: the column stays as it is, and takes what still fits.
+func (x *shape) kept(l *layout, sql string, err error) {
+	pe, _ := errors.AsType[*pgconn.PgError](err)
+	for i := range x.changes {
+		c := &x.changes[i]
+		if c.what != "widened" || !strings.Contains(sql, "ALTER COLUMN "+quote(c.column)+" ") {
+			continue
+		}
+		from, _, _ := strings.Cut(c.detail, " to ")
+		c.what, c.detail = "kept", "it stays "+from+", since something is made of it ("+pe.Detail+"); values that do not fit are null"
+		k := x.known[c.property]
+		k.columnType, x.columns[c.column] = from, kindNamed(from)
+		x.known[c.property] = k
+		for j := range l.columns {
+			if l.columns[j].property == c.property {
+				l.columns[j].kind, l.columns[j].defined = kindNamed(from), true
+			}
+		}
+	}
+}
+
+// kindNamed is the type of that name.
+func kindNamed(sql string) kind {
+	for k := text; k < foreign; k++ {
+		if k.sql() == sql {
+			return k
+		}
+	}
+	return foreign
+}

@@ -1,0 +1,246 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
+)
+
+// fewRows is up to how many rows a staging table is emptied one by one, which is
+// cheaper than a new file for it; keptDead bounds those that are dead in it then.
+const (
+	fewRows  = 500
+	keptDead = 20_000
+)
+
+// Write writes a batch and moves the place, in one transaction.
+func (s *session) Write(ctx context.Context, name string, b *destination.Batch) (place destination.Place, err error) {
+	p, ok := b.Packed.(*packed)
+	if !ok {
+		return place, fmt.Errorf("a batch of %s was packed by somebody else", name)
+	}
+	if p.of != s.layoutOf(name) {
+		p = pack(s.layoutOf(name), p.records, false) // the table has changed since
+	}
+	expected := b.Place
+	for tries := 0; !p.fits(); tries++ {
+		if tries == 3 {
+			return place, fmt.Errorf("the table of %s does not come to fit its records", name)
+		}
+		if expected, err = s.reshape(ctx, s.of(name).info, p); err != nil {
+			return place, err
+		}
+		p = pack(s.layoutOf(name), p.records, false)
+	}
+	t := s.of(name)
+	err = s.inTx(ctx, "write "+name, func(tx pgx.Tx) error {
+		r, err := s.lock(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if err := r.expect(s, expected); err != nil {
+			return err
+		}
+		if len(p.records) > 0 {
+			if err := s.rows(ctx, tx, p, b.Mode, r); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !b.Reread:
+			r.Position = b.To
+		case r.Reread != nil && expected.Reread != nil && (b.Place.Reread == nil || *b.Place.Reread == *expected.Reread):
+			if r.Reread.Position = b.To; b.To >= r.Reread.Until && !r.Reread.Sweep {
+				r.Reread = nil
+			}
+		}
+		failpoint.Hit(failpoint.Staged)
+		err = s.move(ctx, tx, name, r)
+		place = r.Place
+		return err
+	})
+	if err != nil {
+		t.few = false // nobody knows what is in them
+		return place, err
+	}
+	if len(p.records) > 0 {
+		t.emptied(len(p.records) + p.links + p.past)
+	}
+	failpoint.Hit(failpoint.Delivered)
+	return place, nil
+}
+
+// rows writes a batch's rows. Where the server refuses some of their values,
+// those are looked for, and their rows are written without what may be wrong.
+func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destination.Mode, r *row) error {
+	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, p, mode, r) })
+	switch {
+	case err == nil || !isData(err):
+		return err
+	case len(p.records) > 1:
+		half := len(p.records) / 2
+		for _, part := range [][]*stream.Record{p.records[:half], p.records[half:]} {
+			if err := s.rows(ctx, tx, pack(p.of, part, false), mode, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	careful := pack(p.of, p.records, true)
+	if errAgain := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, careful, mode, r) }); errAgain != nil {
+		return errors.Join(errAgain, err)
+	}
+	return nil
+}
+
+// merge copies rows into the staging tables and takes over from there those that
+// are newer.
+func (s *session) merge(ctx context.Context, tx pgx.Tx, p *packed, mode destination.Mode, r *row) error {
+	l := p.of
+	t := s.of(l.stream)
+	columns := []string{}
+	for _, c := range ownColumns() {
+		columns = append(columns, c[0])
+	}
+	if l.raw {
+		columns = append(columns, colRaw)
+	}
+	for _, c := range l.columns {
+		columns = append(columns, c.name)
+	}
+	if err := s.stage(ctx, tx, t, l.table, columns, p.main); err != nil {
+		return err
+	}
+	wins := map[destination.Mode]string{destination.Newer: " AND t._hubpipe_seq >= s._hubpipe_seq", destination.Again: " AND t._hubpipe_seq > s._hubpipe_seq",
+		destination.Force: " AND false"}[mode]
+	for _, child := range []struct {
+		name    string
+		columns []string
+		rows    []byte
+	}{{l.associations, associationColumns(), p.associations}, {l.history, historyColumns(), p.history}} {
+		if child.name == "" {
+			continue
+		}
+		if err := s.stage(ctx, tx, t, child.name, child.columns, child.rows); err != nil {
+			return err
+		}
+		list := list(child.columns)
+		kept := "SELECT 1 FROM " + s.in(l.table) + " t WHERE t.id = s.id" + wins
+		if _, err := tx.Exec(ctx, "DELETE FROM "+s.in(child.name)+" c USING "+s.in(staging(l.table))+" s WHERE c.id = s.id AND NOT EXISTS ("+kept+")"); err != nil {
+			return err
+		}
+		if len(child.rows) == 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO "+s.in(child.name)+" ("+list+") SELECT "+list+" FROM "+s.in(staging(child.name))+
+			" c WHERE EXISTS (SELECT 1 FROM "+s.in(staging(l.table))+" s WHERE s.id = c.id AND NOT EXISTS ("+kept+")"+live(l)+")"); err != nil {
+			return err
+		}
+	}
+	if l.deletes {
+		tag, err := tx.Exec(ctx, "DELETE FROM "+s.in(l.table)+" t USING "+s.in(staging(l.table))+" s WHERE t.id = s.id AND s._hubpipe_state <> 'live' AND NOT (true"+wins+")")
+		if err != nil {
+			return err
+		}
+		r.Rows += uint64(tag.RowsAffected())
+	}
+	if t.merge[mode] == "" {
+		t.merge[mode] = s.mergeSQL(l, columns, mode)
+	}
+	tag, err := tx.Exec(ctx, t.merge[mode])
+	if err != nil {
+		return err
+	}
+	r.Rows += uint64(tag.RowsAffected())
+	return s.count(ctx, tx, p, r)
+}
+
+// live leaves out what has ended, where its rows go.
+func live(l *layout) string {
+	if l.deletes {
+		return " AND s._hubpipe_state = 'live'"
+	}
+	return ""
+}
+
+// mergeSQL takes rows over from the staging table.
+func (s *session) mergeSQL(l *layout, columns []string, mode destination.Mode) string {
+	var set strings.Builder
+	for _, c := range columns[1:] {
+		if set.Len() > 0 {
+			set.WriteString(", ")
+		}
+		set.WriteString(quote(c) + " = excluded." + quote(c))
+	}
+	where := map[destination.Mode]string{destination.Newer: " WHERE t._hubpipe_seq < excluded._hubpipe_seq",
+		destination.Again: " WHERE t._hubpipe_seq <= excluded._hubpipe_seq", destination.Force: ""}[mode]
+	return "INSERT INTO " + s.in(l.table) + " AS t (" + list(columns) + ") SELECT " + list(columns) + " FROM " + s.in(staging(l.table)) + " s WHERE true" + live(l) +
+		" ON CONFLICT (id) DO UPDATE SET " + set.String() + where
+}
+
+func list(columns []string) string {
+	quoted := make([]string, len(columns))
+	for i, c := range columns {
+		quoted[i] = quote(c)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// stage fills a staging table with rows in COPY's format, and nothing else.
+func (s *session) stage(ctx context.Context, tx pgx.Tx, t *table, name string, columns []string, rows []byte) error {
+	if err := s.empty(ctx, tx, staging(name), t.few); err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	_, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(rows), "COPY "+s.in(staging(name))+" ("+list(columns)+") FROM STDIN")
+	return err
+}
+
+// empty takes all rows out of a staging table. Where somebody reads it, as a
+// backup does for as long as it lasts, it gets no new file.
+func (s *session) empty(ctx context.Context, tx pgx.Tx, name string, few bool) error {
+	if !few {
+		err := pgx.BeginFunc(ctx, tx, func(pgx.Tx) error {
+			return s.script(ctx, "SET LOCAL lock_timeout = '200ms'; TRUNCATE "+s.in(name)+"; SET LOCAL lock_timeout = '"+lockWait+"'")
+		})
+		if err == nil || !isLocked(err) {
+			return err
+		}
+	}
+	return s.script(ctx, "DELETE FROM "+s.in(name))
+}
+
+// emptied notes how the staging tables are emptied next time.
+func (t *table) emptied(rows int) {
+	t.few = rows <= fewRows && t.dead+rows <= keptDead
+	if t.dead += rows; !t.few {
+		t.dead = 0
+	}
+}
+
+// count writes down what could not be read.
+func (s *session) count(ctx context.Context, tx pgx.Tx, p *packed, r *row) error {
+	if len(p.unread) == 0 {
+		return nil
+	}
+	var names, examples []string
+	var counts []int64
+	for i, u := range p.unread {
+		names, examples, counts = append(names, p.of.columns[i].property), append(examples, u.example), append(counts, int64(u.n))
+		r.Unparsed += u.n
+	}
+	_, err := tx.Exec(ctx, "UPDATE "+s.in("hubpipe_properties")+` p SET unparsed = p.unparsed + u.n, unparsed_example = u.id
+		FROM unnest($2::text[], $3::bigint[], $4::text[]) AS u (property, n, id) WHERE p.stream = $1 AND p.property = u.property`,
+		p.of.stream, names, counts, examples)
+	return err
+}
