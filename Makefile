@@ -62,6 +62,14 @@ seeds: ## random lives of objects and of rows, SEEDS (1000) of each, held agains
 torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIABILITY.md promises (about a quarter of an hour)
 	CGO_ENABLED=0 HUBPIPE_TORTURE=1 $(GO) test -run='^TestTorture' -v -count=1 -timeout 2h ./internal/e2e/...
 
+.PHONY: warehouse
+warehouse: ## a warehouse while the daemon is killed 30 times, at each step too, and PostgreSQL 5 times (needs PostgreSQL)
+	CGO_ENABLED=0 HUBPIPE_WAREHOUSE=1 HUBPIPE_TEST_REQUIRE=all $(GO) test -run='^TestWarehouse' -v -count=1 -timeout 1h ./internal/e2e
+
+.PHONY: bench-warehouse
+bench-warehouse: ## rows a second into a PostgreSQL of its own, from a million contacts (needs PostgreSQL)
+	CGO_ENABLED=0 HUBPIPE_WAREHOUSE_ROWS=1000000 $(GO) test -run='^$$' -bench=Warehouse -benchtime=1x -timeout 1h ./daemon/destination/postgres
+
 .PHONY: damages
 damages: ## 50 damaged stores, looked at, mended and filled again, and 10 full disks (needs root)
 	CGO_ENABLED=0 HUBPIPE_DAMAGES=50 $(GO) test -run='^TestDamage' -v -timeout 1h ./daemon/store ./internal/e2e

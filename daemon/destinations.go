@@ -156,6 +156,19 @@ func (d *Daemon) ResyncDestination(ctx context.Context, name, streamName string)
 	return d.Destination(ctx, name)
 }
 
+// CheckDestination holds one against the store.
+func (d *Daemon) CheckDestination(ctx context.Context, name string) (client.DestinationCheck, error) {
+	list, err := d.destinations.Check(ctx, name)
+	out := client.DestinationCheck{Name: name, Equal: true, Streams: []client.DestinationChecked{}}
+	for i := range list {
+		c := &list[i]
+		out.Equal = out.Equal && c.Equal()
+		out.Streams = append(out.Streams, client.DestinationChecked{Stream: c.Stream, Table: c.Table, Equal: c.Equal(), Position: c.Position,
+			Stored: c.Stored.Rows, Written: c.Written.Rows, StoredDigest: c.Stored.Digest, WrittenDigest: c.Written.Digest, Note: c.Note})
+	}
+	return out, err
+}
+
 // destinationOf is a destination as it travels.
 func destinationOf(s *destination.Status) client.Destination {
 	out := client.Destination{Name: s.Name, Kind: s.Kind, Target: s.Target, State: s.State, Streams: []client.DestinationStream{},

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
@@ -22,6 +23,18 @@ func (s *Server) destination(w http.ResponseWriter, r *http.Request, _ params) e
 		return err
 	}
 	s.reply(w, r, http.StatusOK, d)
+	return nil
+}
+
+func (s *Server) checkDestination(w http.ResponseWriter, r *http.Request, _ params) error {
+	c, err := s.o.Control.CheckDestination(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	// To read everything may have taken longer than an answer may.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	c.Streams = orEmpty(c.Streams)
+	s.reply(w, r, http.StatusOK, c)
 	return nil
 }
 

@@ -23,6 +23,11 @@ func (d *daemon) Destination(ctx context.Context, name string) (client.Destinati
 	return list[0], err
 }
 
+func (d *daemon) CheckDestination(ctx context.Context, name string) (client.DestinationCheck, error) {
+	_, err := d.Destination(ctx, name)
+	return client.DestinationCheck{Name: name, Equal: true}, err
+}
+
 func (d *daemon) toDestination(ctx context.Context, name, format string, args ...any) (client.Destination, error) {
 	out, err := d.Destination(ctx, name)
 	if err == nil {
@@ -56,6 +61,8 @@ func TestDestinations(t *testing.T) {
 		{"GET", "", "", 200, ""},
 		{"GET", "/warehouse", "", 200, ""},
 		{"GET", "/lake", "", 404, ""},
+		{"GET", "/warehouse/check", "", 200, ""},
+		{"GET", "/lake/check", "", 404, ""},
 		{"POST", "/warehouse/pause", "", 200, "pause warehouse"},
 		{"POST", "/warehouse/resume", "", 200, "resume warehouse"},
 		{"POST", "/warehouse/pause", `{"x":1}`, 400, ""},

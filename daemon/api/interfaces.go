@@ -49,6 +49,8 @@ type Control interface {
 	PauseDestination(ctx context.Context, name string) (client.Destination, error)
 	ResumeDestination(ctx context.Context, name string) (client.Destination, error)
 	ResyncDestination(ctx context.Context, name, streamName string) (client.Destination, error)
+	// CheckDestination reads all that one has and holds it against the store.
+	CheckDestination(ctx context.Context, name string) (client.DestinationCheck, error)
 	// Notifications is how those stand who are told what is wrong.
 	Notifications(ctx context.Context) ([]client.Notification, error)
 	// TestNotification sends one of them a message, and returns when it arrived.

@@ -15,7 +15,7 @@ import (
 // its turn.
 const (
 	batchRecords = 5000
-	batchBytes   = 8 << 20
+	batchBytes   = 4 << 20
 	turn         = 2 * time.Second
 )
 

@@ -3,6 +3,9 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +47,19 @@ func (c *command) destinations() *cobra.Command {
 		}),
 		c.toDestination("resync NAME [STREAM]", "Write every row of a stream, or of all, again", func(cmd *cobra.Command, d *client.Client, name, streamName string) (client.Destination, error) {
 			return d.ResyncDestination(cmd.Context(), name, streamName)
+		}),
+		c.talking("check NAME", "Hold a destination's tables against the store, value by value", func(cmd *cobra.Command, d *client.Client, args []string) error {
+			x, err := d.CheckDestination(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if err := c.show(x, func(w io.Writer) error { return checkTable(w, x) }); err != nil {
+				return err
+			}
+			if !x.Equal {
+				return errReported
+			}
+			return nil
 		}),
 	)
 	return cmd
@@ -112,4 +128,33 @@ func destinationStreams(w io.Writer, d client.Destination, now time.Time) error 
 		return err
 	}
 	return p.write(w)
+}
+
+// checkTable says of each table whether it is as the store is.
+func checkTable(w io.Writer, x client.DestinationCheck) error {
+	rows := [][]string{{"STREAM", "TABLE", "STORED", "WRITTEN", "RESULT"}}
+	for _, s := range x.Streams {
+		result := "equal"
+		switch {
+		case s.Note != "":
+			result = s.Note
+		case !s.Equal && maps.Equal(s.Stored, s.Written):
+			result = "as many rows, with other values: `hubpipe destinations resync " + x.Name + " " + s.Stream + "`"
+		case !s.Equal:
+			result = "differs: `hubpipe destinations resync " + x.Name + " " + s.Stream + "`"
+		}
+		rows = append(rows, []string{s.Stream, s.Table, counted(s.Stored), counted(s.Written), result})
+	}
+	return table(w, rows)
+}
+
+// counted is how many records there are, the live ones first.
+func counted(by map[string]uint64) string {
+	parts := []string{fmt.Sprintf("%d live", by["live"])}
+	for _, state := range slices.Sorted(maps.Keys(by)) {
+		if state != "live" {
+			parts = append(parts, fmt.Sprintf("%d %s", by[state], state))
+		}
+	}
+	return strings.Join(parts, ", ")
 }

@@ -131,3 +131,33 @@ func (c *Client) ResyncDestination(ctx context.Context, name, streamName string)
 func destinationPath(name, verb string) string {
 	return "/v1/destinations/" + url.PathEscape(name) + verb
 }
+
+// DestinationCheck is a destination held against the store.
+type DestinationCheck struct {
+	Name    string               `json:"name"`
+	Equal   bool                 `json:"equal"`
+	Streams []DestinationChecked `json:"streams"`
+}
+
+// DestinationChecked is a stream's table held against the store at a place in
+// the feed: records by state, and a digest of what is in them.
+type DestinationChecked struct {
+	Stream        string            `json:"stream"`
+	Table         string            `json:"table"`
+	Equal         bool              `json:"equal"`
+	Position      uint64            `json:"position"`
+	Stored        map[string]uint64 `json:"stored"`
+	Written       map[string]uint64 `json:"written"`
+	StoredDigest  string            `json:"stored_digest"`
+	WrittenDigest string            `json:"written_digest"`
+	// Note says why they were not held against each other, "" where they were.
+	Note string `json:"note,omitempty"`
+}
+
+// CheckDestination reads all that a destination has, holds it against the store
+// and returns what it found.
+func (c *Client) CheckDestination(ctx context.Context, name string) (DestinationCheck, error) {
+	var out DestinationCheck
+	_, err := c.call(ctx, http.MethodGet, destinationPath(name, "/check"), nil, nil, &out)
+	return out, err
+}

@@ -48,7 +48,7 @@ func (s *source) Standing(_ context.Context, name string) (destination.Standing,
 
 // rig is a store, a server and a manager with one destination between them.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	pg      *pgserver.Server
 	src     *source
 	m       *destination.Manager
@@ -57,7 +57,7 @@ type rig struct {
 	path    string
 }
 
-func openStore(t *testing.T, dir string) *store.Store {
+func openStore(t testing.TB, dir string) *store.Store {
 	t.Helper()
 	st, err := store.Open(t.Context(), store.Options{Dir: dir, FreeMark: 1})
 	if err != nil {
@@ -67,7 +67,7 @@ func openStore(t *testing.T, dir string) *store.Store {
 	return st
 }
 
-func newRig(t *testing.T, pg *pgserver.Server, o postgres.Options) *rig {
+func newRig(t testing.TB, pg *pgserver.Server, o postgres.Options) *rig {
 	t.Helper()
 	if o.URL == "" {
 		o.URL = pg.URL("", "", "")

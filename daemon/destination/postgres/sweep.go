@@ -13,6 +13,9 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
+// swept tells the rows that a sweep has ended: the store has no commit of them.
+const swept = "(_hubpipe_state = 'purged' AND _hubpipe_synced_at IS NULL)"
+
 // sweepRows is how many rows one step of a sweep looks at.
 const sweepRows = 5000
 
@@ -23,16 +26,18 @@ func (s *session) Sweep(ctx context.Context, name, after string, at uint64, seqs
 		if _, err := s.lock(ctx, tx, name); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, "SELECT id, _hubpipe_seq, _hubpipe_state FROM "+s.in(l.table)+` WHERE id > $1 COLLATE "C" ORDER BY id COLLATE "C" LIMIT `+strconv.Itoa(sweepRows), after)
+		rows, err := tx.Query(ctx, "SELECT id, _hubpipe_seq, _hubpipe_state, "+swept+" FROM "+s.in(l.table)+` WHERE id > $1 COLLATE "C" ORDER BY id COLLATE "C" LIMIT `+strconv.Itoa(sweepRows), after)
 		if err != nil {
 			return err
 		}
 		var ids, states []string
 		var has []uint64
+		var ended []bool
 		var id, state string
 		var seq int64
-		if _, err := pgx.ForEachRow(rows, []any{&id, &seq, &state}, func() error {
-			ids, has, states = append(ids, id), append(has, uint64(seq)), append(states, state)
+		var was bool
+		if _, err := pgx.ForEachRow(rows, []any{&id, &seq, &state, &was}, func() error {
+			ids, has, states, ended = append(ids, id), append(has, uint64(seq)), append(states, state), append(ended, was)
 			return nil
 		}); err != nil {
 			return err
@@ -47,7 +52,7 @@ func (s *session) Sweep(ctx context.Context, name, after string, at uint64, seqs
 		var gone []string
 		for i, id := range ids {
 			switch {
-			case stored[i] == 0 && (states[i] != string(stream.Purged) || has[i] > at):
+			case stored[i] == 0 && !ended[i]:
 				gone = append(gone, id)
 			case stored[i] != 0 && has[i] > stored[i] && states[i] != string(stream.Purged) && states[i] != string(stream.Merged):
 				ahead = append(ahead, id)
@@ -72,7 +77,7 @@ func (s *session) end(ctx context.Context, tx pgx.Tx, l *layout, ids []string, a
 		_, err := tx.Exec(ctx, "DELETE FROM "+s.in(l.table)+" WHERE id = ANY($1::text[])", ids)
 		return err
 	}
-	sql := "UPDATE " + s.in(l.table) + " SET _hubpipe_seq = $2, _hubpipe_state = 'purged', _hubpipe_synced_at = now()"
+	sql := "UPDATE " + s.in(l.table) + " SET _hubpipe_seq = $2, _hubpipe_state = 'purged', _hubpipe_synced_at = NULL, _hubpipe_merged_into = NULL"
 	if l.raw {
 		sql += ", " + quote(colRaw) + " = NULL"
 	}
@@ -158,7 +163,7 @@ func (s *session) Digest(ctx context.Context, name string) (out destination.Dige
 			return err
 		}
 		out.Position = uint64(at)
-		_, err := s.conn.PgConn().CopyTo(ctx, d, "COPY (SELECT "+list(l.digested())+" FROM "+s.in(l.table)+") TO STDOUT")
+		_, err := s.conn.PgConn().CopyTo(ctx, d, "COPY (SELECT "+list(l.digested())+" FROM "+s.in(l.table)+" WHERE NOT "+swept+") TO STDOUT")
 		return err
 	}))
 	out.Rows, out.Digest = d.rows, fmt.Sprintf("%016x", d.sum)

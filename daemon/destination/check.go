@@ -1,0 +1,138 @@
+package destination
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Checked is a stream's table held against the store.
+type Checked struct {
+	Stream, Table string
+	Position      uint64
+	// Stored is what the store has, Written what stands in the table: records by
+	// state, and a digest of all that is in them.
+	Stored, Written Digest
+	// Note says why they could not be held against each other, "" where they were.
+	Note string
+}
+
+// Equal tells whether the table is as the store is.
+func (c *Checked) Equal() bool {
+	return c.Note == "" && c.Stored.Digest == c.Written.Digest && maps.Equal(c.Stored.Rows, c.Written.Rows)
+}
+
+// checkTries is how often a stream that moves is looked at, checkWait how long it
+// is waited for until it stands still.
+const (
+	checkTries = 5
+	checkWait  = 30 * time.Second
+)
+
+// Check holds a destination's tables against the store, over a session of its
+// own. A stream is compared while nothing new comes.
+func (m *Manager) Check(ctx context.Context, name string) ([]Checked, error) {
+	r, err := m.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if r.spec.Blocked != "" {
+		return nil, &stream.Problem{Type: "destination-blocked", Title: "the destination cannot be used", Status: 409, Detail: r.spec.Blocked}
+	}
+	s, err := r.spec.Engine.Connect(ctx, Origin{Store: m.o.Source.ID(), Epoch: m.o.Source.Epoch()})
+	if err != nil {
+		p := *problemOf(err)
+		p.Status = 502
+		return nil, &p
+	}
+	defer s.Close()
+	out := make([]Checked, 0, len(r.spec.Streams))
+	for _, x := range r.spec.Streams {
+		c := Checked{Stream: x.Name}
+		for range checkTries {
+			if c, err = m.check(ctx, r, s, x); err != nil || c.Note == "" {
+				break
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			if s.Broken() {
+				return nil, err
+			}
+			c.Note = problemOf(err).Error()
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Checked, error) {
+	src, c := m.o.Source, Checked{Stream: x.Name}
+	if c.Note = m.still(ctx, r, x.Name); c.Note != "" {
+		return c, nil
+	}
+	b, err := src.Definitions(x.Name)
+	if err != nil {
+		return c, err
+	}
+	definitions, err := definitionsOf(b)
+	if err != nil {
+		return c, err
+	}
+	head := src.PositionOf(x.Name)
+	place, err := s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Head: head})
+	if err != nil {
+		return c, err
+	}
+	c.Table = place.Table
+	if c.Written, err = s.Digest(ctx, x.Name); err != nil {
+		return c, err
+	}
+	c.Position = c.Written.Position
+	c.Stored, err = s.Expect(x.Name, func(fn func(*stream.Record) error) error {
+		_, err := src.Changes(ctx, x.Name, 0, 0, fn)
+		return err
+	})
+	if err != nil {
+		return c, fmt.Errorf("read %s: %w", x.Name, err)
+	}
+	if c.Position != head || src.PositionOf(x.Name) != head {
+		c.Note = "it changes all the time: stop the stream, or pause the destination, and check again"
+	}
+	return c, nil
+}
+
+// still waits until a stream is written and nothing more comes at this moment; it
+// says why that is not so.
+func (m *Manager) still(ctx context.Context, r *runner, name string) string {
+	end := time.Now().Add(checkWait)
+	changed, stop := m.o.Source.Watch()
+	defer stop()
+	for {
+		st := r.status(ctx)
+		for _, s := range st.Streams {
+			switch {
+			case s.Stream != name:
+			case s.Place.Reread == nil && s.Place.Table != "" && s.Behind == 0:
+				return ""
+			case st.State == Paused:
+				return "the destination is paused and has not written everything"
+			case s.Error != nil:
+				return s.Error.Error()
+			case time.Now().After(end):
+				return fmt.Sprintf("%d changes are not written yet", s.Behind)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err().Error()
+		case <-changed:
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
