@@ -134,13 +134,14 @@ func (w *work) prepare(ctx context.Context, x Stream) (Place, error) {
 	return place, nil
 }
 
-// batchOf reads and packs what follows a place, nil where nothing does.
+// piece is a batch that was read ahead; none where nothing follows.
 type piece struct {
 	batch *Batch
 	full  bool
 	err   error
 }
 
+// read reads and packs what follows a place, up to another where that is not 0.
 func (w *work) read(ctx context.Context, name string, since uint64, until uint64, mode Mode) piece {
 	var records []*stream.Record
 	size, full := 0, false
@@ -202,14 +203,27 @@ func (w *work) drain(ctx context.Context, name string, place Place, again bool, 
 		}
 		place, w.wrote = p, true
 		w.r.placed(name, place)
-		if place.Reread == nil && again {
-			return place, false, nil
+		if at, ok := place.at(again); !ok || at != b.To {
+			// It has come to its end, or begins anew: what was read ahead is not what
+			// follows.
+			return place, true, next.err
 		}
 		if time.Now().After(end) || ctx.Err() != nil {
 			return place, true, ctx.Err()
 		}
 	}
 	return place, false, next.err
+}
+
+// at is the place itself, or that of its rereading where there is one.
+func (p *Place) at(again bool) (uint64, bool) {
+	if !again {
+		return p.Position, true
+	}
+	if p.Reread == nil {
+		return 0, false
+	}
+	return p.Reread.Position, true
 }
 
 // full tells whether more may follow a batch.

@@ -212,3 +212,20 @@ func TestFirstRowsAndChanges(t *testing.T) {
 	r.is("1|new|2|live\n2|||purged\n3||1000|live", "SELECT id, email, score, _hubpipe_state FROM contacts ORDER BY id")
 	r.is("contacts|waiting|3|Europe/Berlin|EUR", "SELECT table_name, state, lag_seconds, time_zone, currency FROM hubpipe_streams")
 }
+
+// defineAs sets a stream's definitions.
+func (r *rig) defineAs(name string, list []stream.Property) {
+	r.t.Helper()
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	r.src.definitions[name] = []byte(jsonOf(r.t, list))
+}
+
+func jsonOf(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

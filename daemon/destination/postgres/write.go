@@ -31,15 +31,32 @@ func (s *session) Write(ctx context.Context, name string, b *destination.Batch) 
 		p = pack(s.layoutOf(name), p.records, false) // the table has changed since
 	}
 	expected := b.Place
-	for tries := 0; !p.fits(); tries++ {
-		if tries == 3 {
+	for tries := 0; ; tries++ {
+		if tries == maxShapes {
 			return place, fmt.Errorf("the table of %s does not come to fit its records", name)
+		}
+		if p.fits() {
+			place, err = s.commit(ctx, name, p, b, expected)
+			if !errors.Is(err, errRaw) {
+				return place, err
+			}
+			p.raw = true
 		}
 		if expected, err = s.reshape(ctx, s.of(name).info, p); err != nil {
 			return place, err
 		}
 		p = pack(s.layoutOf(name), p.records, false)
 	}
+}
+
+// maxShapes is how often a table is made to fit one batch.
+const maxShapes = 4
+
+// errRaw says that a row can only be written with the column of all properties.
+var errRaw = errors.New("a row needs the column of all properties")
+
+// commit writes rows and place in one transaction, if the place is as expected.
+func (s *session) commit(ctx context.Context, name string, p *packed, b *destination.Batch, expected destination.Place) (place destination.Place, err error) {
 	t := s.of(name)
 	err = s.inTx(ctx, "write "+name, func(tx pgx.Tx) error {
 		r, err := s.lock(ctx, tx, name)
@@ -57,7 +74,8 @@ func (s *session) Write(ctx context.Context, name string, b *destination.Batch) 
 		switch {
 		case !b.Reread:
 			r.Position = b.To
-		case r.Reread != nil && expected.Reread != nil && (b.Place.Reread == nil || *b.Place.Reread == *expected.Reread):
+		case r.Reread != nil && b.Place.Reread != nil && *r.Reread == *b.Place.Reread:
+			// A rereading that began anew meanwhile is where it is.
 			if r.Reread.Position = b.To; b.To >= r.Reread.Until && !r.Reread.Sweep {
 				r.Reread = nil
 			}
@@ -93,6 +111,9 @@ func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destinati
 			}
 		}
 		return nil
+	}
+	if !p.of.raw {
+		return errRaw
 	}
 	careful := pack(p.of, p.records, true)
 	if errAgain := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, careful, mode, r) }); errAgain != nil {

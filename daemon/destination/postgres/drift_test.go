@@ -1,0 +1,215 @@
+package postgres_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
+)
+
+// settled waits until everything is written, what is read again included.
+func (r *rig) settled() destination.Status {
+	r.t.Helper()
+	s := r.until(func(s destination.Status) bool { return s.State == destination.Current })
+	r.checks()
+	return s
+}
+
+// checks holds the tables against the store.
+func (r *rig) checks() {
+	r.t.Helper()
+	list, err := r.m.Check(r.t.Context(), "warehouse")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := range list {
+		if c := &list[i]; !c.Equal() {
+			r.t.Errorf("%s is not as the store is: %+v", c.Stream, *c)
+		}
+	}
+}
+
+// poke makes the destination look at the definitions.
+func (r *rig) poke() {
+	r.t.Helper()
+	r.put("pokes", record("1", "{}"))
+}
+
+func TestSchemaDrift(t *testing.T) {
+	t.Parallel()
+	pg := pgserver.Start(t)
+	t.Run("a new property is a column, filled", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_new"})
+		r.define("contacts", "a string")
+		r.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y","late":"was here before its column"}`))
+		r.start()
+		r.settled()
+		r.put("contacts", record("3", `{"a":"z","fresh":"7"}`)) // before its definition
+		r.settled()
+		r.define("contacts", "a string", "number_of number", "late string")
+		r.put("contacts", record("1", `{"a":"x","number_of":"5"}`))
+		r.until(func(s destination.Status) bool {
+			return r.sql("SELECT count(*) FROM hubpipe_properties WHERE property = 'number_of'") == "1"
+		})
+		r.settled()
+		r.is("1|x|5||\n2|y||was here before its column|\n3|z|||7", "SELECT id, a, number_of, late, fresh FROM contacts ORDER BY id")
+		r.is("t", "SELECT count(*) > 0 FROM hubpipe_schema_changes WHERE property = 'number_of' AND change = 'added'")
+	})
+	t.Run("a type becomes wider and keeps what it has", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_wide"})
+		r.define("contacts", "n number", "d date", "m enumeration checkbox", "b bool", "s string")
+		r.put("contacts", record("1", `{"n":"1.50","d":"2024-01-31","m":"a;b","b":"true","s":"7"}`))
+		r.start()
+		r.settled()
+		r.define("contacts", "n string", "d datetime", "m enumeration select", "b enumeration select", "s number")
+		r.poke()
+		r.until(func(destination.Status) bool {
+			return r.sql("SELECT count(*) FROM hubpipe_schema_changes WHERE change = 'widened'") == "4"
+		})
+		r.settled()
+		r.is("1.50|2024-01-31 00:00:00+00|a;b|true|7", "SET timezone TO 'UTC'; SELECT n, d, m, b, s FROM contacts")
+		r.is("text,timestamp with time zone,text,text,text", "SELECT string_agg(data_type, ',' ORDER BY array_position(ARRAY['n','d','m','b','s'], column_name::text)) FROM information_schema.columns WHERE table_schema = 'drift_wide' AND table_name = 'contacts' AND length(column_name) = 1")
+	})
+	t.Run("a view keeps a type, and nothing fails", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_view"})
+		r.define("contacts", "n number")
+		r.put("contacts", record("1", `{"n":"1"}`))
+		r.start()
+		r.settled()
+		r.sql("CREATE VIEW v AS SELECT n FROM contacts")
+		r.define("contacts", "n string")
+		r.put("contacts", record("2", `{"n":"two"}`), record("3", `{"n":"3"}`))
+		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "3" })
+		r.settled()
+		r.is("1,,3", "SELECT string_agg(coalesce(n::text, ''), ',' ORDER BY id) FROM contacts")
+		r.is("1|t", "SELECT count(*), bool_and(detail LIKE '%%numeric%%') FROM hubpipe_schema_changes WHERE change = 'kept'")
+	})
+	t.Run("blocked until somebody has looked", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_block", SchemaChanges: postgres.Block})
+		r.define("contacts", "a string")
+		r.put("contacts", record("1", `{"a":"x"}`))
+		r.start()
+		r.settled()
+		r.define("contacts", "a string", "b string")
+		r.put("contacts", record("2", `{"a":"y","b":"z"}`))
+		s := r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+		if !strings.Contains(s.Error.Detail, "b (new)") || s.Error.Hint == "" {
+			t.Errorf("it says %+v", s.Error)
+		}
+		r.is("1", "SELECT count(*) FROM contacts")
+		r.stop()
+		r.o.SchemaChanges = postgres.Apply
+		r.start()
+		r.settled()
+		r.is("y|z", "SELECT a, b FROM contacts WHERE id = '2'")
+	})
+	t.Run("ignored and listed", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_ignore", SchemaChanges: postgres.Ignore, Raw: true})
+		r.define("contacts", "a number")
+		r.put("contacts", record("1", `{"a":"1"}`))
+		r.start()
+		r.settled()
+		r.define("contacts", "a string", "b string")
+		r.put("contacts", record("2", `{"a":"y","b":"z"}`))
+		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "2" })
+		r.settled()
+		r.is("|z|y", `SELECT a, _hubpipe_properties->>'b', _hubpipe_properties->>'a' FROM contacts WHERE id = '2'`)
+		r.is("a|ignored\nb|ignored", "SELECT property, change FROM hubpipe_schema_changes ORDER BY 1")
+		r.stop()
+		r.o.SchemaChanges = postgres.Apply
+		r.start()
+		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM hubpipe_schema_changes") == "4" })
+		r.settled()
+		r.is("1|\ny|z", "SELECT a, b FROM contacts ORDER BY id")
+	})
+	t.Run("more properties than columns", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_many"})
+		var names []string
+		var props []string
+		for i := range 1700 {
+			names = append(names, fmt.Sprintf("p%04d string", i))
+			props = append(props, fmt.Sprintf(`"p%04d":"%d"`, i, i))
+		}
+		r.define("contacts", names...)
+		r.put("contacts", record("1", "{"+strings.Join(props, ",")+"}"), record("2", `{"p0001":"a","p1699":"b"}`))
+		r.start()
+		r.until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
+		r.is("a|b", `SELECT p0001, _hubpipe_properties->>'p1699' FROM contacts WHERE id = '2'`)
+		r.is("0|1699|1700", `SELECT p0000, _hubpipe_properties->>'p1699', (SELECT count(*) FROM jsonb_object_keys(_hubpipe_properties)) FROM contacts WHERE id = '1'`)
+		r.is("1600", "SELECT count(*) FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attnum > 0")
+		r.is("t", "SELECT count(*) > 100 FROM hubpipe_schema_changes WHERE change = 'no room'")
+		r.is("t", "SELECT count(*) > 100 FROM hubpipe_properties WHERE column_name IS NULL")
+	})
+	t.Run("a row too wide for a page", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_page"})
+		var names, props []string
+		for i := range 600 {
+			names = append(names, fmt.Sprintf("p%03d string", i))
+			props = append(props, fmt.Sprintf(`"p%03d":"%s%d"`, i, strings.Repeat("long ", 10), i))
+		}
+		r.define("contacts", names...)
+		r.put("contacts", record("0", `{"p599":"a"}`), record("1", "{"+strings.Join(props, ",")+"}"))
+		r.start()
+		r.until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
+		r.is("a|t", "SELECT (SELECT p599 FROM contacts WHERE id = '0'), _hubpipe_properties->>'p599' LIKE 'long %%599' FROM contacts WHERE id = '1'")
+	})
+	t.Run("hostile names and values", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: `we"ird; DROP`})
+		long := strings.Repeat("ä", 40)
+		hostile := []string{"id", "_hubpipe_seq", "select", "CaSe", "case", `quo"te`, `back\slash`, "semi;colon", "new\nline", "nul\x00", long + "1", long + "2", "ctid", "  ", "日本", "$1", "%s"}
+		var list []stream.Property
+		props := map[string]string{}
+		for i, n := range hostile {
+			list = append(list, stream.Property{Name: n, Type: "string", Label: "it's " + n})
+			props[n] = fmt.Sprintf("%d' \" \\ \x00 \\N \\.", i)
+		}
+		r.defineAs("contacts", list)
+		r.put("contacts", record("'; DROP TABLE x; --", jsonOf(t, props)), record(`\N`, `{"select":"`+strings.Repeat("é", 1<<19)+`"}`))
+		r.start()
+		r.settled()
+		q := `"we""ird; DROP"`
+		if got := strings.TrimSpace(pg.SQL("", `SELECT count(DISTINCT column_name) FROM `+q+`.hubpipe_properties`)); got != fmt.Sprint(len(hostile)) {
+			t.Errorf("%s columns for %d properties", got, len(hostile))
+		}
+		if got := strings.TrimSpace(pg.SQL("", `SELECT octet_length("select") FROM `+q+`.contacts WHERE id = '\N'`)); got != fmt.Sprint(1<<20) {
+			t.Errorf("a value of a megabyte has %s bytes", got)
+		}
+		if got := strings.TrimSpace(pg.SQL("", `SELECT "select", "CaSe", "quo""te" FROM `+q+`.contacts WHERE id LIKE '%DROP%'`)); got != "2' \" \\ \uFFFD \\N \\.|3' \" \\ \uFFFD \\N \\.|5' \" \\ \uFFFD \\N \\." {
+			t.Errorf("values are %q", got)
+		}
+		before := pg.SQL("", "SELECT property, column_name FROM "+q+".hubpipe_properties ORDER BY 1")
+		pg.SQL("", "DROP SCHEMA "+q+" CASCADE")
+		r.until(func(destination.Status) bool {
+			out, err := pg.Try("", "SELECT property, column_name FROM "+q+".hubpipe_properties ORDER BY 1")
+			if err != nil {
+				r.poke()
+			}
+			return err == nil && out == before
+		})
+		r.settled()
+	})
+	t.Run("a stream without definitions", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_rows"})
+		r.put("contacts", record("1", `{"name":"a","active":true,"count":3,"at":"2026-01-02T03:04:05Z","teams":[{"id":1}]}`), record("2", `{"name":"b","active":null}`))
+		r.start()
+		r.settled()
+		r.is("a|t|3|2026-01-02 03:04:05+00|1", "SET timezone TO 'UTC'; SELECT name, active, count, at, teams->0->>'id' FROM contacts WHERE id = '1'")
+		r.put("contacts", record("3", `{"count":"many","at":"soon"}`))
+		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "3" })
+		r.settled()
+		r.is("many|soon", "SELECT count, at FROM contacts WHERE id = '3'")
+	})
+}

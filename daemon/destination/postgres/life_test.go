@@ -1,0 +1,219 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
+	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
+)
+
+func ended(id string, state stream.State, more string) *stream.Record {
+	r := &stream.Record{Head: stream.Head{ID: id, State: state, Version: 2}}
+	switch state {
+	case stream.Merged:
+		r.MergedInto = more
+	case stream.Archived:
+		r.ArchivedAt, r.Properties = "2026-03-04T05:06:07Z", []byte(more)
+	}
+	return r
+}
+
+// What has ended is marked or goes, with what belongs to it; what was erased
+// leaves nothing behind.
+func TestTombstones(t *testing.T) {
+	t.Parallel()
+	pg := pgserver.Start(t)
+	for _, del := range []bool{false, true} {
+		t.Run(fmt.Sprint("delete ", del), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, pg, postgres.Options{Schema: fmt.Sprintf("tomb_%t", del), Delete: del, Raw: true})
+			r.streams[0].Associations, r.streams[0].History = true, true
+			r.define("contacts", "a string")
+			var list []*stream.Record
+			for i := range 5 {
+				rec := record(fmt.Sprint(i), `{"a":"canary"}`)
+				rec.Associations = []byte(`{"companies":[{"id":"7","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null},{"category":"USER_DEFINED","typeId":9,"label":"Boss"}]},{"id":"8","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null}]}]}`)
+				rec.History = []byte(`{"a":[{"value":"canary","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI","sourceId":"u"},{"value":null,"timestamp":"2026-01-01T00:00:00Z"}]}`)
+				list = append(list, rec)
+			}
+			r.put("contacts", list...)
+			r.start()
+			r.settled()
+			r.is("15|3|10|2", `SELECT count(*), count(*) FILTER (WHERE id = '0'), (SELECT count(*) FROM contacts__history), (SELECT count(*) FROM contacts__history WHERE id = '0') FROM contacts__associations`)
+			r.is("7|USER_DEFINED|9|Boss", "SELECT to_id, category, type_id, label FROM contacts__associations WHERE id = '1' AND label IS NOT NULL")
+			r.is("0|canary|2026-01-02 00:00:00+00|CRM_UI|u", "SET timezone TO 'UTC'; SELECT ordinal, value, changed_at, source_type, source_id FROM contacts__history WHERE id = '1' AND value IS NOT NULL")
+			fewer := record("0", `{"a":"x"}`)
+			fewer.Associations, fewer.History = []byte(`{"companies":[{"id":"9","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null}]}]}`), []byte(`{}`)
+			r.put("contacts", fewer, ended("1", stream.Archived, `{"a":"still here"}`), ended("2", stream.Merged, "0"), ended("3", stream.Purged, ""))
+			r.settled()
+			if del {
+				r.is("0|x\n4|canary", "SELECT id, a FROM contacts ORDER BY id")
+				r.is("4|2", "SELECT count(*), (SELECT count(*) FROM contacts__history) FROM contacts__associations")
+			} else {
+				r.is("0|live|x|\n1|archived|still here|\n2|merged||0\n3|purged||\n4|live|canary|", "SELECT id, _hubpipe_state, a, _hubpipe_merged_into FROM contacts ORDER BY id")
+				r.is("2026-03-04 05:06:07+00", "SET timezone TO 'UTC'; SELECT _hubpipe_archived_at FROM contacts WHERE id = '1'")
+				r.is("9", "SELECT to_id FROM contacts__associations WHERE id = '0'")
+			}
+			// An erasure is a purged record to whoever reads the feed.
+			r.put("contacts", ended("4", stream.Purged, ""))
+			r.settled()
+			for _, table := range []string{"contacts", "contacts__associations", "contacts__history", "_hubpipe_load_contacts", "_hubpipe_load_contacts__history"} {
+				r.is("0", "SELECT count(*) FROM %s t WHERE t::text LIKE '%%canary%%'", table)
+			}
+		})
+	}
+}
+
+// After a restore the store may lack what the warehouse has, and have it
+// otherwise. Nothing ends before HubSpot was asked again.
+func TestRestored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.define("contacts", "a string")
+	r.put("contacts", record("1", `{"a":"old"}`), record("2", `{"a":"old"}`), record("3", `{"a":"old"}`), record("4", `{"a":"old"}`))
+	var backup bytes.Buffer
+	if err := r.src.Backup(t.Context(), "test", &backup); err != nil {
+		t.Fatal(err)
+	}
+	// What happens between backup and loss.
+	r.put("contacts", record("1", `{"a":"new"}`), ended("2", stream.Archived, `{"a":"old"}`), record("5", `{"a":"created"}`), record("6", `{"a":"created"}`), ended("3", stream.Purged, ""))
+	r.start()
+	r.settled()
+	r.stop()
+	lost := r.src.Store
+	if err := lost.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "store")
+	if _, err := store.Restore(t.Context(), store.Options{Dir: dir, FreeMark: 1}, &backup, false); err != nil {
+		t.Fatal(err)
+	}
+	r.src.Store = openStore(t, dir)
+	r.src.unsettled = true
+	r.start()
+	s := r.until(func(s destination.Status) bool {
+		re := s.Streams[0].Place.Reread
+		return re != nil && re.Reason == destination.ReasonEpoch && re.Position == re.Until
+	})
+	if s.State != destination.Running {
+		t.Errorf("it is %s", s.State)
+	}
+	r.is("1|live|new\n2|archived|old\n3|purged|\n4|live|old\n5|live|created\n6|live|created", "SELECT id, _hubpipe_state, a FROM contacts ORDER BY id")
+	// HubSpot is asked: 1 and 5 come again; 2 was restored there, so that nothing
+	// of it differs from the backup; 6 is gone; 3 is purged again.
+	r.put("contacts", record("1", `{"a":"new"}`), record("5", `{"a":"created"}`), ended("3", stream.Purged, ""))
+	r.src.mu.Lock()
+	r.src.unsettled = false
+	r.src.mu.Unlock()
+	r.poke()
+	r.settled()
+	r.is("1|live|new\n2|live|old\n3|purged|\n4|live|old\n5|live|created\n6|purged|", "SELECT id, _hubpipe_state, a FROM contacts ORDER BY id")
+	r.is("2", "SELECT count(DISTINCT epoch) + 1 FROM hubpipe_streams")
+	// The lost store, should it come back, does not write there any more.
+	r.stop()
+	back := openStore(t, filepath.Dir(r.path)+"/store")
+	r.src.Store = back
+	r.start()
+	if s := r.until(func(s destination.Status) bool { return s.State == destination.Blocked }); s.Error.Type != "destination-foreign" {
+		t.Errorf("it says %+v", s.Error)
+	}
+}
+
+// A resync writes again what somebody changed by hand, and takes away what the
+// store has not.
+func TestResync(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.define("contacts", "a string")
+	var list []*stream.Record
+	for i := range 12_000 {
+		list = append(list, record(fmt.Sprint(i), `{"a":"x"}`))
+	}
+	r.put("contacts", list...)
+	r.start()
+	r.settled()
+	r.sql("UPDATE contacts SET a = 'y' WHERE id = '11000'; DELETE FROM contacts WHERE id = '5'; INSERT INTO contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('x', 3, 'live', 'z'), ('é', 3, 'live', 'z')")
+	if c, err := r.m.Check(t.Context(), "warehouse"); err != nil || c[0].Equal() {
+		t.Errorf("%v, nothing is found: %+v", err, c)
+	}
+	if err := r.m.Pause("warehouse"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.m.Resync("warehouse", "contacts"); err != nil { // it is kept until it can be
+		t.Fatal(err)
+	}
+	r.stop()
+	r.start()
+	if err := r.m.Resume("warehouse"); err != nil {
+		t.Fatal(err)
+	}
+	r.until(func(destination.Status) bool { return r.sql("SELECT a FROM contacts WHERE id = '11000'") == "x" })
+	r.settled()
+	r.is("12002|12000|2", "SELECT count(*), count(*) FILTER (WHERE a = 'x' AND _hubpipe_state = 'live'), count(*) FILTER (WHERE _hubpipe_state = 'purged' AND a IS NULL) FROM contacts")
+	if err := r.m.Resync("warehouse", "nope"); err == nil {
+		t.Error("a stream that it does not follow is resynced")
+	}
+}
+
+// Whatever dies and whenever: at the end each record stands in the table once, as
+// the store has it.
+func TestExactlyOnce(t *testing.T) {
+	t.Parallel()
+	pg := pgserver.Start(t)
+	r := newRig(t, pg, postgres.Options{})
+	r.define("contacts", "a string", "n number")
+	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable
+	r.start()
+	for round := range 12 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				var list []*stream.Record
+				seen := map[int]bool{}
+				for range 1 + rng.IntN(300) {
+					id := rng.IntN(4000)
+					if seen[id] {
+						continue
+					}
+					seen[id] = true
+					if rng.IntN(10) == 0 {
+						list = append(list, ended(fmt.Sprint(id), []stream.State{stream.Purged, stream.Archived}[rng.IntN(2)], `{"a":"archived"}`))
+					} else {
+						list = append(list, record(fmt.Sprint(id), fmt.Sprintf(`{"a":"%d","n":"%d"}`, rng.Int(), rng.IntN(1000))))
+					}
+				}
+				r.put("contacts", list...)
+			}
+		}()
+		<-time.After(time.Duration(50+rng.IntN(150)) * time.Millisecond)
+		switch round % 4 {
+		case 0:
+			pg.Kill()
+			pg.Up()
+		case 1:
+			r.stop()
+			r.start()
+		case 2:
+			_, _ = pg.Try("", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hubpipe'")
+		default:
+			if err := r.m.Resync("warehouse", ""); err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+		<-done
+	}
+	r.settled()
+	r.is("t", "SELECT count(*) = count(DISTINCT id) AND count(*) > 1000 FROM contacts")
+}
