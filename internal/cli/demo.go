@@ -26,25 +26,31 @@ const demoTime = 5 * time.Minute
 
 func (c *command) demo() *cobra.Command {
 	var once, plain bool
-	var scenario string
+	var scenario, warehouse string
 	cmd := &cobra.Command{Use: "demo", Short: "See it work, without an account: daemon, worker and a simulated HubSpot", Annotations: map[string]string{judging: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.plain = plain
-			return c.runDemo(cmd.Context(), once || !c.terminal, scenario)
+			return c.runDemo(cmd.Context(), once || !c.terminal, scenario, warehouse)
 		}}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary; with a scenario, after its last step")
 	cmd.Flags().BoolVar(&plain, "plain", false, "lines instead of the dashboard")
+	cmd.Flags().StringVar(&warehouse, "postgres", "", "copy everything into this PostgreSQL too, into the schema "+demoSchema+": postgres://user:password@host/database")
 	cmd.Flags().StringVar(&scenario, "scenario", "", "read everything that HubSpot has, and hold it against the truth after "+scenarioUsage())
 	return cmd
 }
 
-func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err error) {
+func (c *command) runDemo(ctx context.Context, once bool, scenario, warehouse string) (err error) {
 	ownFiles()
 	begun := time.Now()
 	w := newDemoWatch(c.env.Stdout)
 	o, err := demoHubSpot(scenario, once)
 	if err != nil {
 		return err
+	}
+	if warehouse != "" {
+		if err := c.clearWarehouse(ctx, warehouse); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "hubpipe-demo")
 	if err != nil {
@@ -61,7 +67,7 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, sim.stop()) }()
-	cfg, err := demoConfig(dir, sim.url, o)
+	cfg, err := demoConfig(dir, sim.url, warehouse, o)
 	if err != nil {
 		return err
 	}
@@ -112,7 +118,10 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario string) (err 
 			return err
 		}
 	}
-	return c.summary(ctx, api, sim, cfg.Streams, begun)
+	if err := c.summary(ctx, api, sim, cfg.Streams, begun); err != nil || warehouse == "" {
+		return err
+	}
+	return c.checkWarehouse(ctx, api)
 }
 
 // demoNotes are the same for the dashboard, in lines that no terminal breaks: its
@@ -168,7 +177,7 @@ func demoHubSpot(scenario string, once bool) (simulator.Options, error) {
 
 // demoConfig is a configuration of the demo's own: its folder, free ports, so
 // that it is in nobody's way, and streams that are quick to see.
-func demoConfig(dir, url string, o simulator.Options) (*config.Config, error) {
+func demoConfig(dir, url, warehouse string, o simulator.Options) (*config.Config, error) {
 	path := filepath.Join(dir, "hubpipe.hcl")
 	text := fmt.Sprintf(`data_dir = %q
 http { listen = "127.0.0.1:0" }
@@ -191,10 +200,18 @@ stream "tickets" {}
 	} else {
 		text += everyStream(o)
 	}
+	if warehouse != "" {
+		text += demoWarehouse
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
-	cfg, diags, err := config.Load(config.Options{Path: path, Env: func(string) (string, bool) { return "demo", true }, Objects: catalogue.Names()})
+	cfg, diags, err := config.Load(config.Options{Path: path, Env: func(name string) (string, bool) {
+		if name == demoVariable {
+			return warehouse, true
+		}
+		return "demo", true
+	}, Objects: catalogue.Names()})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, diags)
 	}

@@ -186,7 +186,7 @@ func TestEveryStreamIsPlayed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := demoConfig(t.TempDir(), "http://127.0.0.1:1", o)
+	cfg, err := demoConfig(t.TempDir(), "http://127.0.0.1:1", "", o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ u, d, h, or Enter to leave: `, why)
 		case "u", "up":
 			return c.runDaemon(cmd.Context(), true)
 		case "d", "demo":
-			return c.runDemo(cmd.Context(), false, "")
+			return c.runDemo(cmd.Context(), false, "", "")
 		case "h", "help":
 			return cmd.Help()
 		}

@@ -284,3 +284,24 @@ func TestWarehouseFailpoints(t *testing.T) {
 		}
 	}
 }
+
+// The demo copies into a PostgreSQL, and what it proposes to ask has an answer.
+// A second demo does not stumble over the first one's tables.
+func TestWarehouseDemo(t *testing.T) {
+	t.Parallel()
+	pg := pgserver.Start(t)
+	for round := range 2 {
+		cmd := exec.CommandContext(t.Context(), build(t), "demo", "--once", "--postgres", pg.URL("", "", ""))
+		cmd.Dir = t.TempDir()
+		out, err := cmd.CombinedOutput()
+		_, query, said := strings.Cut(string(out), "ask it, for example:\n")
+		if err != nil || !said || strings.Contains(string(out), pgserver.Password) {
+			t.Fatalf("round %d: %v\n%s", round, err, out)
+		}
+		if answer := pg.SQL("", query); strings.Count(answer, "\n") < 3 {
+			t.Errorf("%s\nhas the answer\n%s", query, answer)
+		} else if round == 0 {
+			t.Log(answer)
+		}
+	}
+}

@@ -228,3 +228,23 @@ CREATE TABLE IF NOT EXISTS $hubpipe_schema_changes (
 COMMENT ON TABLE $hubpipe_schema_changes IS 'what became of the tables when HubSpot''s properties changed, and what was ignored';
 `)
 }
+
+// Drop takes the schema away with all that is in it, where hubpipe has made it,
+// and says whether it did. A schema of somebody else's is left as it is.
+func (e *Engine) Drop(ctx context.Context) (bool, error) {
+	if e.bad != nil {
+		return false, e.bad
+	}
+	conn, err := pgx.ConnectConfig(ctx, e.config)
+	if err != nil {
+		return false, e.explain("connect", err)
+	}
+	s := &session{e: e, conn: conn}
+	defer s.Close()
+	var own bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'hubpipe_streams')", e.o.Schema).Scan(&own); err != nil || !own {
+		return false, e.explain("look for the schema", err)
+	}
+	_, err = conn.Exec(ctx, "DROP SCHEMA "+quote(e.o.Schema)+" CASCADE")
+	return err == nil, e.explain("drop the schema", err)
+}
