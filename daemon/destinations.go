@@ -3,9 +3,11 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +30,7 @@ func (d *Daemon) startDestinations(_, own context.Context) error {
 	}
 	d.destinations = m
 	d.onClose("stop destinations", func(context.Context) error { m.Stop(); return nil })
-	m.Set(destinationSpecs(d.o.Config))
+	m.Set(destinationSpecs(d.o.Config)) //nolint:contextcheck // destinations live in the manager's
 	return nil
 }
 
@@ -78,13 +80,21 @@ func (f *feed) Record(name, id string) (*stream.Record, error) {
 	return r, err
 }
 
-// Definitions are nil before they were first read.
-func (f *feed) Definitions(name string) ([]byte, error) {
+// Definitions are those of the properties that are copied, none before they were
+// first read.
+func (f *feed) Definitions(name string) ([]stream.Property, error) {
 	b, err := f.Schema(name)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
-	return b, err
+	if err != nil {
+		return nil, err
+	}
+	var list []stream.Property
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("read the definitions of %s: %w", name, err)
+	}
+	return slices.DeleteFunc(list, func(p stream.Property) bool { return !f.d.shown.chooses(name, p.Name) }), nil
 }
 
 // Standing tells how a stream stands.
@@ -142,7 +152,7 @@ func (d *Daemon) PauseDestination(ctx context.Context, name string) (client.Dest
 
 // ResumeDestination lets one go on.
 func (d *Daemon) ResumeDestination(ctx context.Context, name string) (client.Destination, error) {
-	if err := d.destinations.Resume(name); err != nil {
+	if err := d.destinations.Resume(name); err != nil { //nolint:contextcheck // it goes on when the request has ended
 		return client.Destination{}, err
 	}
 	return d.Destination(ctx, name)

@@ -68,7 +68,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 		return client.Plan{}, err
 	}
 	d.notifier.set(next)
-	d.destinations.Set(destinationSpecs(next))
+	d.destinations.Set(destinationSpecs(next)) //nolint:contextcheck // destinations live in the manager's
 	d.configureLog(next.Log.Level)
 	d.tell(plan)
 	if d.o.TakenOver != nil {

@@ -39,3 +39,9 @@ func (x *shown) each(name string, fn func(*stream.Record) error) func(*stream.Re
 		return fn(r)
 	}
 }
+
+// chooses tells whether a property of a stream is copied.
+func (x *shown) chooses(name, property string) bool {
+	m := x.streams.Load()
+	return m == nil || (*m)[name] == nil || (*m)[name].Chooses(property)
+}

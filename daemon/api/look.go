@@ -68,7 +68,7 @@ func (s *Server) schema(w http.ResponseWriter, r *http.Request, _ params) error 
 	}
 	list := make([]client.Property, len(definitions))
 	for i, d := range definitions {
-		list[i] = client.Property(d)
+		list[i] = client.Property{Name: d.Name, Label: d.Label, Type: d.Type, FieldType: d.FieldType, Group: d.Group, Calculated: d.Calculated}
 	}
 	s.reply(w, r, http.StatusOK, map[string]any{"properties": list})
 	return nil

@@ -76,11 +76,7 @@ func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Ch
 	if c.Note = m.still(ctx, r, x.Name); c.Note != "" {
 		return c, nil
 	}
-	b, err := src.Definitions(x.Name)
-	if err != nil {
-		return c, err
-	}
-	definitions, err := definitionsOf(b)
+	definitions, err := src.Definitions(x.Name)
 	if err != nil {
 		return c, err
 	}

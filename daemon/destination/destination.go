@@ -29,9 +29,9 @@ type Source interface {
 	// is no such record.
 	Record(streamName, id string) (*stream.Record, error)
 	Seqs(ctx context.Context, streamName string, ids []string) ([]uint64, error)
-	// Definitions are the properties' definitions as JSON, nil before they were
-	// first read.
-	Definitions(streamName string) ([]byte, error)
+	// Definitions are those of the properties that are copied, none before they
+	// were first read. The list is the caller's.
+	Definitions(streamName string) ([]stream.Property, error)
 	// Standing tells how a stream stands.
 	Standing(ctx context.Context, streamName string) (Standing, error)
 	// Watch returns a channel that receives after commits; stop gives it back.

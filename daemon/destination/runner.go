@@ -2,9 +2,7 @@ package destination
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -43,7 +41,16 @@ type standing struct {
 	err   *stream.Problem
 	fails int
 	next  time.Time
+
+	// behind is what the last count found, at a time: all of a feed may have to be
+	// looked at for it.
+	behind  uint64
+	oldest  time.Time
+	counted time.Time
 }
+
+// countEvery is how often it is counted what is not written yet.
+const countEvery = time.Second
 
 func newRunner(m *Manager, s Spec) *runner {
 	r := &runner{m: m, spec: s, log: m.log.With("destination", s.Name), woken: make(chan struct{}, 1), streams: map[string]*standing{}}
@@ -101,7 +108,7 @@ func (r *runner) run(ctx context.Context) {
 		return
 	}
 	for fails := 0; ctx.Err() == nil; {
-		w := &work{r: r, prepared: map[string][]byte{}}
+		w := &work{r: r, prepared: map[string]prepared{}}
 		err := w.session(ctx)
 		if ctx.Err() != nil {
 			return
@@ -235,7 +242,13 @@ func (r *runner) status(ctx context.Context) Status {
 		s := known[name]
 		x := StreamStatus{Stream: name, Place: s.place, Head: r.m.o.Source.PositionOf(name), Error: s.err}
 		if s.known && x.Head > s.place.Position {
-			n, oldest := r.behind(ctx, name, s.place.Position)
+			n, oldest := s.behind, s.oldest
+			if n == 0 || now.Sub(s.counted) >= countEvery {
+				n, oldest = r.behind(ctx, name, s.place.Position)
+				r.mu.Lock()
+				r.streams[name].behind, r.streams[name].oldest, r.streams[name].counted = n, oldest, now
+				r.mu.Unlock()
+			}
 			x.Behind = n
 			if !oldest.IsZero() {
 				out.Lag = max(out.Lag, now.Sub(oldest))
@@ -282,16 +295,4 @@ func (r *runner) behind(ctx context.Context, name string, since uint64) (n uint6
 		return n, time.Time{}
 	}
 	return n, oldest
-}
-
-// definitionsOf reads a stream's definitions.
-func definitionsOf(b []byte) ([]stream.Property, error) {
-	if len(b) == 0 {
-		return nil, nil
-	}
-	var list []stream.Property
-	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, fmt.Errorf("read the definitions: %w", err)
-	}
-	return list, nil
 }

@@ -1,10 +1,10 @@
 package destination
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,7 +23,7 @@ const (
 type work struct {
 	r         *runner
 	s         Session
-	prepared  map[string][]byte // the definitions that a stream was prepared with
+	prepared  map[string]prepared
 	described time.Time
 	wrote     bool
 }
@@ -108,28 +108,37 @@ func (w *work) stream(ctx context.Context, x Stream) (more bool, err error) {
 	return w.finish(ctx, x.Name, place)
 }
 
-// prepare makes the tables fit, where they may not.
+// prepared is what a stream's tables were made of, and when that was looked at.
+type prepared struct {
+	definitions []stream.Property
+	at          time.Time
+}
+
+// prepare makes the tables fit, where they may not. The definitions are looked
+// at when there is something to write, and now and then.
 func (w *work) prepare(ctx context.Context, x Stream) (Place, error) {
 	src := w.r.m.o.Source
-	b, err := src.Definitions(x.Name)
-	if err != nil {
-		return Place{}, err
-	}
 	w.r.mu.Lock()
 	place, known := w.r.streams[x.Name].place, w.r.streams[x.Name].known
 	w.r.mu.Unlock()
-	if was, ok := w.prepared[x.Name]; ok && known && bytes.Equal(was, b) {
+	head := src.PositionOf(x.Name)
+	was, ok := w.prepared[x.Name]
+	if ok = ok && known; ok && head <= place.Position && time.Since(was.at) < w.r.m.o.Describe {
 		return place, nil
 	}
-	definitions, err := definitionsOf(b)
+	definitions, err := src.Definitions(x.Name)
 	if err != nil {
 		return Place{}, err
 	}
-	place, err = w.s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Head: src.PositionOf(x.Name)})
-	if err != nil {
+	now := prepared{definitions, time.Now()}
+	if ok && reflect.DeepEqual(was.definitions, definitions) {
+		w.prepared[x.Name] = now
+		return place, nil
+	}
+	if place, err = w.s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Head: head}); err != nil {
 		return Place{}, err
 	}
-	w.prepared[x.Name] = b
+	w.prepared[x.Name] = now
 	w.r.placed(x.Name, place)
 	return place, nil
 }

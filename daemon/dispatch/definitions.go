@@ -207,3 +207,6 @@ func keepVanished(s *stream.Stream, old, r *stream.Record) {
 		has[name] = value
 	}
 }
+
+// Chooses tells whether the configuration asks for a property.
+func (cfg *StreamConfig) Chooses(name string) bool { return chosen(cfg, name) }

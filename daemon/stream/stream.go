@@ -537,6 +537,18 @@ type Property struct {
 	FieldType  string `json:"fieldType,omitempty"`
 	Group      string `json:"groupName,omitempty"`
 	Calculated bool   `json:"calculated,omitempty"`
+	Sensitive  bool   `json:"sensitive,omitempty"`
+	// Options are the values of an enumeration, in HubSpot's order; Unlisted says
+	// that there are some, and too many to be kept.
+	Options  []Option `json:"options,omitempty"`
+	Unlisted bool     `json:"unlisted,omitempty"`
+}
+
+// Option is a value that a property may have.
+type Option struct {
+	Value  string `json:"value"`
+	Label  string `json:"label"`
+	Hidden bool   `json:"hidden,omitempty"`
 }
 
 // Error makes a Problem an error: its title and detail.

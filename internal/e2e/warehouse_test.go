@@ -39,11 +39,18 @@ func (s *system) delivered() client.Destination {
 	var d client.Destination
 	until(s.t, "the warehouse", func() (err error) {
 		if d, err = s.destination(); err == nil && d.State != client.DestinationCurrent {
-			err = fmt.Errorf("it is %s, %d behind: %+v", d.State, d.Behind, d.Error)
+			err = fmt.Errorf("it is %s, %d behind: %s", d.State, d.Behind, says(d.Error))
 		}
 		return err
 	})
 	return d
+}
+
+func says(p *client.Problem) string {
+	if p == nil {
+		return "nothing is wrong"
+	}
+	return p.Error()
 }
 
 // inTable is a stream's table, each row as JSON. to_jsonb shows each value as its
@@ -302,6 +309,9 @@ func TestWarehouseDemo(t *testing.T) {
 			t.Errorf("%s\nhas the answer\n%s", query, answer)
 		} else if round == 0 {
 			t.Log(answer)
+		}
+		if n := strings.TrimSpace(pg.SQL("", "SELECT count(*) > 100, count(DISTINCT stream) FROM hubpipe_demo.hubpipe_property_options")); n != "t|4" {
+			t.Errorf("options: %s", n)
 		}
 	}
 }

@@ -1,11 +1,13 @@
 package hubspot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	// A portal's midnight must be known on machines without zone files too.
@@ -69,6 +71,41 @@ type Property struct {
 	Calculated bool   `json:"calculated,omitempty"`
 	Hidden     bool   `json:"hidden,omitempty"`
 	Sensitive  bool   `json:"sensitive,omitempty"`
+	// Options are the values of an enumeration, in HubSpot's order. Unlisted says
+	// that they were left out, since all together would be too long.
+	Options  []Option `json:"options,omitempty"`
+	Unlisted bool     `json:"unlisted,omitempty"`
+}
+
+// Option is a value that a property may have.
+type Option struct {
+	Value  string `json:"value"`
+	Label  string `json:"label"`
+	Hidden bool   `json:"hidden,omitempty"`
+}
+
+// listedOption is an option as HubSpot gives it.
+type listedOption struct {
+	Option
+
+	Order int64 `json:"displayOrder"`
+}
+
+// maxOptions is how many bytes the options of an object's properties may have:
+// definitions are one page, and one value of the store.
+const maxOptions = 200 << 10
+
+// bound leaves options out from where they become too long.
+func bound(ps []Property) {
+	size := 0
+	for i := range ps {
+		for _, o := range ps[i].Options {
+			size += len(o.Value) + len(o.Label) + 32
+		}
+		if size > maxOptions {
+			ps[i].Options, ps[i].Unlisted = nil, len(ps[i].Options) > 0
+		}
+	}
 }
 
 // sensitivities are what definitions are asked for beside the ordinary ones: what
@@ -109,6 +146,7 @@ func (c *Client) Properties(ctx context.Context, obj catalogue.Object) ([]Proper
 			}
 		}
 	}
+	bound(out)
 	return out, nil
 }
 
@@ -126,8 +164,9 @@ func (c *Client) properties(ctx context.Context, obj catalogue.Object, sensitivi
 			var body struct {
 				Results *[]struct {
 					Property
-					DataSensitivity string `json:"dataSensitivity"`
-					Archived        bool   `json:"archived"`
+					Listed          []listedOption `json:"options"`
+					DataSensitivity string         `json:"dataSensitivity"`
+					Archived        bool           `json:"archived"`
 				} `json:"results"`
 			}
 			if err := json.Unmarshal(rep.body, &body); err != nil {
@@ -144,6 +183,11 @@ func (c *Client) properties(ctx context.Context, obj catalogue.Object, sensitivi
 				}
 				if p.Archived {
 					continue
+				}
+				slices.SortStableFunc(p.Listed, func(a, b listedOption) int { return cmp.Compare(a.Order, b.Order) })
+				p.Options = nil
+				for _, o := range p.Listed {
+					p.Options = append(p.Options, o.Option)
 				}
 				p.Sensitive = sensitivity != "" || p.DataSensitivity != "" && p.DataSensitivity != "non_sensitive"
 				out = append(out, p.Property)

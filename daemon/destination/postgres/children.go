@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
 )
 
 // Columns of the tables beside a stream's, in the order in which they are
@@ -48,7 +50,7 @@ func (s *session) children(l *layout, there map[string]map[string]kind) (ddl []s
 }
 
 // describe writes down the properties, and what has changed.
-func (x *shape) describe(ctx context.Context) error {
+func (x *shape) describe(ctx context.Context, t destination.Table) error {
 	names := make([]string, 0, len(x.known))
 	for name := range x.known {
 		names = append(names, name)
@@ -75,6 +77,9 @@ func (x *shape) describe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := x.options(ctx, t); err != nil {
+		return err
+	}
 	for _, c := range x.changes {
 		if c.what == "kept" && c.again {
 			continue // it is written down already
@@ -85,6 +90,40 @@ func (x *shape) describe(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// options writes down the values of enumerations. Those that HubSpot does not
+// list any more go; where they were too many to be listed, nothing is known.
+func (x *shape) options(ctx context.Context, t destination.Table) error {
+	var listed, properties, values, labels []string
+	var ordinals []int32
+	var hidden []bool
+	for _, d := range t.Definitions {
+		if d.Unlisted {
+			continue
+		}
+		listed = append(listed, clean(d.Name))
+		seen := map[string]bool{}
+		for i, o := range d.Options {
+			if v := clean(o.Value); !seen[v] {
+				seen[v] = true
+				properties, values, labels = append(properties, clean(d.Name)), append(values, v), append(labels, clean(o.Label))
+				ordinals, hidden = append(ordinals, int32(i)), append(hidden, o.Hidden) //nolint:gosec // far below
+			}
+		}
+	}
+	table := x.s.in("hubpipe_property_options")
+	const given = "unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bool[]) AS u (property, value, label, ordinal, hidden)"
+	if _, err := x.tx.Exec(ctx, "INSERT INTO "+table+" AS o (stream, property, value, label, ordinal, hidden) SELECT $1, u.* FROM "+given+
+		` ON CONFLICT (stream, property, value) DO UPDATE SET label = excluded.label, ordinal = excluded.ordinal, hidden = excluded.hidden
+		WHERE (o.label, o.ordinal, o.hidden) IS DISTINCT FROM (excluded.label, excluded.ordinal, excluded.hidden)`,
+		x.name, properties, values, labels, ordinals, hidden); err != nil {
+		return err
+	}
+	_, err := x.tx.Exec(ctx, "DELETE FROM "+table+` o WHERE o.stream = $1 AND o.property = ANY($2::text[])
+		AND NOT EXISTS (SELECT 1 FROM unnest($3::text[], $4::text[]) AS u (property, value) WHERE u.property = o.property AND u.value = o.value)`,
+		x.name, listed, properties, values)
+	return err
 }
 
 // clean is text as PostgreSQL can hold it.

@@ -213,3 +213,22 @@ func TestSchemaDrift(t *testing.T) {
 		r.is("many|soon", "SELECT count, at FROM contacts WHERE id = '3'")
 	})
 }
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.defineAs("contacts", []stream.Property{{Name: "stage", Type: "enumeration", FieldType: "select", Label: "Stage", Group: "deal",
+		Options: []stream.Option{{Value: "b", Label: "Second"}, {Value: "a", Label: "Fi\x00rst", Hidden: true}, {Value: "b", Label: "again"}}},
+		{Name: "many", Type: "enumeration", Unlisted: true}})
+	r.put("contacts", record("1", `{"stage":"a"}`))
+	r.start()
+	r.settled()
+	r.is("stage|b|Second|0|f\nstage|a|Fi\uFFFDrst|1|t", "SELECT property, value, label, ordinal, hidden FROM hubpipe_property_options ORDER BY ordinal")
+	r.is("stage|stage|text|Stage|enumeration|select|deal|t", "SELECT property, column_name, column_type, label, hubspot_type, field_type, group_name, in_hubspot FROM hubpipe_properties WHERE property = 'stage'")
+	r.defineAs("contacts", []stream.Property{{Name: "stage", Type: "enumeration", FieldType: "select", Label: "The stage", Options: []stream.Option{{Value: "a", Label: "First"}}}})
+	r.poke()
+	r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM hubpipe_property_options") == "1" })
+	r.is("a|First|0|f", "SELECT value, label, ordinal, hidden FROM hubpipe_property_options")
+	r.is("The stage", "SELECT col_description('contacts'::regclass, (SELECT attnum FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attname = 'stage'))")
+	r.is("many|vanished", "SELECT property, change FROM hubpipe_schema_changes")
+}

@@ -152,7 +152,7 @@ func (e *Engine) Connect(ctx context.Context, o destination.Origin) (destination
 	}
 	s := &session{e: e, conn: conn, origin: o, streams: map[string]*table{}}
 	if err := s.open(ctx); err != nil {
-		s.Close()
+		s.Close() //nolint:contextcheck // the server is told of the end whatever ended it
 		return nil, e.explain("open the schema", err)
 	}
 	return s, nil
@@ -240,7 +240,7 @@ func (e *Engine) Drop(ctx context.Context) (bool, error) {
 		return false, e.explain("connect", err)
 	}
 	s := &session{e: e, conn: conn}
-	defer s.Close()
+	defer s.Close() //nolint:contextcheck // see Connect
 	var own bool
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'hubpipe_streams')", e.o.Schema).Scan(&own); err != nil || !own {
 		return false, e.explain("look for the schema", err)

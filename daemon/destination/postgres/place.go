@@ -18,7 +18,6 @@ type row struct {
 
 	store string
 	epoch uint64
-	fresh bool // it was made just now
 }
 
 const placeColumns = `table_name, store, epoch, position, reread_reason, reread_position, reread_until, reread_sweep,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,14 +30,14 @@ type source struct {
 	*store.Store
 
 	mu          sync.Mutex
-	definitions map[string][]byte
+	definitions map[string][]stream.Property
 	unsettled   bool
 }
 
-func (s *source) Definitions(name string) ([]byte, error) {
+func (s *source) Definitions(name string) ([]stream.Property, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.definitions[name], nil
+	return slices.Clone(s.definitions[name]), nil
 }
 
 func (s *source) Standing(_ context.Context, name string) (destination.Standing, error) {
@@ -81,7 +82,7 @@ func newRig(t testing.TB, pg *pgserver.Server, o postgres.Options) *rig {
 	}
 	dir := t.TempDir()
 	r := &rig{t: t, pg: pg, o: o, path: filepath.Join(dir, "destinations.json"),
-		src:     &source{Store: openStore(t, filepath.Join(dir, "store")), definitions: map[string][]byte{}},
+		src:     &source{Store: openStore(t, filepath.Join(dir, "store")), definitions: map[string][]stream.Property{}},
 		streams: []destination.Stream{{Name: "contacts", Object: "contacts"}}}
 	return r
 }
@@ -109,13 +110,7 @@ func (r *rig) define(name string, properties ...string) {
 		f := append(strings.Fields(p), "", "")
 		list = append(list, stream.Property{Name: f[0], Type: f[1], FieldType: f[2], Label: "The " + f[0]})
 	}
-	b, err := json.Marshal(list)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.src.mu.Lock()
-	r.src.definitions[name] = b
-	r.src.mu.Unlock()
+	r.defineAs(name, list)
 }
 
 // put commits records.
@@ -218,7 +213,7 @@ func (r *rig) defineAs(name string, list []stream.Property) {
 	r.t.Helper()
 	r.src.mu.Lock()
 	defer r.src.mu.Unlock()
-	r.src.definitions[name] = []byte(jsonOf(r.t, list))
+	r.src.definitions[name] = list
 }
 
 func jsonOf(t testing.TB, v any) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/zeebo/xxh3"
@@ -77,14 +78,15 @@ func (s *session) end(ctx context.Context, tx pgx.Tx, l *layout, ids []string, a
 		_, err := tx.Exec(ctx, "DELETE FROM "+s.in(l.table)+" WHERE id = ANY($1::text[])", ids)
 		return err
 	}
-	sql := "UPDATE " + s.in(l.table) + " SET _hubpipe_seq = $2, _hubpipe_state = 'purged', _hubpipe_synced_at = NULL, _hubpipe_merged_into = NULL"
+	var sql strings.Builder
+	sql.WriteString("UPDATE " + s.in(l.table) + " SET _hubpipe_seq = $2, _hubpipe_state = 'purged', _hubpipe_synced_at = NULL, _hubpipe_merged_into = NULL")
 	if l.raw {
-		sql += ", " + quote(colRaw) + " = NULL"
+		sql.WriteString(", " + quote(colRaw) + " = NULL")
 	}
 	for _, c := range l.columns {
-		sql += ", " + quote(c.name) + " = NULL"
+		sql.WriteString(", " + quote(c.name) + " = NULL")
 	}
-	_, err := tx.Exec(ctx, sql+" WHERE id = ANY($1::text[])", ids, int64(at))
+	_, err := tx.Exec(ctx, sql.String()+" WHERE id = ANY($1::text[])", ids, int64(at))
 	return err
 }
 

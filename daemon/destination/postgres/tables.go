@@ -409,7 +409,7 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 	if err := s.script(ctx, strings.Join(plain, ";\n")); err != nil {
 		return err
 	}
-	if err := x.describe(ctx); err != nil {
+	if err := x.describe(ctx, t); err != nil {
 		return err
 	}
 	_, err = x.tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET associations_table = nullif($2, ''), history_table = nullif($3, '') WHERE stream = $1", x.name, l.associations, l.history)
@@ -463,7 +463,7 @@ func (x *shape) kept(l *layout, sql string, err error) {
 
 // kindNamed is the type of that name.
 func kindNamed(sql string) kind {
-	for k := text; k < foreign; k++ {
+	for k := range foreign {
 		if k.sql() == sql {
 			return k
 		}

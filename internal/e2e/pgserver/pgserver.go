@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func Start(t testing.TB, settings ...string) *Server {
 		}
 		t.Skip(err)
 	}
-	dir, err := os.MkdirTemp("", "hubpipe-pg")
+	dir, err := os.MkdirTemp("", "hubpipe-pg") //nolint:usetesting // its path is short enough for a socket, and another user may enter it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func free(t testing.TB) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port //nolint:errcheck // it listens on tcp
 }
 
 func (s *Server) end(sig syscall.Signal) {
@@ -251,4 +252,56 @@ func (s *Server) Try(database, sql string) (string, error) {
 		return string(out), fmt.Errorf("%w: %s", err, out)
 	}
 	return string(out), nil
+}
+
+// CPU is the time that the server's processes have had, those that have ended
+// included.
+func (s *Server) CPU() (all time.Duration) {
+	s.t.Helper()
+	own := strconv.Itoa(s.cmd.Process.Pid)
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			continue
+		}
+		fields, err := stat(pid)
+		if err != nil || fields[1] != own && strconv.Itoa(pid) != own {
+			continue
+		}
+		d, _ := ProcessCPU(pid) // one that has ended meanwhile
+		all += d
+	}
+	return all
+}
+
+// ProcessCPU is the time that a process and its children that have ended have
+// had, as Linux counts it.
+func ProcessCPU(pid int) (time.Duration, error) {
+	fields, err := stat(pid)
+	if err != nil {
+		return 0, err
+	}
+	ticks := 0
+	for _, f := range fields[11:15] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
+// stat is what follows the name in /proc/PID/stat: state, parent and so on.
+func stat(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 15 {
+		return nil, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	return fields, nil
 }
