@@ -171,11 +171,12 @@ func TestExactlyOnce(t *testing.T) {
 	pg := pgserver.Start(t)
 	r := newRig(t, pg, postgres.Options{})
 	r.define("contacts", "a string", "n number")
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable
 	r.start()
 	for round := range 12 {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
+		rng := rand.New(rand.NewPCG(uint64(round), 3)) //nolint:gosec // repeatable
+		pause := time.Duration(50+rng.IntN(150)) * time.Millisecond
 		go func() {
 			defer close(done)
 			for ctx.Err() == nil {
@@ -196,7 +197,7 @@ func TestExactlyOnce(t *testing.T) {
 				r.put("contacts", list...)
 			}
 		}()
-		<-time.After(time.Duration(50+rng.IntN(150)) * time.Millisecond)
+		<-time.After(pause)
 		switch round % 4 {
 		case 0:
 			pg.Kill()

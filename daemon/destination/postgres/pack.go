@@ -70,6 +70,11 @@ const (
 // refused: properties are left to the column of all of them.
 func pack(l *layout, records []*stream.Record, careful bool) *packed {
 	p := &packed{of: l, records: records}
+	size := 0
+	for _, r := range records {
+		size += len(r.Properties) + 2*len(l.columns) + ownFields
+	}
+	p.main = make([]byte, 0, size) // most of it are names, which the table does not repeat
 	values := make([][]byte, len(l.columns))
 	for _, r := range records {
 		clear(values)
