@@ -73,6 +73,7 @@ type Daemon struct {
 	running      *config.Config // taken over last; of the dispatcher's goroutine
 	shown        shown
 
+	peers         int                    // connections that a listener may have
 	logConfigured atomic.Pointer[string] // the level that the configuration names
 
 	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection
@@ -114,7 +115,7 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context) error{
-		d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startDestinations, d.startNotifier, d.serve, d.watchAccess,
+		d.shareDescriptors, d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.startControl, d.startDestinations, d.startNotifier, d.serve, d.watchAccess,
 	} {
 		if err := step(ctx, own); err != nil {
 			return err
@@ -208,8 +209,8 @@ func (d *Daemon) startBroker(ctx, _ context.Context) error {
 	}
 	e, err := broker.NewEmbedded(broker.EmbeddedOptions{Listen: c.Broker.Listen, Socket: d.socket("mqtt.sock"),
 		Prefix: c.Broker.Prefix, TLS: listenTLS(d.busTLS), MaxPacket: int(c.Broker.MaxPacket),
-		Authenticate: d.busLogin,
-		Logger:       d.log.Named("broker")})
+		Authenticate: d.busLogin, Limits: broker.Limits{Connections: d.peers, PerAddress: (d.peers + 1) / 2, Pending: min(d.peers, 128)},
+		Logger: d.log.Named("broker")})
 	if err != nil {
 		return err
 	}

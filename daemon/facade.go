@@ -21,7 +21,7 @@ import (
 
 // serve opens the HTTP API; it comes last, so that what answers is ready.
 func (d *Daemon) serve(ctx, own context.Context) error {
-	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, Socket: d.socket("http.sock"), Authenticate: d.httpLogin, TLS: listenTLS(d.httpTLS),
+	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, MaxConnections: d.peers, Socket: d.socket("http.sock"), Authenticate: d.httpLogin, TLS: listenTLS(d.httpTLS),
 		AllowedHosts: d.o.Config.HTTP.Hosts, IsHost: func(name string) bool { return d.httpTLS != nil && d.httpTLS.Names(name) },
 		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Webhooks: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
 		Epoch: fmt.Sprintf("%s/%d", d.store.ID(), d.store.Epoch()), Logger: d.log.Named("http"),

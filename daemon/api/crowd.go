@@ -7,12 +7,9 @@ import (
 	"sync"
 )
 
-// Bounds of connections over TCP: in all, and of one address. Streams that
-// somebody follows count too.
-const (
-	maxConnections = 1024
-	maxPerAddress  = 512
-)
+// maxConnections bounds the connections of a listener, half of which may be of
+// one address. Streams that somebody follows count too.
+const maxConnections = 1024
 
 // crowd keeps the connections of a listener within bounds. One too many makes
 // the one go that has been quiet for longest: silent, slow with its header, or

@@ -55,6 +55,10 @@ type Options struct {
 	AllowedHosts []string
 	IsHost       func(name string) bool
 
+	// MaxConnections is how many connections a listener has at most, 1024 by
+	// default; half of them, at least one, may be of one address.
+	MaxConnections int
+
 	Version string
 	// Epoch names the store and its epoch to those that read the feed.
 	Epoch  string
@@ -91,6 +95,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = maxConnections
 	}
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = keepAlive
@@ -144,7 +151,7 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 func (s *Server) run(l net.Listener, h http.Handler) {
-	c := newCrowd(maxConnections, maxPerAddress)
+	c := newCrowd(s.o.MaxConnections, max(1, s.o.MaxConnections/2))
 	s.crowds = append(s.crowds, c)
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ConnState: c.state, ErrorLog: s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -85,6 +87,9 @@ func (s *Store) open() (thorough bool, err error) {
 	}
 	log := &badgerLog{log: s.o.Logger}
 	s.db, err = badger.Open(s.badgerOptions(log))
+	if scarce(err) {
+		return false, fmt.Errorf("open the store %s: %w: nothing is wrong with it; raise what this process may have, and start again", s.badgerDir(), err)
+	}
 	if err != nil {
 		return false, broken("%s cannot be opened: %w", s.badgerDir(), err)
 	}
@@ -125,6 +130,20 @@ var errBroken = errors.New("restore a backup, or let `hubpipe doctor --repair` m
 // broken is an error about a store that is not as it has to be.
 func broken(format string, args ...any) error {
 	return fmt.Errorf("the store is damaged: "+format+"; %w", append(args, errBroken)...)
+}
+
+// scarce tells whether the process, and not the store, lacks something: files
+// that it may open, or memory. Badger does not keep all causes.
+func scarce(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, e) || strings.Contains(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // badgerOptions are those of badgerOptions. One that is only looked at shares
