@@ -88,16 +88,24 @@ func dial(t testing.TB, addr string) net.Conn {
 // login sends a CONNECT of MQTT 5 by hand and reads that it was let in.
 func login(t testing.TB, conn net.Conn, token string) {
 	t.Helper()
-	text := func(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
-	body := bytes.Join([][]byte{text("MQTT"), {5, 0xc2, 0, 60, 0}, text("somebody-" + strings.ReplaceAll(conn.LocalAddr().String(), ":", "-")),
-		text("hubpipe"), text(token)}, nil)
-	if _, err := conn.Write(append([]byte{0x10, byte(len(body)&0x7f | 0x80), byte(len(body) >> 7)}, body...)); err != nil {
+	if _, err := conn.Write(connectPacket(conn, token)); err != nil {
 		t.Fatal(err)
 	}
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(conn, head); err != nil || head[0] != 0x20 || head[3] != 0 {
 		t.Fatalf("login: %v % x", err, head)
 	}
+	if _, err := io.CopyN(io.Discard, conn, int64(head[1])-2); err != nil { // its properties
+		t.Fatal(err)
+	}
+}
+
+// connectPacket is a CONNECT of MQTT 5 of the owner.
+func connectPacket(conn net.Conn, token string) []byte {
+	text := func(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
+	body := bytes.Join([][]byte{text("MQTT"), {5, 0xc2, 0, 60, 0}, text("somebody-" + strings.ReplaceAll(conn.LocalAddr().String(), ":", "-")),
+		text("hubpipe"), text(token)}, nil)
+	return append([]byte{0x10, byte(len(body)&0x7f | 0x80), byte(len(body) >> 7)}, body...)
 }
 
 // resident is the memory of a process in KB, 0 where the system does not say.

@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hostile sends frames that are noise, or packets with noise in them, before a
+// login and after it, and requests that do not end, until ctx ends. It counts
+// what it sent.
+func (v *victim) hostile(ctx context.Context, token string, seed uint64, sent *atomic.Int64) {
+	rng := rand.New(rand.NewPCG(v.seed, seed)) //nolint:gosec // repeatable
+	whole := [][]byte{
+		packet(0x82, 0, 1, 0, 0, 3, 'a', '/', 'b', 1), packet(0x32, 0, 3, 'a', '/', 'b', 0, 1, 0, 'x'), packet(0xa2, 0, 1, 0, 0, 3, 'a', '/', 'b'),
+		packet(0x40, 0, 1), packet(0x50, 0, 1), packet(0x62, 0, 1), packet(0x70, 0, 1), packet(0xc0), packet(0xe0), packet(0xf0, 0x18, 0),
+		{0x10, 0xff, 0xff, 0xff, 0x7f}, {0x30, 0xff, 0xff, 0xff, 0x7f}, []byte("GET / HTTP/1.1\r\nHost: localhost\r\nX: "),
+	}
+	for ctx.Err() == nil {
+		addr := v.mqtt
+		if rng.IntN(6) == 0 {
+			addr = strings.TrimPrefix(v.http, "http://")
+		}
+		d := net.Dialer{Timeout: 5 * time.Second}
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			continue
+		}
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		if addr == v.mqtt && rng.IntN(2) == 0 {
+			_, _ = c.Write(connectPacket(c, token))
+		}
+		for range 1 + rng.IntN(20) {
+			b := slices.Clone(whole[rng.IntN(len(whole))])
+			switch rng.IntN(4) {
+			case 0:
+				b = make([]byte, 1+rng.IntN(300))
+				for i := range b {
+					b[i] = byte(rng.Uint32())
+				}
+			case 1:
+				b[rng.IntN(len(b))] ^= 1 << rng.IntN(8)
+			case 2:
+				b = b[:1+rng.IntN(len(b))]
+			}
+			if _, err := c.Write(b); err != nil {
+				break
+			}
+			sent.Add(1)
+		}
+		if rng.IntN(3) == 0 {
+			_, _ = io.CopyN(io.Discard, c, 64)
+		}
+		_ = c.Close()
+		<-time.After(time.Duration(rng.IntN(20)) * time.Millisecond)
+	}
+}
+
+// Random frames for five minutes from several connections at once, among silent
+// ones: the same process serves a good client all the while, and does not grow.
+func TestTortureFrames(t *testing.T) {
+	t.Parallel()
+	v := victimised(t)
+	daemon, worker := v.ready(), v.worker()
+	v.becomesEqual("contacts", "deals")
+	token := v.token()
+	before := daemon.status(t, "RssAnon")
+	// They take room from one another, never from who has logged in.
+	silent := v.crowd(often(60, 1000))
+	good := dial(t, v.mqtt)
+	login(t, good, token)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(often(3, 300))*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	var sent atomic.Int64
+	for n := range 6 {
+		all.Go(func() { v.hostile(ctx, token, uint64(n), &sent) }) //nolint:gosec // a few
+	}
+	var took []time.Duration
+	most := before
+	for ctx.Err() == nil {
+		began := time.Now()
+		_ = good.SetDeadline(began.Add(time.Minute))
+		if _, err := good.Write(packet(0xc0)); err != nil {
+			t.Fatalf("the good client, after %d pings: %v", len(took), err)
+		}
+		var pong [2]byte
+		if _, err := io.ReadFull(good, pong[:]); err != nil || pong[0] != 0xd0 {
+			t.Fatalf("the good client, after %d pings: % x %v", len(took), pong, err)
+		}
+		took = append(took, time.Since(began))
+		most = max(most, daemon.status(t, "RssAnon"))
+		<-time.After(100 * time.Millisecond)
+	}
+	all.Wait()
+	for _, c := range silent {
+		_ = c.Close()
+	}
+	if !daemon.running() {
+		t.Fatal("the daemon has ended")
+	}
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	t.Logf("%d frames; a good client was served in %s (99 of 100 times); memory %.0f MiB, at most %.0f", sent.Load(), p99.Round(time.Millisecond),
+		before/1024, most/1024)
+	if grown := (most - before) / 1024; grown > 64 {
+		t.Errorf("the daemon has grown by %.0f MiB", grown)
+	}
+	if tortured := often(0, 1) == 1; tortured && p99 > time.Second {
+		t.Errorf("a good client waits %s", p99)
+	}
+	if n := int64(often(200, 20_000)); sent.Load() < n {
+		t.Errorf("%d frames are too few, wanted %d", sent.Load(), n)
+	}
+	v.change("contacts", `{"change":50,"create":5}`)
+	v.faults = int(sent.Load())
+	v.exact(200, 1800)
+	for _, p := range []*process{worker, daemon} {
+		p.kill(syscall.SIGTERM)
+	}
+}
