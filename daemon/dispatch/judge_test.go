@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,44 @@ func TestWhatBecomesOfAPage(t *testing.T) {
 				t.Errorf("the place is %q after %d pages", g.Cursor, stored.Pages)
 			}
 		})
+	}
+}
+
+// Pages that wait are judged each against what the ones before it did, and
+// committed at once; what is wrong with one is its own matter. Where the commit
+// fails nobody is answered, and all of it comes again.
+func TestPagesAreCommittedTogether(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	page := func(attempt, seq uint64, from, to string) Incoming {
+		return Incoming{Worker: "w", Digest: fmt.Sprint(attempt, seq), Page: &protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Seq: seq, From: from,
+			To: to, Kind: protocol.RecordsPage, Began: 5, List: "l", Account: &protocol.Account{ID: 7}}}
+	}
+	batch := []Incoming{page(99, 0, "", "9"), page(attempt, 0, "", "17"), page(attempt, 0, "", "17"), page(attempt, 1, "17", "18"), {Worker: "w"}, page(attempt, 2, "18", "19")}
+	b.store.failCommit = func() bool { return true }
+	if outs, _, err := b.d.Pages(b.now, batch); err == nil || len(outs) > 0 {
+		t.Fatalf("%d are answered although nothing was committed: %v", len(outs), err)
+	}
+	b.store.failCommit = nil
+	commits := 0
+	b.store.committed = func() { commits++ }
+	outs, taken, err := b.d.Pages(b.now, batch)
+	if err != nil || taken != len(batch) || commits != 1 {
+		t.Fatalf("%d of %d pages in %d commits: %v", taken, len(batch), commits, err)
+	}
+	var got []string
+	for _, o := range outs {
+		if o.Answer != nil {
+			got = append(got, fmt.Sprintf("%s %d/%d", o.Answer.Type, o.Answer.Attempt, o.Answer.Seq))
+		}
+	}
+	want := []string{"fenced 99/0"}
+	for _, seq := range []int{0, 0, 1, 2} {
+		want = append(want, fmt.Sprintf("committed %d/%d", attempt, seq))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
