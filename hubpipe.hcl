@@ -223,7 +223,7 @@ stream "pipelines" {}
 #   webhook = env("SLACK_URL")
 #   format  = "slack" # or "json"
 #   exec    = ["/usr/local/bin/page"]
-#   on      = ["blocked", "failing", "stale", "brake", "schema", "disk"]
+#   on      = ["blocked", "failing", "stale", "brake", "schema", "destination", "disk"]
 #   after   = "10m"
 # }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,6 +173,9 @@ func (n *notifier) wrong(ctx context.Context, now time.Time) (out []notify.Condi
 		out = append(out, notify.Condition{Kind: notify.Disk, Subject: "daemon", Title: "the store cannot be written", Detail: err.Error(),
 			Hint: "make room on the disk of " + n.d.o.Config.DataDir})
 	}
+	for _, s := range n.d.destinations.Status(ctx) {
+		out = append(out, wrongWithDestination(s)...)
+	}
 	n.mu.Lock()
 	maxLag := n.maxLag
 	n.mu.Unlock()
@@ -226,6 +230,25 @@ func wrongWith(st client.Status, s *stream.Stream, maxLag time.Duration) (out []
 			strings.Join(names[:min(len(names), 10)], ", "), "see `hubpipe status "+st.Name+"`")
 	}
 	return out
+}
+
+// wrongWithDestination is what is wrong with a destination: with all of it, or
+// with one of the streams that it follows. One that is paused is as somebody
+// wanted it.
+func wrongWithDestination(s destination.Status) []notify.Condition {
+	if s.State != destination.Blocked && s.State != destination.Failing {
+		return nil
+	}
+	c := notify.Condition{Kind: notify.Destination, Subject: s.Name, Title: "the destination is " + s.State, Hint: "see `hubpipe destinations`"}
+	p, of := s.Error, ""
+	for i := 0; p == nil && i < len(s.Streams); i++ {
+		p, of = s.Streams[i].Error, s.Streams[i].Stream+": "
+	}
+	if p != nil {
+		c.Title, c.Detail = of+p.Title, p.Detail
+		c.Hint = cmp.Or(p.Hint, c.Hint)
+	}
+	return []notify.Condition{c}
 }
 
 // lagBound is above which lag a stream is stale: what is set, else three

@@ -17,15 +17,18 @@ const (
 	Brake   = "brake"   // more records would end than max_deletes allows
 	Schema  = "schema"  // properties have vanished from HubSpot's definitions
 	Disk    = "disk"    // the daemon cannot write
+	// Destination is of a warehouse that waits for somebody, or fails and is
+	// tried again.
+	Destination = "destination"
 )
 
 // Kinds are all of them.
-func Kinds() []string { return []string{Blocked, Failing, Stale, Brake, Schema, Disk} }
+func Kinds() []string { return []string{Blocked, Failing, Stale, Brake, Schema, Destination, Disk} }
 
 // Condition is one thing that is wrong now.
 type Condition struct {
 	Kind    string `json:"kind"`    // one of Kinds
-	Subject string `json:"subject"` // the stream's name; "daemon" for Disk
+	Subject string `json:"subject"` // the stream's name or the destination's; "daemon" for Disk
 	Title   string `json:"title"`
 	Detail  string `json:"detail,omitempty"`
 	Hint    string `json:"hint,omitempty"`
