@@ -209,7 +209,6 @@ type destination struct {
 	again, until  uint64
 	swept         bool
 	applied       map[uint64]int // how often what stands at a position was written
-	life          int            // grows with each daemon: only its own reader goes on
 	lock          uint64         // grows with each transaction
 	written, lost int
 }

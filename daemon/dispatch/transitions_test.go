@@ -98,7 +98,7 @@ func drawn(t *testing.T) map[string]bool {
 	out := map[string]bool{}
 	diagrams := 0
 	for _, block := range regexp.MustCompile("(?s)```mermaid\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
-		kind := ""
+		var kind string
 		switch {
 		case !strings.HasPrefix(block[1], "stateDiagram-v2"):
 			continue

@@ -27,6 +27,7 @@ import (
 func (c *command) worker() *cobra.Command {
 	var name string
 	var unpaced bool
+	var reread time.Duration
 	cmd := &cobra.Command{Use: "worker", Short: "Run a worker process", Annotations: services(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if name != "" && !goodName(name) {
@@ -55,7 +56,7 @@ func (c *command) worker() *cobra.Command {
 				return err
 			}
 			defer release()
-			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, tempo{unpaced: unpaced})
+			w, err := startWorker(cmd.Context(), cfg, taken, token, c.env.Version, log, tempo{unpaced: unpaced, reread: reread})
 			if err != nil {
 				return err
 			}
@@ -98,6 +99,9 @@ func (c *command) worker() *cobra.Command {
 	// Against HubSpot it would only earn refusals, so that it is not shown.
 	cmd.Flags().BoolVar(&unpaced, "unpaced", false, "ask as fast as answers come; for benchmarks against a simulator without limits alone")
 	_ = cmd.Flags().MarkHidden("unpaced") // the flag is there
+	// Its replicas catch up in their own time, those of a simulator when told to.
+	cmd.Flags().DurationVar(&reread, "reread", 0, "how long after an old reading it is made once more, for tests against a simulator alone")
+	_ = cmd.Flags().MarkHidden("reread") // the flag is there
 	return cmd
 }
 
@@ -191,10 +195,12 @@ func portalOptions(x config.Portal, dataDir string) hubspot.Options {
 
 // tempo is what a worker does at another speed than against HubSpot: one that is
 // unpaced asks as fast as it is answered, schemaEvery is how old what it knows of
-// definitions may be (0: as ever).
+// definitions may be, reread how long it waits before it believes an old reading
+// (0: as ever).
 type tempo struct {
 	unpaced     bool
 	schemaEvery time.Duration
+	reread      time.Duration
 }
 
 // startWorker connects a worker where the configuration says: to the broker
@@ -236,7 +242,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	}
 	var err error
 	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Limits: limits, Concurrency: cfg.Worker.Concurrency,
-		SchemaEvery: t.schemaEvery, Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
+		SchemaEvery: t.schemaEvery, RereadDelays: [2]time.Duration{t.reread / 2, t.reread}, Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
 	if err != nil {
 		return nil, err
 	}

@@ -218,6 +218,7 @@ type system struct {
 	sim      string
 	http     string // the daemon's address, once it is ready
 	mqtt     string // and its broker's
+	reread   string // when workers read once more what was old; "" for as ever
 }
 
 // settings are what the tests vary in a configuration.
@@ -272,7 +273,7 @@ func (s *system) edit(f func(string) string) {
 // another is a second folder beside the same simulator.
 func (s *system) another() *system {
 	s.t.Helper()
-	o := &system{t: s.t, bin: s.bin, dir: s.t.TempDir(), sim: s.sim}
+	o := &system{t: s.t, bin: s.bin, dir: s.t.TempDir(), sim: s.sim, reread: s.reread}
 	o.configure(settings{})
 	return o
 }
@@ -323,6 +324,9 @@ func (s *system) daemon(args ...string) *process {
 // worker starts one.
 func (s *system) worker(args ...string) *process {
 	s.t.Helper()
+	if s.reread != "" {
+		args = append(args, "--reread", s.reread)
+	}
 	return run(s.t, s.dir, s.bin, append([]string{"worker"}, args...)...)
 }
 

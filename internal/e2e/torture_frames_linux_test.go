@@ -122,7 +122,7 @@ func TestTortureFrames(t *testing.T) {
 	}
 	v.change("contacts", `{"change":50,"create":5}`)
 	v.faults = int(sent.Load())
-	v.exact(200, 1800)
+	v.exact(200, 1) // the first load is among older runs by now
 	for _, p := range []*process{worker, daemon} {
 		p.kill(syscall.SIGTERM)
 	}
