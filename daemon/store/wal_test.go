@@ -159,11 +159,13 @@ func TestDoctorBetweenMemtables(t *testing.T) {
 		t.Fatalf("%v: %s", err, d)
 	}
 	s := open(t, dir)
-	defer func() { _ = s.Close() }()
 	if ok, err := owes(s); !ok || err != nil {
 		t.Errorf("the stream is not held against HubSpot: %v", err)
 	}
-	if d, err := Examine(t.Context(), testOptions(copyOf(t, dir)), false); err != nil || d.String() != "" {
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := Examine(t.Context(), testOptions(dir), false); err != nil || d.String() != "" {
 		t.Errorf("in the end: %v %s", err, d)
 	}
 }
