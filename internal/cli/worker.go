@@ -214,6 +214,9 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 		}
 		o := portalOptions(x, cfg.DataDir)
 		o.Logger, o.Unpaced = log.Named("hubspot").With("portal", x.Name), t.unpaced
+		if t.reread > 0 {
+			o.Reread = []time.Duration{t.reread / 2, t.reread}
+		}
 		client := hubspot.New(o)
 		portals[x.Name], limits[x.Name] = worker.HubSpot(client), worker.Limits(client)
 		p.clients = append(p.clients, client)
