@@ -187,15 +187,6 @@ func (n *notifier) wrong(ctx context.Context, now time.Time) (out []notify.Condi
 		}
 		return nil
 	}) // a daemon that is ending has nothing to tell
-	for _, s := range n.d.destinations.Status(ctx) {
-		if e := s.Error; e != nil {
-			kind := notify.Failing
-			if s.State == destination.Blocked {
-				kind = notify.Blocked
-			}
-			out = append(out, notify.Condition{Kind: kind, Subject: "destination " + s.Name, Title: e.Title, Detail: e.Detail, Hint: e.Hint})
-		}
-	}
 	return out
 }
 
