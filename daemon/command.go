@@ -74,14 +74,35 @@ func ParseCommand(payload []byte) (Command, error) {
 }
 
 func parseJSON(text []byte) (Command, error) {
-	var c Command
-	if wrong := api.DecodeObject(text, &c); wrong != "" {
+	// What is there and empty is a mistake, as in the bodies of HTTP; what is not
+	// there, or null, is left out.
+	var said struct {
+		ID            string  `json:"id"`
+		Action        string  `json:"action"`
+		Stream        string  `json:"stream"`
+		Interval      *string `json:"interval"`
+		Record        *string `json:"record"`
+		AcceptDeletes bool    `json:"accept_deletes"`
+	}
+	if wrong := api.DecodeObject(text, &said); wrong != "" {
 		// The id is wanted even where the rest is wrong.
 		var only struct {
 			ID string `json:"id"`
 		}
 		_ = json.NewDecoder(bytes.NewReader(text)).Decode(&only)
 		return Command{ID: only.ID}, badCommand("%s", wrong)
+	}
+	c := Command{ID: said.ID, Action: said.Action, Stream: said.Stream, AcceptDeletes: said.AcceptDeletes}
+	if said.Interval != nil {
+		if c.Interval = strings.TrimSpace(*said.Interval); c.Interval == "" {
+			return c, stream.BadInterval("the interval is empty")
+		}
+	}
+	if said.Record != nil {
+		c.Record = strings.TrimSpace(*said.Record)
+		if p := stream.BadRecord(c.Record); p != nil {
+			return c, p
+		}
 	}
 	return c, nil
 }
@@ -142,11 +163,17 @@ func (c Command) check() error {
 	if c.AcceptDeletes && c.Action != "reconcile" {
 		return badCommand("%q accepts no deletes", c.Action)
 	}
-	if c.Record != "" && (c.Action != "sync" || c.Stream == allStreams) {
-		return badCommand("a record belongs to the sync of one stream")
+	if c.Record == "" {
+		return nil
 	}
-	if wrong := stream.CheckID(c.Record); c.Record != "" && wrong != "" {
-		return badCommand("%s", wrong)
+	if c.Action != "sync" {
+		return badCommand("%q takes no record", c.Action)
+	}
+	if c.Stream == allStreams {
+		return stream.RecordOfAll()
+	}
+	if p := stream.BadRecord(c.Record); p != nil {
+		return p
 	}
 	return nil
 }

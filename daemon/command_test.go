@@ -54,11 +54,10 @@ func TestBadCommandsSayWhatWouldBeRight(t *testing.T) {
 		`{"action":"start","stream":7}`:    `field "stream" cannot be a JSON number`,
 		`{"action":"start","speed":"x"}`:   "speed",
 		`{"action":"stop","stream":"c"} x`: "after top-level value",
-		`{"action":"stop","stream":"c","interval":"5m"}`: "no interval",
-		"sync all record 3":      "one stream",
-		"reconcile deals accept": "missing",
+		`{"action":"stop","stream":"c","interval":"5m"}`:       "no interval",
+		"reconcile deals accept":                               "missing",
 		`{"action":"sync","stream":"c","accept_deletes":true}`: "accepts no deletes",
-		`{"action":"sync","stream":"c","record":"x y"}`:        "x y",
+		`{"action":"stop","stream":"c","record":"7"}`:          "takes no record",
 		"\x00\xff":                "not an action",
 		strings.Repeat("x", 5000): "5000 bytes",
 	} {
@@ -70,6 +69,28 @@ func TestBadCommandsSayWhatWouldBeRight(t *testing.T) {
 	}
 	if c, err := ParseCommand([]byte(`{"action":"stop","stream":7,"id":"x"}`)); err == nil || c.ID != "x" {
 		t.Errorf("the id of a bad command is lost: %+v %v", c, err)
+	}
+}
+
+// What an HTTP body would be refused for has the same name here.
+func TestBadValuesAreNamedAsOverHTTP(t *testing.T) {
+	t.Parallel()
+	for text, typ := range map[string]string{
+		`{"action":"start","stream":"c","interval":" "}`: "bad-interval",
+		`{"action":"sync","stream":"c","record":""}`:     "bad-record",
+		`{"action":"sync","stream":"c","record":"x y"}`:  "bad-record",
+		`{"action":"sync","stream":"all","record":"3"}`:  "bad-record",
+		"sync all record 3":                              "bad-record",
+	} {
+		_, err := ParseCommand([]byte(text))
+		var p *stream.Problem
+		if !errors.As(err, &p) || p.Type != typ || p.Status != 400 || p.Hint == "" {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c, err := ParseCommand([]byte(`{"action":"start","stream":"c","interval":null,"record":null}`))
+	if diff := cmp.Diff(Command{Action: "start", Stream: "c"}, c); diff != "" || err != nil {
+		t.Errorf("null: %v %s", err, diff)
 	}
 }
 

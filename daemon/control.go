@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -13,19 +12,32 @@ import (
 
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
-	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/api"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Answer is what becomes of a command of the control topic.
 type Answer struct {
-	OK     bool            `json:"ok"`
-	ID     string          `json:"id,omitempty"`
-	Action string          `json:"action,omitempty"`
-	Stream string          `json:"stream,omitempty"`
-	Run    string          `json:"run,omitempty"`
-	Status any             `json:"status,omitempty"`
-	Error  *stream.Problem `json:"error,omitempty"`
+	OK     bool   `json:"ok"`
+	ID     string `json:"id,omitempty"`
+	Action string `json:"action,omitempty"`
+	Stream string `json:"stream,omitempty"`
+	// Run is the run that began or was joined.
+	Run string `json:"run,omitempty"`
+	// Status is a client.Status, or for all streams a list of them; it is in every
+	// good answer and in no other.
+	Status any `json:"status,omitempty"`
+	// Failed are those of all streams for which the command did not work.
+	Failed []client.Failure `json:"failed,omitempty"`
+	Error  *client.Problem  `json:"error,omitempty"`
+}
+
+// outcome is what a command that was done came to.
+type outcome struct {
+	run    string
+	status any
+	failed []client.Failure
 }
 
 // rememberedCommands and rememberFor bound the command ids that are answered
@@ -39,7 +51,7 @@ const (
 // persistent session: no answer means not done.
 type control struct {
 	topics  protocol.Topics
-	do      func(ctx context.Context, c Command) (run string, status any, err error)
+	do      func(ctx context.Context, c Command) (outcome, error)
 	now     func() time.Time
 	log     hclog.Logger
 	session *broker.Session
@@ -62,7 +74,7 @@ type request struct {
 	retained    bool
 }
 
-func newControl(topics protocol.Topics, do func(context.Context, Command) (string, any, error), now func() time.Time, log hclog.Logger) *control {
+func newControl(topics protocol.Topics, do func(context.Context, Command) (outcome, error), now func() time.Time, log hclog.Logger) *control {
 	return &control{topics: topics, do: do, now: now, log: log,
 		queue: make(chan request, 64), quit: make(chan struct{}), answered: map[string]*stream.Answered{}}
 }
@@ -139,7 +151,7 @@ func (c *control) responseTopic(asked string) (string, bool) {
 func (c *control) refuse(payload []byte) Answer {
 	c.log.Warn("a retained command was refused; clear it with an empty retained message")
 	cmd, _ := ParseCommand(payload) // for the answer's names alone
-	return Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream, Error: &stream.Problem{Type: "bad-command",
+	return Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream, Error: &client.Problem{Type: client.TypeBadCommand,
 		Title: "a retained command is refused", Status: 400, Detail: "a command that the broker keeps would be done again at every start",
 		Hint: "send it without the retain flag, and clear the one that is kept with an empty retained message"}}
 }
@@ -153,7 +165,7 @@ func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 	cmd, err := ParseCommand(r.payload)
 	a := Answer{ID: cmd.ID, Action: cmd.Action, Stream: cmd.Stream}
 	if err != nil {
-		a.Error = asProblem(err)
+		a.Error = c.problem(cmd, err)
 		return json.Marshal(a)
 	}
 	digest, err := cmd.digest()
@@ -164,14 +176,16 @@ func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 		if old.Digest == digest || old.Digest == "" {
 			return old.Answer, nil
 		}
-		a.Error = &stream.Problem{Type: "id-used", Title: "this id was used for another command", Status: 409,
+		a.Error = &client.Problem{Type: client.TypeIDUsed, Title: "this id was used for another command", Status: 409,
 			Detail: fmt.Sprintf("%q named another command less than a day ago; this one was not done", clipped(cmd.ID)),
 			Hint:   "give each command an id of its own; a repeat of the same command keeps its id"}
 		return json.Marshal(a)
 	}
-	a.Run, a.Status, err = c.do(ctx, cmd)
-	if a.OK = err == nil; err != nil {
-		a.Error = asProblem(err)
+	done, err := c.do(ctx, cmd)
+	if a.OK = err == nil; a.OK {
+		a.Run, a.Status, a.Failed = done.run, done.status, done.failed
+	} else {
+		a.Error = c.problem(cmd, err)
 	}
 	payload, err := json.Marshal(a)
 	if err == nil && cmd.ID != "" && (a.OK || a.Error.Status < 500) {
@@ -209,14 +223,11 @@ func (c *control) remember(ctx context.Context, a *stream.Answered) {
 	}
 }
 
-// asProblem gives an error the shape in which people and scripts get it.
-func asProblem(err error) *stream.Problem {
-	if p, ok := errors.AsType[*stream.Problem](err); ok {
-		return p
+// problem is an error as it is over HTTP, too.
+func (c *control) problem(cmd Command, err error) *client.Problem {
+	p, expected := api.Describe(err, knownErrors())
+	if !expected {
+		c.log.Error("a command failed", "action", cmd.Action, "stream", cmd.Stream, "error", err)
 	}
-	if errors.Is(err, dispatch.ErrStopped) {
-		return &stream.Problem{Type: "stopping", Title: "the daemon is stopping", Status: 503, Hint: "try again when it has been started again"}
-	}
-	return &stream.Problem{Type: "internal", Title: "the daemon could not do that", Status: 500,
-		Detail: err.Error(), Hint: "see the daemon's log"}
+	return p
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
+	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -37,9 +40,9 @@ func TestCommandsAreKnownAfterARestart(t *testing.T) {
 	var fail error
 	done := 0
 	begin := func() *control {
-		c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (string, any, error) {
+		c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (outcome, error) {
 			done++
-			return "r1", nil, fail
+			return outcome{run: "r1"}, fail
 		}, time.Now, hclog.NewNullLogger())
 		c.recall(kept)
 		c.keep = func(_ context.Context, a *stream.Answered, _ []string) error {
@@ -65,9 +68,9 @@ func TestCommandsAreKnownAfterARestart(t *testing.T) {
 func TestAnIDIsOfOneCommand(t *testing.T) {
 	t.Parallel()
 	var done []string
-	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (string, any, error) {
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (outcome, error) {
 		done = append(done, cmd.Action)
-		return "r1", nil, nil
+		return outcome{run: "r1"}, nil
 	}, time.Now, hclog.NewNullLogger())
 	first := answered(t, c, []byte(`{"action":"start","stream":"contacts","interval":"5m","id":"7"}`))
 	if again := answered(t, c, []byte(`{"id":"7","interval":"5m", "stream":"contacts","action":"start"}`)); !cmp.Equal(first, again) || len(done) != 1 {
@@ -100,9 +103,9 @@ func TestAnIDIsOfOneCommand(t *testing.T) {
 func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
 	t.Parallel()
 	done := 0
-	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (string, any, error) {
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (outcome, error) {
 		done++
-		return "r1", nil, nil
+		return outcome{run: "r1"}, nil
 	}, time.Now, hclog.NewNullLogger())
 	command := []byte(`{"action":"sync","stream":"contacts","id":"7"}`)
 	if a := c.refuse(command); a.OK || a.ID != "7" || a.Action != "sync" || a.Error == nil || a.Error.Status != 400 || done != 0 {
@@ -122,9 +125,9 @@ func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
 func TestOldestCommandsAreForgotten(t *testing.T) {
 	t.Parallel()
 	done := map[string]int{}
-	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (string, any, error) {
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (outcome, error) {
 		done[cmd.ID]++
-		return "", nil, nil
+		return outcome{}, nil
 	}, time.Now, hclog.NewNullLogger())
 	send := func(n int) {
 		b, err := json.Marshal(Command{Action: "status", ID: time.Duration(n).String()})
@@ -166,16 +169,36 @@ func TestWhereAnswersMayGo(t *testing.T) {
 	}
 }
 
+// What is wrong is said as over HTTP, and an error that nobody expected keeps
+// its words for the log.
 func TestErrorsBecomeProblems(t *testing.T) {
 	t.Parallel()
-	known := &stream.Problem{Type: "unknown-stream", Status: 404}
-	if p := asProblem(known); p != known {
-		t.Errorf("%+v", p)
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, nil, time.Now, hclog.NewNullLogger())
+	for _, x := range []struct {
+		err    error
+		typ    string
+		status int
+	}{
+		{&stream.Problem{Type: "unknown-stream", Status: 404, Hint: "x"}, client.TypeUnknownStream, 404},
+		{fmt.Errorf("sync: %w", dispatch.ErrStopped), client.TypeStopping, 503},
+		{fmt.Errorf("sync: %w", store.ErrFull), client.TypeDiskFull, 507},
+		{context.DeadlineExceeded, client.TypeTimeout, 504},
+		{errors.New("open /secret/path"), client.TypeInternal, 500},
+	} {
+		p := c.problem(Command{Action: "sync"}, x.err)
+		if p.Type != x.typ || p.Status != x.status || p.Hint == "" || strings.Contains(p.Detail, "secret") {
+			t.Errorf("%v: %+v", x.err, p)
+		}
 	}
-	if p := asProblem(fmt.Errorf("sync: %w", dispatch.ErrStopped)); p.Type != "stopping" || p.Status != 503 || p.Hint == "" {
-		t.Errorf("%+v", p)
-	}
-	if p := asProblem(context.DeadlineExceeded); p.Type != "internal" || p.Status != 500 || p.Hint == "" {
-		t.Errorf("%+v", p)
+}
+
+// A good answer has a status, a bad one an error and nothing else.
+func TestABadAnswerHasNoStatus(t *testing.T) {
+	t.Parallel()
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (outcome, error) {
+		return outcome{run: "r1", status: client.Status{Name: "x"}}, &stream.Problem{Type: "unknown-stream", Status: 404}
+	}, time.Now, hclog.NewNullLogger())
+	if a := answered(t, c, []byte("status x")); a.OK || a.Run != "" || a.Status != nil || a.Error == nil {
+		t.Errorf("%+v", a)
 	}
 }

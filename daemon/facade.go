@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker"
@@ -25,14 +24,7 @@ func (d *Daemon) serve(ctx, own context.Context) error {
 		AllowedHosts: d.o.Config.HTTP.Hosts, IsHost: func(name string) bool { return d.httpTLS != nil && d.httpTLS.Names(name) },
 		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Webhooks: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
 		Epoch: fmt.Sprintf("%s/%d", d.store.ID(), d.store.Epoch()), Logger: d.log.Named("http"),
-		Known: []api.Known{
-			{Err: store.ErrNotFound, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}},
-			{Err: store.ErrFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "the disk is nearly full", Status: 507}},
-			{Err: store.ErrUnreadable, Problem: client.Problem{Type: client.TypeUnhealthy, Title: "the store is damaged", Status: 503,
-				Hint: "stop the daemon, run `hubpipe doctor --repair`, and start it again"}},
-			{Err: dispatch.ErrStopped, Problem: client.Problem{Type: client.TypeStopping, Title: "the daemon is stopping", Status: 503,
-				Hint: "try again when it has been started again"}},
-		}})
+		Known: knownErrors()})
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
@@ -229,49 +221,6 @@ func (d *Daemon) Shutdown() {
 	if d.o.Shutdown != nil {
 		d.o.Shutdown()
 	}
-}
-
-// do does a command of the control topic.
-func (d *Daemon) do(ctx context.Context, c Command) (run string, status any, err error) {
-	if c.Stream == allStreams || c.Stream == "" {
-		streams, err := d.Streams(ctx)
-		if err != nil || c.Action == "status" {
-			return "", streams, err
-		}
-		var failed []string
-		for _, s := range streams {
-			c.Stream = s.Name
-			if _, _, err := d.do(ctx, c); err != nil {
-				failed = append(failed, s.Name+": "+asProblem(err).Error())
-			}
-		}
-		if len(failed) > 0 {
-			return "", nil, &stream.Problem{Type: "some-failed", Title: fmt.Sprintf("%d of %d streams refused", len(failed), len(streams)),
-				Status: 409, Detail: strings.Join(failed, "; "), Hint: "it was done for the others"}
-		}
-		streams, err = d.Streams(ctx)
-		return "", streams, err
-	}
-	switch c.Action {
-	case "start":
-		_, err = d.StartStream(ctx, c.Stream, c.Interval)
-	case "stop":
-		_, err = d.StopStream(ctx, c.Stream)
-	case "sync":
-		run, err = d.Sync(ctx, c.Stream, c.Record)
-	case "resync":
-		run, err = d.Resync(ctx, c.Stream)
-	case "reconcile":
-		run, err = d.Reconcile(ctx, c.Stream, c.AcceptDeletes)
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	s, err := d.Stream(ctx, c.Stream)
-	if run == "" && s.Run != nil && c.Action == "start" {
-		run = s.Run.ID
-	}
-	return run, s, err
 }
 
 // apiControl gives the API the daemon under the names of its own interface.

@@ -11,9 +11,6 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// allStreams is the name under which a command means every stream.
-const allStreams = "all"
-
 // settleRun bounds how often a run that is waited for is looked at.
 const (
 	lookSoonest = 20 * time.Millisecond
@@ -30,8 +27,7 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, _ params) error {
 	interval := ""
 	if body.Interval != nil {
 		if interval = strings.TrimSpace(*body.Interval); interval == "" {
-			return &client.Problem{Type: client.TypeBadInterval, Title: "that is not an interval", Status: http.StatusBadRequest,
-				Detail: "the interval is empty", Hint: "write it like 5m, or leave it out for the configured one"}
+			return stream.BadInterval("the interval is empty")
 		}
 	}
 	return s.command(w, r, func(ctx context.Context, name string) (client.Status, error) {
@@ -50,7 +46,7 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request, _ params) error {
 // they stand.
 func (s *Server) command(w http.ResponseWriter, r *http.Request, do func(context.Context, string) (client.Status, error)) error {
 	name := r.PathValue("stream")
-	if name != allStreams {
+	if name != client.All {
 		status, err := do(r.Context(), name)
 		if err != nil {
 			return err
@@ -75,26 +71,37 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request, do func(context
 	return nil
 }
 
-// each does something for every stream. One that fails holds the others up only
-// where it is the request that is wrong, since then all would fail.
+// each does something for every stream; see Each.
 func (s *Server) each(r *http.Request, do func(name string) error) ([]client.Failure, error) {
 	list, err := s.o.Control.Streams(r.Context())
 	if err != nil {
 		return nil, err
 	}
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Name
+	}
+	return Each(r.Context(), names, do, func(err error) *client.Problem { return s.problemOf(r, err) })
+}
+
+// Each does something for every one of the streams, and says what the others
+// were refused for. One that fails holds the others up only where it is the
+// request that is wrong, since then all would fail; where all fail, what the
+// first was refused for is the error.
+func Each(ctx context.Context, streams []string, do func(name string) error, problem func(error) *client.Problem) ([]client.Failure, error) {
 	var failed []client.Failure
-	for _, st := range list {
-		err := do(st.Name)
+	for _, name := range streams {
+		err := do(name)
 		if err == nil {
 			continue
 		}
-		p := s.problemOf(r, err)
-		if p.Status == http.StatusBadRequest || errors.Is(err, r.Context().Err()) {
+		p := problem(err)
+		if p.Status == http.StatusBadRequest || errors.Is(err, ctx.Err()) {
 			return nil, p
 		}
-		failed = append(failed, client.Failure{Stream: st.Name, Error: p})
+		failed = append(failed, client.Failure{Stream: name, Error: p})
 	}
-	if len(failed) > 0 && len(failed) == len(list) {
+	if len(failed) > 0 && len(failed) == len(streams) {
 		return nil, failed[0].Error
 	}
 	return failed, nil
@@ -110,11 +117,11 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, q params) error {
 	record := ""
 	if body.Record != nil {
 		record = strings.TrimSpace(*body.Record)
-		if wrong := stream.CheckID(record); wrong != "" {
-			return badBody(syncBody, "%s", wrong)
+		if p := stream.BadRecord(record); p != nil {
+			return p
 		}
-		if r.PathValue("stream") == allStreams {
-			return badBody("name the stream that has the record", "a record belongs to one stream")
+		if r.PathValue("stream") == client.All {
+			return stream.RecordOfAll()
 		}
 	}
 	return s.begin(w, r, q, func(ctx context.Context, name string) (client.Run, error) {
@@ -147,9 +154,9 @@ func (s *Server) erase(w http.ResponseWriter, r *http.Request, _ params) error {
 	name, record := r.PathValue("stream"), strings.TrimSpace(body.Record)
 	switch {
 	case record == "":
-		return badBody(`{"record":"123"}`, "it names no record")
-	case name == allStreams:
-		return badBody("name the stream that has the record", "a record belongs to one stream")
+		return badBody(eraseBody, "it names no record")
+	case name == client.All:
+		return stream.RecordOfAll()
 	}
 	if err := s.o.Control.Erase(r.Context(), name, record); err != nil {
 		return err
@@ -176,7 +183,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, q params, do func
 	}
 	until := time.Now().Add(wait)
 	name := r.PathValue("stream")
-	if name != allStreams {
+	if name != client.All {
 		run, err := do(r.Context(), name)
 		if err != nil {
 			return err

@@ -40,29 +40,39 @@ func known() []Known {
 
 var errStopping = errors.New("the daemon is stopping")
 
-// problemOf is the one place where an error becomes an answer. What is not
-// known is told to the log alone: it could hold what is nobody's business.
+// problemOf is the problem that an error is answered as. What is not known is
+// told to the log alone: it could hold what is nobody's business.
 func (s *Server) problemOf(r *http.Request, err error) *client.Problem {
+	p, expected := Describe(err, s.o.Known)
+	if !expected {
+		s.log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	return p
+}
+
+// Describe is the one place where an error becomes what people and scripts get,
+// whatever door they came by. An error that is not expected is described
+// without its words, which are for the log.
+func Describe(err error, daemons []Known) (p *client.Problem, expected bool) {
 	var shown *client.Problem
 	var domain *stream.Problem
 	switch {
 	case errors.As(err, &shown):
 		c := *shown
-		return withStatus(&c)
+		return withStatus(&c), true
 	case errors.As(err, &domain):
-		return withStatus(ProblemOf(domain))
+		return withStatus(ProblemOf(domain)), true
 	}
-	for _, k := range append(slices.Clip(s.o.Known), known()...) {
+	for _, k := range append(slices.Clip(daemons), known()...) {
 		if errors.Is(err, k.Err) {
 			c := k.Problem
 			if c.Detail == "" {
 				c.Detail = err.Error()
 			}
-			return withStatus(&c)
+			return withStatus(&c), true
 		}
 	}
-	s.log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-	return internalProblem()
+	return internalProblem(), false
 }
 
 // withStatus makes sure that a problem is sent as an error.

@@ -23,8 +23,7 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 	if interval != "" {
 		_, text, err := d.opts.ParseInterval(interval)
 		if err != nil {
-			return nil, &stream.Problem{Type: "bad-interval", Title: "that is not an interval", Status: 400,
-				Detail: err.Error(), Hint: "an interval is a duration of at least 1s, such as 30s, 5m or 2h"}
+			return nil, stream.BadInterval(err.Error())
 		}
 		interval = text
 	}
@@ -98,8 +97,8 @@ func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 func (d *Dispatcher) Sync(now time.Time, name, record string) (string, []Out, error) {
 	return d.runNow(now, name, func(c *change, s *stream.Stream) (*stream.Run, error) {
 		if record != "" {
-			if err := checkRecordID(record); err != nil {
-				return nil, err
+			if p := stream.BadRecord(record); p != nil {
+				return nil, p
 			}
 		}
 		c.retryPortal(s.Portal)
@@ -136,15 +135,6 @@ func (d *Dispatcher) runNow(now time.Time, name string, run func(*change, *strea
 	}
 	outs, err := c.commit()
 	return made.ID, outs, err
-}
-
-// checkRecordID returns a problem where a record's id is none.
-func checkRecordID(id string) error {
-	if wrong := stream.CheckID(id); wrong != "" {
-		return &stream.Problem{Type: "bad-record", Title: "that is not a record", Status: 400, Detail: wrong,
-			Hint: "an id is what HubSpot shows in the record's address, such as 123"}
-	}
-	return nil
 }
 
 func (c *change) syncRun(s *stream.Stream) (*stream.Run, error) {

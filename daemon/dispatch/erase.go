@@ -15,8 +15,8 @@ func (d *Dispatcher) Erase(now time.Time, name, id string) ([]Out, error) {
 	if d.config[name] == nil {
 		return nil, notFound(name)
 	}
-	if err := checkRecordID(id); err != nil {
-		return nil, err
+	if p := stream.BadRecord(id); p != nil {
+		return nil, p
 	}
 	c := d.begin(now)
 	if err := c.open(); err != nil {
