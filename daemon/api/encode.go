@@ -11,11 +11,11 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// appendRecord appends a record as one line of JSON without its end. Property
+// AppendRecord appends a record as one line of JSON without its end. Property
 // values are written as they are stored; with fields only those, in their
 // order, null where the record has none. History is there where the stream
 // keeps some and it has been read.
-func appendRecord(b []byte, r *stream.Record, fields []string) ([]byte, error) {
+func AppendRecord(b []byte, r *stream.Record, fields []string) ([]byte, error) {
 	b = append(b, `{"id":`...)
 	b = appendString(b, r.ID)
 	b = append(b, `,"seq":`...)

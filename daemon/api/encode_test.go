@@ -14,7 +14,7 @@ func TestHistoryInARecord(t *testing.T) {
 	t.Parallel()
 	const past = `{"dealstage":[{"value":"won","timestamp":"2026-02-01T00:00:00Z"},{"value":"lost","timestamp":"2026-01-01T00:00:00Z"}]}`
 	for _, history := range []string{past, "{}", ""} {
-		line, err := appendRecord(nil, &stream.Record{Head: stream.Head{ID: "1", State: stream.Live}, History: []byte(history)}, nil)
+		line, err := AppendRecord(nil, &stream.Record{Head: stream.Head{ID: "1", State: stream.Live}, History: []byte(history)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request, q params) error
 			o.buf = strconv.AppendUint(o.buf, rec.Seq, 10)
 			o.buf = append(o.buf, "\ndata: "...)
 		}
-		if o.buf, err = appendRecord(o.buf, rec, nil); err != nil {
+		if o.buf, err = AppendRecord(o.buf, rec, nil); err != nil {
 			return err
 		}
 		o.buf = append(o.buf, '\n')

@@ -92,7 +92,7 @@ func FuzzRecord(f *testing.F) {
 			properties = nil
 		}
 		for _, fields := range [][]string{nil, {field, "a"}} {
-			line, err := appendRecord(nil, &stream.Record{Head: stream.Head{ID: id, State: stream.Live, CreatedAt: at}, Properties: properties}, fields)
+			line, err := AppendRecord(nil, &stream.Record{Head: stream.Head{ID: id, State: stream.Live, CreatedAt: at}, Properties: properties}, fields)
 			if err != nil {
 				continue // what is more lenient than JSON in the old decoder
 			}

@@ -112,7 +112,7 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 		}
 		n++
 		var err error
-		if o.buf, err = appendRecord(o.buf, rec, x.fields); err != nil {
+		if o.buf, err = AppendRecord(o.buf, rec, x.fields); err != nil {
 			return err
 		}
 		if lines {
@@ -152,7 +152,7 @@ func (s *Server) record(w http.ResponseWriter, r *http.Request, q params) error 
 			"stream %q has no record %q", name, clip(id))
 	}
 	o := newOutput(w, mediaJSON)
-	if o.buf, err = appendRecord(o.buf, rec, fields); err != nil {
+	if o.buf, err = AppendRecord(o.buf, rec, fields); err != nil {
 		return err
 	}
 	o.buf = append(o.buf, '\n')
@@ -194,7 +194,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 			return nil
 		}
 		var err error
-		if o.buf, err = appendRecord(o.buf, rec, fields); err != nil {
+		if o.buf, err = AppendRecord(o.buf, rec, fields); err != nil {
 			return err
 		}
 		o.buf = append(o.buf, '\n')

@@ -162,34 +162,41 @@ func (c *command) showStatus(cmd *cobra.Command, d *client.Client, args []string
 	return c.statuses(ss)
 }
 
-// names turns `all` into the streams that there are.
-func names(ctx context.Context, d *client.Client, arg string) ([]string, error) {
-	if arg != "all" {
-		return []string{arg}, nil
-	}
-	ss, err := d.Streams(ctx)
-	out := make([]string, 0, len(ss))
-	for _, s := range ss {
-		out = append(out, s.Name)
-	}
-	return out, err
-}
-
-// eachStream does something to the named stream, or all, and shows them.
-func (c *command) eachStream(cmd *cobra.Command, d *client.Client, arg string, f func(name string) (client.Status, error)) error {
-	ns, err := names(cmd.Context(), d, arg)
-	if err != nil {
-		return err
-	}
-	var ss []client.Status
-	for _, n := range ns {
-		s, err := f(n)
+// eachStream does something to the named stream, or to all at once, and shows
+// them. Those of all for which it did not work are said on stderr.
+func (c *command) eachStream(d *client.Client, arg string, one func(d *client.Client, name string) (client.Status, error),
+	all func(d *client.Client) (client.Statuses, error),
+) error {
+	if arg != client.All {
+		s, err := one(d, arg)
 		if err != nil {
 			return err
 		}
-		ss = append(ss, s)
+		return c.statuses([]client.Status{s})
 	}
-	return c.statuses(ss)
+	ss, err := all(d)
+	if err != nil {
+		return err
+	}
+	if err := c.statuses(ss.Streams); err != nil {
+		return err
+	}
+	return c.failures(ss.Failed)
+}
+
+// failures says for which streams a command for all did not work; it is an
+// error that has been said where there are any.
+func (c *command) failures(failed []client.Failure) error {
+	for _, f := range failed {
+		fmt.Fprintf(c.env.Stderr, "hubpipe: %s: %v\n", f.Stream, f.Error)
+		if f.Error != nil && f.Error.Hint != "" {
+			fmt.Fprintf(c.env.Stderr, "  hint: %s\n", f.Error.Hint)
+		}
+	}
+	if len(failed) > 0 {
+		return errReported
+	}
+	return nil
 }
 
 func (c *command) start() *cobra.Command {
@@ -201,7 +208,10 @@ func (c *command) start() *cobra.Command {
 					return err
 				}
 			}
-			if err := c.eachStream(cmd, d, args[0], func(n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) }); err != nil {
+			err := c.eachStream(d, args[0],
+				func(d *client.Client, n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) },
+				func(d *client.Client) (client.Statuses, error) { return d.StartAll(cmd.Context(), every) })
+			if err != nil {
 				return err
 			}
 			if every == "" {
@@ -223,7 +233,9 @@ configured one, also where an earlier start set another: a stop and a start with
 func (c *command) stopStream() *cobra.Command {
 	return c.talking("stop STREAM|all", "End the schedule and what runs; what was stored stays",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
-			return c.eachStream(cmd, d, args[0], func(n string) (client.Status, error) { return d.Stop(cmd.Context(), n) })
+			return c.eachStream(d, args[0],
+				func(d *client.Client, n string) (client.Status, error) { return d.Stop(cmd.Context(), n) },
+				func(d *client.Client) (client.Statuses, error) { return d.StopAll(cmd.Context()) })
 		})
 }
 
@@ -231,7 +243,7 @@ func (c *command) sync() *cobra.Command {
 	var record string
 	cmd := c.run("sync STREAM|all", "Make one run now", func(ctx context.Context, d *client.Client, n string) (string, error) {
 		return d.Sync(ctx, n, record)
-	})
+	}, func(ctx context.Context, d *client.Client) (client.AllStarted, error) { return d.SyncAll(ctx) })
 	one := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if record != "" && args[0] == client.All {
@@ -246,32 +258,39 @@ func (c *command) sync() *cobra.Command {
 func (c *command) resync() *cobra.Command {
 	return c.run("resync STREAM|all", "Read everything again; empties nothing", func(ctx context.Context, d *client.Client, n string) (string, error) {
 		return d.Resync(ctx, n)
-	})
+	}, func(ctx context.Context, d *client.Client) (client.AllStarted, error) { return d.ResyncAll(ctx) })
 }
 
 func (c *command) reconcile() *cobra.Command {
 	var accept bool
 	cmd := c.run("reconcile STREAM|all", "Hold everything against HubSpot, and report", func(ctx context.Context, d *client.Client, n string) (string, error) {
 		return d.Reconcile(ctx, n, accept)
-	})
+	}, func(ctx context.Context, d *client.Client) (client.AllStarted, error) { return d.ReconcileAll(ctx, accept) })
 	cmd.Flags().BoolVar(&accept, "accept-deletes", false, "take what HubSpot does not list any more for deleted, however much it is")
 	return cmd
 }
 
 // run makes a verb that starts work; with --wait it ends as the work does.
-func (c *command) run(use, short string, f func(context.Context, *client.Client, string) (string, error)) *cobra.Command {
+func (c *command) run(use, short string, one func(context.Context, *client.Client, string) (string, error),
+	all func(context.Context, *client.Client) (client.AllStarted, error),
+) *cobra.Command {
 	var wait bool
 	cmd := c.talking(use, short, func(cmd *cobra.Command, d *client.Client, args []string) error {
-		ns, err := names(cmd.Context(), d, args[0])
+		ids := make([]string, 1)
+		var refused []client.Failure
+		var err error
+		if args[0] == client.All {
+			var begun client.AllStarted
+			begun, err = all(cmd.Context(), d)
+			ids, refused = ids[:0], begun.Failed
+			for _, r := range begun.Runs {
+				ids = append(ids, r.Run)
+			}
+		} else {
+			ids[0], err = one(cmd.Context(), d, args[0])
+		}
 		if err != nil {
 			return err
-		}
-		// All begin before the first is waited for.
-		ids := make([]string, len(ns))
-		for i, n := range ns {
-			if ids[i], err = f(cmd.Context(), d, n); err != nil {
-				return err
-			}
 		}
 		var runs []client.Run
 		failed := false
@@ -291,10 +310,10 @@ func (c *command) run(use, short string, f func(context.Context, *client.Client,
 		if err := c.showRuns(runs); err != nil {
 			return err
 		}
-		if failed {
-			return errReported
+		if err := c.failures(refused); err != nil || !failed {
+			return err
 		}
-		return nil
+		return errReported
 	})
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end; the exit code is the run's")
 	return cmd

@@ -15,7 +15,6 @@ func unread(cfg *config.Config) []string {
 			out = append(out, fmt.Sprintf(format, args...)+" has no effect yet")
 		}
 	}
-	say(cfg.Broker.Changes, "broker { changes }")
 	for _, p := range cfg.Portals {
 		say(p.Journal != nil, "the journal of portal %s", p.Name)
 	}

@@ -124,6 +124,14 @@ func (c *Client) Reconcile(ctx context.Context, name string, accept bool) (strin
 	return run.ID, err
 }
 
+// ReconcileAll is Reconcile for all streams, and returns the ids of the runs at
+// once.
+func (c *Client) ReconcileAll(ctx context.Context, accept bool) (AllStarted, error) {
+	var out AllStarted
+	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/reconcile"), nil, ReconcileBody{accept}, &out)
+	return out, err
+}
+
 // Notifications lists those who are told what is wrong.
 func (c *Client) Notifications(ctx context.Context) ([]Notification, error) {
 	var out struct {
