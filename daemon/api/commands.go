@@ -161,7 +161,7 @@ func (s *Server) erase(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := s.o.Control.Erase(r.Context(), name, record); err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]string{"status": "erased", "stream": name, "record": record})
+	s.reply(w, r, http.StatusOK, client.Erased{Status: "erased", Stream: name, Record: record})
 	return nil
 }
 
@@ -170,7 +170,7 @@ func (s *Server) erasures(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"erasures": orEmpty(list)})
+	s.reply(w, r, http.StatusOK, client.Erasures{Erasures: orEmpty(list)})
 	return nil
 }
 
@@ -278,7 +278,7 @@ func (s *Server) shutdown(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusAccepted, map[string]string{"status": "stopping"})
+	s.reply(w, r, http.StatusAccepted, client.Said{Status: "stopping"})
 	_ = http.NewResponseController(w).Flush()
 	s.o.Control.Shutdown()
 	return nil
@@ -297,10 +297,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request, _ params) error 
 		}
 		return p
 	}
-	s.reply(w, r, http.StatusOK, struct {
-		Status string `json:"status"`
-		client.Plan
-	}{"reloaded", plan})
+	s.reply(w, r, http.StatusOK, client.Reloaded{Status: "reloaded", Plan: plan})
 	return nil
 }
 

@@ -13,7 +13,7 @@ func (s *Server) destinations(w http.ResponseWriter, r *http.Request, _ params) 
 	if err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"destinations": orEmpty(list)})
+	s.reply(w, r, http.StatusOK, client.Destinations{Destinations: orEmpty(list)})
 	return nil
 }
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,7 +27,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request, q params) error
 	if err != nil {
 		return err
 	}
-	limit, err := q.limit(0, math.MaxInt32)
+	limit, err := q.limit(0, maxChanges)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request, _ params) error
 	if err := s.o.Health.Live(); err != nil {
 		return &client.Problem{Type: client.TypeUnhealthy, Title: "the daemon is not well", Status: http.StatusServiceUnavailable, Detail: err.Error()}
 	}
-	s.reply(w, r, http.StatusOK, map[string]string{"status": "ok"})
+	s.reply(w, r, http.StatusOK, client.Said{Status: "ok"})
 	return nil
 }
 
@@ -23,7 +23,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request, _ params) error 
 	if err := s.o.Health.Ready(); err != nil {
 		return &client.Problem{Type: client.TypeNotReady, Title: "the daemon is not ready", Status: http.StatusServiceUnavailable, Detail: err.Error()}
 	}
-	s.reply(w, r, http.StatusOK, map[string]string{"status": "ok"})
+	s.reply(w, r, http.StatusOK, client.Said{Status: "ok"})
 	return nil
 }
 
@@ -70,7 +70,7 @@ func (s *Server) schema(w http.ResponseWriter, r *http.Request, _ params) error 
 	for i, d := range definitions {
 		list[i] = client.Property{Name: d.Name, Label: d.Label, Type: d.Type, FieldType: d.FieldType, Group: d.Group, Calculated: d.Calculated}
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"properties": list})
+	s.reply(w, r, http.StatusOK, client.Schema{Properties: list})
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
 		return err
 	}
 	query := client.RunQuery{Stream: q["stream"], State: q["state"], Limit: limit, Before: q["before"]}
-	if !slices.Contains([]string{"", client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped}, query.State) {
+	if _, given := q["state"]; given && !slices.Contains([]string{client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped}, query.State) {
 		return badParameter("state is running, done, failed or stopped", "state is %q", clip(query.State))
 	}
 	list, err := s.o.Control.Runs(r.Context(), query)
@@ -94,7 +94,7 @@ func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
 			return err
 		}
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"runs": orEmpty(list)})
+	s.reply(w, r, http.StatusOK, client.Runs{Runs: orEmpty(list)})
 	return nil
 }
 
@@ -114,7 +114,7 @@ func (s *Server) workers(w http.ResponseWriter, r *http.Request, _ params) error
 	if err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"workers": orEmpty(list)})
+	s.reply(w, r, http.StatusOK, client.Workers{Workers: orEmpty(list)})
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (s *Server) portals(w http.ResponseWriter, r *http.Request, _ params) error
 	if err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"portals": orEmpty(list)})
+	s.reply(w, r, http.StatusOK, client.Portals{Portals: orEmpty(list)})
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request, _ params)
 	if err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"notify": orEmpty(list)})
+	s.reply(w, r, http.StatusOK, client.Notifications{Notify: orEmpty(list)})
 	return nil
 }
 
@@ -140,7 +140,7 @@ func (s *Server) testNotification(w http.ResponseWriter, r *http.Request, _ para
 	if err := s.o.Control.TestNotification(r.Context(), r.PathValue("name")); err != nil {
 		return err
 	}
-	s.reply(w, r, http.StatusOK, map[string]string{"status": "sent"})
+	s.reply(w, r, http.StatusOK, client.Said{Status: "sent"})
 	return nil
 }
 
@@ -156,10 +156,17 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request, q params) error {
 		return err
 	}
 	level := strings.ToLower(q["level"])
-	if level != "" && !slices.Contains(levels(), level) {
+	if _, given := q["level"]; given && !slices.Contains(levels(), level) {
 		return badParameter("level is trace, debug, info, warn or error", "level is %q", clip(q["level"]))
 	}
-	s.reply(w, r, http.StatusOK, map[string]any{"lines": orEmpty(s.o.Logs.Lines(q["stream"], level, limit))})
+	lines := orEmpty(s.o.Logs.Lines(q["stream"], level, limit))
+	// Streams that are gone have lines still.
+	if len(lines) == 0 && q["stream"] != "" {
+		if _, err := s.o.Control.Stream(r.Context(), q["stream"]); err != nil {
+			return err
+		}
+	}
+	s.reply(w, r, http.StatusOK, client.Lines{Lines: lines})
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,6 +26,7 @@ const (
 	maxFields    = 2000
 	maxWait      = 10 * time.Minute
 	maxCursor    = 512
+	maxChanges   = math.MaxInt32
 )
 
 // clip bounds what someone sent before it is said back to them.

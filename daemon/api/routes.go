@@ -82,7 +82,9 @@ func (s *Server) Routes() []Route {
 				return nil
 			}})
 	}
-	return routes
+	return append(routes,
+		Route{"GET", "/openapi.json", "the description of this API, for programs", nil, s.openapi},
+		Route{"GET", "/docs", "the description of this API, to be read", nil, s.docs})
 }
 
 // newMux makes a mux of the table. Beside each path stands an answer for the

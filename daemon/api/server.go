@@ -78,6 +78,10 @@ type Server struct {
 	hosts map[string]bool
 	mux   *http.ServeMux
 
+	document    *document // of the routes, and the page that shows it
+	docsHTML    []byte
+	describeErr error
+
 	quit     chan struct{} // closed when the streams have to end
 	quitOnce sync.Once
 	wg       sync.WaitGroup
@@ -108,6 +112,10 @@ func New(o Options) *Server {
 		s.hosts[hostName(h)] = true
 	}
 	s.mux = s.newMux()
+	routes := s.Routes()
+	if s.document, s.describeErr = newDocument(o.Version, routes); s.describeErr == nil {
+		s.docsHTML, s.describeErr = newPage(s.document, o.Version, routes)
+	}
 	return s
 }
 

@@ -265,7 +265,9 @@ func (c *command) reconcile() *cobra.Command {
 	var accept bool
 	cmd := c.run("reconcile STREAM|all", "Hold everything against HubSpot, and report", func(ctx context.Context, d *client.Client, n string) (string, error) {
 		return d.Reconcile(ctx, n, accept)
-	}, func(ctx context.Context, d *client.Client) (client.AllStarted, error) { return d.ReconcileAll(ctx, accept) })
+	}, func(ctx context.Context, d *client.Client) (client.AllStarted, error) {
+		return d.ReconcileAll(ctx, accept)
+	})
 	cmd.Flags().BoolVar(&accept, "accept-deletes", false, "take what HubSpot does not list any more for deleted, however much it is")
 	return cmd
 }

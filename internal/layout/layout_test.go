@@ -78,6 +78,7 @@ func rooms() map[string]string {
 		"github.com/spf13/cobra":             "internal/cli",
 		"github.com/prometheus":              "daemon/metrics",
 		"github.com/jackc/pgx":               "daemon/destination/postgres",
+		"github.com/google/jsonschema-go":    "daemon/api",
 	}
 }
 

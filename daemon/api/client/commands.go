@@ -134,9 +134,7 @@ func (c *Client) ReconcileAll(ctx context.Context, accept bool) (AllStarted, err
 
 // Notifications lists those who are told what is wrong.
 func (c *Client) Notifications(ctx context.Context) ([]Notification, error) {
-	var out struct {
-		Notify []Notification `json:"notify"`
-	}
+	var out Notifications
 	_, err := c.call(ctx, http.MethodGet, "/v1/notify", nil, nil, &out)
 	return out.Notify, err
 }
@@ -156,9 +154,7 @@ func (c *Client) Erase(ctx context.Context, name, record string) error {
 
 // Erasures lists what was erased, by stream and id.
 func (c *Client) Erasures(ctx context.Context) ([]Erasure, error) {
-	var out struct {
-		Erasures []Erasure `json:"erasures"`
-	}
+	var out Erasures
 	_, err := c.call(ctx, http.MethodGet, "/v1/erasures", nil, nil, &out)
 	return out.Erasures, err
 }
@@ -185,18 +181,14 @@ func (c *Client) begin(ctx context.Context, path string, body any, wait time.Dur
 
 // Schema lists HubSpot's properties of a stream.
 func (c *Client) Schema(ctx context.Context, name string) ([]Property, error) {
-	var out struct {
-		Properties []Property `json:"properties"`
-	}
+	var out Schema
 	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/schema"), nil, nil, &out)
 	return out.Properties, err
 }
 
 // Runs lists runs, newest first.
 func (c *Client) Runs(ctx context.Context, q RunQuery) ([]Run, error) {
-	var out struct {
-		Runs []Run `json:"runs"`
-	}
+	var out Runs
 	v := values("stream", q.Stream, "state", q.State, "limit", count(q.Limit), "before", q.Before)
 	_, err := c.call(ctx, http.MethodGet, "/v1/runs", v, nil, &out)
 	return out.Runs, err
@@ -211,18 +203,14 @@ func (c *Client) Run(ctx context.Context, id string) (Run, error) {
 
 // Workers lists the workers that were heard of.
 func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
-	var out struct {
-		Workers []Worker `json:"workers"`
-	}
+	var out Workers
 	_, err := c.call(ctx, http.MethodGet, "/v1/workers", nil, nil, &out)
 	return out.Workers, err
 }
 
 // Portals lists the HubSpot accounts.
 func (c *Client) Portals(ctx context.Context) ([]Portal, error) {
-	var out struct {
-		Portals []Portal `json:"portals"`
-	}
+	var out Portals
 	_, err := c.call(ctx, http.MethodGet, "/v1/portals", nil, nil, &out)
 	return out.Portals, err
 }
@@ -230,9 +218,7 @@ func (c *Client) Portals(ctx context.Context) ([]Portal, error) {
 // Logs gives the last lines of the daemon's log, oldest first: of a stream, of
 // at least a level, at most limit; what is empty does not select.
 func (c *Client) Logs(ctx context.Context, streamName, level string, limit int) ([]Line, error) {
-	var out struct {
-		Lines []Line `json:"lines"`
-	}
+	var out Lines
 	v := values("stream", streamName, "level", level, "limit", count(limit))
 	_, err := c.call(ctx, http.MethodGet, "/v1/logs", v, nil, &out)
 	return out.Lines, err

@@ -90,9 +90,7 @@ type ResyncDestinationBody struct {
 
 // Destinations lists how the destinations stand.
 func (c *Client) Destinations(ctx context.Context) ([]Destination, error) {
-	var out struct {
-		Destinations []Destination `json:"destinations"`
-	}
+	var out Destinations
 	_, err := c.call(ctx, http.MethodGet, "/v1/destinations", nil, nil, &out)
 	return out.Destinations, err
 }
