@@ -1,10 +1,9 @@
 package api
 
 import (
-	"bytes"
 	_ "embed"
 	"fmt"
-	"html/template"
+	"html"
 	"maps"
 	"net/http"
 	"slices"
@@ -13,87 +12,75 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// docsPage is the page that shows the description of the API to people. It asks
-// nobody else for anything: no script, no font, no picture.
+// docsHead begins the page that shows the description of the API to people. The
+// page asks nobody else for anything: no script, no font, no picture.
 //
 //go:embed docs.html
-var docsPage string
+var docsHead string
 
-// page is what the template gets.
-type page struct {
-	Version string
-	Tags    []pageTag
-	Types   []pageType
+// markup writes HTML. It does without html/template, which finds methods by
+// their names as it runs, so that the linker has to keep every method of the
+// whole program (4 MB).
+type markup struct{ strings.Builder }
+
+// f writes a format whose arguments are text to be escaped.
+func (m *markup) f(format string, args ...string) {
+	escaped := make([]any, len(args))
+	for i, a := range args {
+		escaped[i] = html.EscapeString(a)
+	}
+	fmt.Fprintf(m, format, escaped...)
 }
 
-type pageTag struct {
-	Name, What string
-	Operations []pageOperation
+func (m *markup) row(first, second, third string) {
+	m.f("<tr><td>%s</td><td>%s</td><td>%s</td></tr>\n", first, second, third)
 }
-
-type pageOperation struct {
-	Method, Path, ID, Summary, What, Curl string
-	Parameters                            []pageField
-	Body                                  string
-	Answers                               []pageAnswer
-}
-
-type pageAnswer struct{ Status, What, Media, Type string }
-
-type pageType struct {
-	Name, What string
-	Fields     []pageField
-}
-
-type pageField struct{ Name, Type, What string }
 
 // newPage writes the page of a description whose routes are given.
-func newPage(d *document, version string, routes []Route) ([]byte, error) {
-	t, err := template.New("docs").Parse(docsPage)
-	if err != nil {
-		return nil, fmt.Errorf("read the page of the API: %w", err)
+func newPage(d *document, version string, routes []Route) []byte {
+	m := &markup{}
+	m.WriteString(docsHead)
+	m.f("<p>Version %s. The same for programs: <a href=\"/openapi.json\">/openapi.json</a> (OpenAPI 3.1).</p>\n<nav>", version)
+	for _, t := range tags() {
+		m.f("<a href=\"#%s\">%s</a>", t.name, t.name)
 	}
-	p := page{Version: version}
+	m.WriteString("<a href=\"#types\">types</a></nav>\n")
 	known := operations()
-	types := d.value["components"].(object)["schemas"].(map[string]*jsonschema.Schema)
-	for _, tag := range d.value["tags"].([]any) {
-		named := tag.(object)
-		pt := pageTag{Name: named["name"].(string), What: named["description"].(string)}
+	for _, t := range tags() {
+		m.f("<h2 id=\"%s\">%s</h2>\n<p>%s</p>\n", t.name, t.name, t.what)
 		for i := range routes {
-			if op := known[routes[i].Method+" "+routes[i].Pattern]; op.tag == pt.Name {
-				pt.Operations = append(pt.Operations, shownOperation(&routes[i], &op))
+			if op := known[routes[i].Method+" "+routes[i].Pattern]; op.tag == t.name {
+				m.operation(&routes[i], &op)
 			}
 		}
-		p.Tags = append(p.Tags, pt)
 	}
-	for _, name := range slices.Sorted(maps.Keys(types)) {
-		s := types[name]
-		pt := pageType{Name: name, What: s.Description}
+	m.WriteString("<h2 id=\"types\">types</h2>\n")
+	for _, name := range slices.Sorted(maps.Keys(d.types)) {
+		s := d.types[name]
+		m.f("<h3 id=\"%s\">%s</h3>\n<p>%s</p>\n<table>\n", name, name, s.Description)
 		for _, field := range s.PropertyOrder {
-			pt.Fields = append(pt.Fields, pageField{field, typeName(s.Properties[field]), s.Properties[field].Description})
+			m.row(field, typeName(s.Properties[field]), s.Properties[field].Description)
 		}
-		p.Types = append(p.Types, pt)
+		m.WriteString("</table>\n")
 	}
-	var b bytes.Buffer
-	if err := t.Execute(&b, p); err != nil {
-		return nil, fmt.Errorf("write the page of the API: %w", err)
-	}
-	return b.Bytes(), nil
+	m.WriteString("</html>\n")
+	return []byte(m.String())
 }
 
-func shownOperation(r *Route, op *operation) pageOperation {
-	out := pageOperation{Method: r.Method, Path: r.Pattern, ID: op.id, Summary: r.Summary, What: op.more, Curl: curl(r, op)}
+func (m *markup) operation(r *Route, op *operation) {
+	m.f("<h3 id=\"%s\"><span class=\"m\">%s</span> <code>%s</code></h3>\n<p>%s. %s</p>\n<pre>%s</pre>\n<table>\n",
+		op.id, r.Method, r.Pattern, r.Summary, op.more, curl(r, op))
 	for _, name := range r.Query {
 		p, _ := parameterOf(r.Pattern, name)
-		out.Parameters = append(out.Parameters, pageField{name, typeName(p.schema), p.what})
+		m.row(name, typeName(p.schema), p.what)
 	}
 	if op.body != nil {
-		out.Body = nameOf(op.body)
+		m.row("body", nameOf(op.body), "may be left out, or empty")
 	}
 	for _, a := range op.answers {
-		out.Answers = append(out.Answers, pageAnswer{http.StatusText(a.status), a.what, strings.Join(a.media, ", "), nameOf(a.value)})
+		m.row(http.StatusText(a.status), strings.TrimSpace(nameOf(a.value)+" "+strings.Join(a.media, ", ")), a.what)
 	}
-	return out
+	m.WriteString("</table>\n")
 }
 
 func nameOf(v any) string {
@@ -147,6 +134,6 @@ func (s *Server) docs(w http.ResponseWriter, _ *http.Request, _ params) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-	_, _ = w.Write(s.docsHTML)
+	_, _ = w.Write(s.docsPage)
 	return nil
 }

@@ -22,7 +22,7 @@ type object = map[string]any
 // document is the OpenAPI description of what the server answers, made of the
 // table of routes and of the client's types.
 type document struct {
-	value object
+	types map[string]*jsonschema.Schema
 	json  []byte
 	etag  string
 }
@@ -57,19 +57,19 @@ func newDocument(version string, routes []Route) (*document, error) {
 		}
 		path[strings.ToLower(r.Method)] = described
 	}
-	d := &document{value: object{
+	var shownTags []any
+	for _, t := range tags() {
+		shownTags = append(shownTags, object{"name": t.name, "description": t.what})
+	}
+	d := &document{types: made.made}
+	d.json, err = json.Marshal(object{
 		"openapi": "3.1.0",
 		"info": object{"title": "hubpipe", "version": version,
 			"description": "Start and stop what hubpipe copies of HubSpot, and read what it has stored.",
 			"license":     object{"name": "Apache 2.0", "identifier": "Apache-2.0"},
 			"contact":     object{"name": "hubpipe", "url": "https://github.com/hubpipe/hubpipe"}},
-		"servers": []any{object{"url": "/", "description": "the daemon that you have this from"}},
-		"tags": []any{
-			object{"name": tagControl, "description": "Begin and end what is fetched, and see how it stands."},
-			object{"name": tagData, "description": "What is stored."},
-			object{"name": tagWatch, "description": "What happens."},
-			object{"name": tagDaemon, "description": "The daemon itself."},
-		},
+		"servers":  []any{object{"url": "/", "description": "the daemon that you have this from"}},
+		"tags":     shownTags,
 		"paths":    paths,
 		"security": []any{object{"token": []any{}}, object{"password": []any{}}},
 		"components": object{
@@ -81,8 +81,8 @@ func newDocument(version string, routes []Route) (*document, error) {
 			"responses": object{"Problem": object{"description": "What is wrong, and what would be right.",
 				"content": object{client.MediaProblem: object{"schema": problem}}}},
 		},
-	}}
-	if d.json, err = json.Marshal(d.value); err != nil {
+	})
+	if err != nil {
 		return nil, fmt.Errorf("encode the description of the API: %w", err)
 	}
 	sum := sha256.Sum256(d.json)

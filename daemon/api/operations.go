@@ -42,13 +42,26 @@ func begun() []answer {
 // oneOrAll is an answer of one stream or of all.
 type oneOrAll struct{ one, all any }
 
-// Tags of operations, in the order in which they are shown.
+// Names of tags.
 const (
 	tagControl = "control"
 	tagData    = "data"
 	tagWatch   = "watch"
 	tagDaemon  = "daemon"
 )
+
+// tag is a group of operations.
+type tag struct{ name, what string }
+
+// tags are the groups, in the order in which they are shown.
+func tags() []tag {
+	return []tag{
+		{tagControl, "Begin and end what is fetched, and see how it stands."},
+		{tagData, "What is stored."},
+		{tagWatch, "What happens."},
+		{tagDaemon, "The daemon itself."},
+	}
+}
 
 // operations has a row for each route, by method and pattern.
 func operations() map[string]operation {

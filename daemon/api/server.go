@@ -79,7 +79,7 @@ type Server struct {
 	mux   *http.ServeMux
 
 	document    *document // of the routes, and the page that shows it
-	docsHTML    []byte
+	docsPage    []byte
 	describeErr error
 
 	quit     chan struct{} // closed when the streams have to end
@@ -114,7 +114,7 @@ func New(o Options) *Server {
 	s.mux = s.newMux()
 	routes := s.Routes()
 	if s.document, s.describeErr = newDocument(o.Version, routes); s.describeErr == nil {
-		s.docsHTML, s.describeErr = newPage(s.document, o.Version, routes)
+		s.docsPage = newPage(s.document, o.Version, routes)
 	}
 	return s
 }
