@@ -378,6 +378,16 @@ func (d *daemon) Doctor(context.Context) (client.Diagnosis, error) {
 	return out, nil
 }
 
+func (d *daemon) PositionOf(name string) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last := uint64(0)
+	for i := range d.records[name] {
+		last = max(last, d.records[name][i].Seq)
+	}
+	return last
+}
+
 func (d *daemon) Backup(_ context.Context, w io.Writer) error {
 	for range 4 {
 		if _, err := w.Write(make([]byte, 50_000)); err != nil {

@@ -94,6 +94,9 @@ func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
 			return err
 		}
 	}
+	if len(list) == limit {
+		w.Header().Set("Link", nextLink(r, "before", list[limit-1].ID))
+	}
 	s.reply(w, r, http.StatusOK, client.Runs{Runs: orEmpty(list)})
 	return nil
 }

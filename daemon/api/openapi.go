@@ -107,6 +107,9 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 		}
 		parameters = append(parameters, object{"name": name, "in": "query", "description": p.what, "schema": p.schema, "example": p.example})
 	}
+	for _, h := range headersOf(r) {
+		parameters = append(parameters, object{"name": h.name, "in": "header", "description": h.what, "schema": text(""), "example": h.example})
+	}
 	if len(parameters) > 0 {
 		out["parameters"] = parameters
 	}
@@ -126,6 +129,9 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 		}
 		answers[strconv.Itoa(a.status)] = object{"description": a.what, "content": content}
 	}
+	if tagged(r) {
+		answers[strconv.Itoa(http.StatusNotModified)] = object{"description": "What bears the ETag of If-None-Match is what there is."}
+	}
 	refused := object{"$ref": "#/components/responses/Problem"}
 	for _, status := range statusesOf(r, op) {
 		answers[strconv.Itoa(status)] = refused
@@ -136,6 +142,28 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 		out["security"] = []any{}
 	}
 	return out, nil
+}
+
+// header is one that a route understands.
+type header struct{ name, what, example string }
+
+func headersOf(r *Route) []header {
+	var out []header
+	if r.Method == http.MethodPost {
+		out = append(out, header{headerKey, "names the command: a repeat within a day, until the daemon ends, gets the same answer and does nothing", "7f3a9c"})
+	}
+	if tagged(r) {
+		out = append(out, header{"If-None-Match", "the ETag of an answer that you have", `"0"`})
+	}
+	if strings.HasSuffix(r.Pattern, "/changes") || r.Pattern == "/v1/events" {
+		out = append(out, header{"Last-Event-ID", "the id of the last event that came; an event source sends it by itself", "0"})
+	}
+	return out
+}
+
+// tagged tells whether a route's answers have an ETag.
+func tagged(r *Route) bool {
+	return r.Method == http.MethodGet && (strings.Contains(r.Pattern, "/records") || r.Pattern == "/openapi.json")
 }
 
 func isHealth(pattern string) bool { return pattern == "/healthz" || pattern == "/readyz" }

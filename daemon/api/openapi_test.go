@@ -70,7 +70,9 @@ func TestTheDocumentIsOfTheRoutes(t *testing.T) {
 			if p.Description == "" || p.Schema["type"] == nil || p.Example == nil {
 				t.Errorf("%s: of the parameter %s too little is said: %+v", name, p.Name, p)
 			}
-			said[p.In+" "+p.Name] = true
+			if p.In != "header" {
+				said[p.In+" "+p.Name] = true
+			}
 		}
 		for _, q := range r.Query {
 			if !said["query "+q] {
@@ -100,7 +102,8 @@ func TestTheDocumentIsNotSentTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, res := document(t, b)
-	for tag, want := range map[string]int{res.Header.Get("ETag"): 304, `"other", W/` + res.Header.Get("ETag"): 304, `"other"`: 200} {
+	etag := strings.TrimPrefix(res.Header.Get("ETag"), "W/")
+	for tag, want := range map[string]int{etag: 304, `"other", W/` + etag: 304, `"other"`: 200} {
 		res := do(t, b, "GET", "/openapi.json", "", "If-None-Match", tag)
 		body, _ := io.ReadAll(res.Body)
 		if res.StatusCode != want || (want == 304) != (len(body) == 0) {

@@ -28,6 +28,7 @@ type output struct {
 	media string
 	buf   []byte
 	sent  bool
+	least int // how much is gathered before the first piece is sent; 0 is a chunk
 	// quit is closed when the answer has to end, whole or not; nil: never.
 	quit <-chan struct{}
 }
@@ -42,7 +43,7 @@ var errReader = errors.New("the reader has gone")
 // send writes what was gathered, where it is enough or flush is set; with flush
 // it goes out to the reader at once.
 func (o *output) send(flush bool) error {
-	if len(o.buf) < chunk && !flush {
+	if len(o.buf) < chunk && !flush || len(o.buf) < o.least && !o.sent && !flush {
 		return nil
 	}
 	_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))

@@ -245,17 +245,26 @@ const (
 // empty one. What it does not know, and what has the wrong type, are problems;
 // the hint says what would be right.
 func readBody(w http.ResponseWriter, r *http.Request, hint string, v any) error {
+	b, err := readAll(r)
+	if err != nil {
+		return err
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return decodeBody(b, hint, v)
+}
+
+// readAll reads a body, which is bounded.
+func readAll(r *http.Request) ([]byte, error) {
 	b, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return &client.Problem{Type: client.TypeBodyTooLarge, Title: "the body is too large", Status: http.StatusRequestEntityTooLarge,
-			Detail: fmt.Sprintf("a body has at most %d bytes", large.Limit)}
+		return nil, &client.Problem{Type: client.TypeBodyTooLarge, Title: "the body is too large", Status: http.StatusRequestEntityTooLarge,
+			Detail: fmt.Sprintf("a body has at most %d bytes", large.Limit), Hint: "no command needs that much: see /docs"}
 	case err != nil:
-		return badBody("send the whole body", "the body ended early")
+		return nil, badBody("send the whole body", "the body ended early")
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return decodeBody(b, hint, v)
+	return b, nil
 }
 
 func decodeBody(b []byte, hint string, v any) error {

@@ -122,7 +122,12 @@ func (s *Server) problem(w http.ResponseWriter, p *client.Problem) {
 	if err != nil { // strings and a number always encode
 		s.log.Error("encode a problem", "error", err)
 	}
-	w.Header().Set("Content-Type", client.MediaProblem)
+	h := w.Header()
+	for _, name := range []string{"ETag", "Link", "Trailer", "Content-Disposition"} {
+		h.Del(name) // of the answer that it would have been
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", client.MediaProblem)
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(b, '\n'))
 }

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -99,6 +101,10 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 	}
 	o := newOutput(w, prefer(r, mediaJSON, mediaNDJSON))
 	lines := o.media == mediaNDJSON
+	if s.unchanged(w, r, name, o.media) {
+		return nil
+	}
+	o.least = maxHeld // so that the header can say where the next page is
 	if lines {
 		// Where the next page begins is known behind the last line.
 		w.Header().Set("Trailer", headerNext)
@@ -124,13 +130,47 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 		return s.end(o, r, err)
 	}
 	if lines {
+		if next != "" && !o.sent {
+			w.Header().Set("Link", nextLink(r, "cursor", next))
+		}
 		err = o.send(true)
 		w.Header().Set(headerNext, next)
 	} else {
+		if next != "" && !o.sent {
+			w.Header().Set("Link", nextLink(r, "cursor", next))
+		}
 		o.buf = append(o.buf, `],"next":`...)
 		o.buf = append(appendString(o.buf, next), "}\n"...)
 	}
 	return s.end(o, r, err)
+}
+
+// maxHeld is how much of a page is gathered before it is sent; a page of larger
+// records goes out without a Link.
+const maxHeld = 8 << 20
+
+// nextLink is the header that leads to the next page: the same request, going
+// on from there.
+func nextLink(r *http.Request, name, value string) string {
+	q := r.URL.Query()
+	q.Set(name, value)
+	return "<" + r.URL.EscapedPath() + "?" + q.Encode() + `>; rel="next"`
+}
+
+// unchanged answers a request whose asker has what it asks for already. What is
+// read of a stream stays the same until its feed moves.
+func (s *Server) unchanged(w http.ResponseWriter, r *http.Request, name, media string) bool {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s %s", s.o.Epoch, s.o.Data.PositionOf(name), r.URL.EscapedPath(), r.URL.RawQuery, media))
+	etag := `"` + hex.EncodeToString(sum[:12]) + `"`
+	h := w.Header()
+	h.Set("ETag", etag)
+	h.Set("Cache-Control", "private, no-cache")
+	h.Add("Vary", "Accept")
+	if !matches(r, etag) {
+		return false
+	}
+	w.WriteHeader(http.StatusNotModified)
+	return true
 }
 
 // headerNext is the trailer with the cursor of the next page, for NDJSON.
@@ -150,6 +190,9 @@ func (s *Server) record(w http.ResponseWriter, r *http.Request, q params) error 
 	if err != nil {
 		return s.missing(err, client.TypeUnknownRecord, "it may be new: fetch it with `hubpipe sync "+name+" --record ID`",
 			"stream %q has no record %q", name, clip(id))
+	}
+	if s.unchanged(w, r, name, mediaJSON) {
+		return nil
 	}
 	o := newOutput(w, mediaJSON)
 	if o.buf, err = AppendRecord(o.buf, rec, fields); err != nil {

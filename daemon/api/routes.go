@@ -97,11 +97,18 @@ func (s *Server) newMux() *http.ServeMux {
 		methods[route.Pattern] = append(methods[route.Pattern], route.Method)
 		mux.HandleFunc(route.Method+" "+route.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Hubpipe-Version", s.o.Version)
-			q, err := parseParams(r.URL.RawQuery, route.Query, route.Pattern == "/metrics")
-			if err == nil {
-				err = route.handle(w, r, q)
+			answer := func(w http.ResponseWriter, r *http.Request) {
+				q, err := parseParams(r.URL.RawQuery, route.Query, route.Pattern == "/metrics")
+				if err == nil {
+					err = route.handle(w, r, q)
+				}
+				if err != nil {
+					s.fail(w, r, err)
+				}
 			}
-			if err != nil {
+			if len(r.Header.Values(headerKey)) == 0 || route.Method != http.MethodPost {
+				answer(w, r)
+			} else if err := s.once(w, r, answer); err != nil {
 				s.fail(w, r, err)
 			}
 		})

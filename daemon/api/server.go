@@ -89,7 +89,9 @@ type Server struct {
 	unix     *unixSocket
 	servers  []*http.Server
 
-	crowds []*crowd
+	crowds  []*crowd
+	packers packers
+	repeats repeats
 
 	mu     sync.Mutex
 	visits map[*visit]struct{} // requests over TCP, for Recheck
@@ -107,7 +109,7 @@ func New(o Options) *Server {
 		o.KeepAlive = keepAlive
 	}
 	s := &Server{o: o, log: o.Logger, hosts: map[string]bool{"localhost": true},
-		quit: make(chan struct{}), visits: map[*visit]struct{}{}}
+		quit: make(chan struct{}), visits: map[*visit]struct{}{}, repeats: repeats{now: time.Now, known: map[string]*repeated{}}}
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostName(h)] = true
 	}
@@ -248,7 +250,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, remote bool) {
 		s.noRoute(rec, r) // the mux would redirect it
 		return
 	}
-	s.mux.ServeHTTP(rec, r)
+	if r.Method != http.MethodHead {
+		h.Add("Vary", "Accept-Encoding")
+	}
+	pack := &packed{ResponseWriter: rec, packers: &s.packers, encoding: encodingOf(r)}
+	s.mux.ServeHTTP(pack, r)
+	pack.close()
 }
 
 // recorder remembers the status of an answer.

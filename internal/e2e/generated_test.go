@@ -126,7 +126,7 @@ func (g *generator) request(ctx context.Context, base, token string) (op string,
 		switch {
 		case p.In == "path":
 			path = strings.Replace(path, "{"+p.Name+"}", url.PathEscape(g.value(p.Name, p.Schema, p.Example)), 1)
-		case g.rand.IntN(2) == 0:
+		case p.In == "query" && g.rand.IntN(2) == 0:
 			q.Set(p.Name, g.value(p.Name, p.Schema, p.Example))
 		}
 	}

@@ -82,9 +82,19 @@ func New(o Options) *Client {
 		c.base, c.shown, c.token = "http://localhost", socket, ""
 	}
 	if c.http == nil {
-		c.http = newHTTP(socket, o.TLS)
+		c.http = newHTTP(socket, socket != "" || isLocal(c.base), o.TLS)
 	}
 	return c
+}
+
+// isLocal tells whether an address is of this machine.
+func isLocal(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func badAddress(addr string) error {
@@ -94,10 +104,12 @@ func badAddress(addr string) error {
 	return fmt.Errorf("%q is not the address of a daemon; write it like http://127.0.0.1:8377, or the path of its socket", addr)
 }
 
-func newHTTP(socket string, secure *tls.Config) *http.Client {
+func newHTTP(socket string, local bool, secure *tls.Config) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
-		MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout, TLSClientConfig: secure}
+		MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout, TLSClientConfig: secure,
+		// On one machine packing costs more than it saves.
+		DisableCompression: local}
 	if socket != "" {
 		t.Proxy = nil
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -1,0 +1,191 @@
+package api
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// headerKey names a request that may come again: the same one is answered with
+// the same answer, and done once.
+const headerKey = "Idempotency-Key"
+
+// Bounds of the keys that are remembered, as of commands on the control topic.
+const (
+	maxKey         = 255
+	rememberedKeys = 1000
+	rememberFor    = 24 * time.Hour
+	maxRemembered  = 256 << 10
+)
+
+// repeats are the answers to requests with a key. They live as long as the
+// process.
+type repeats struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	known map[string]*repeated
+	order []string
+}
+
+// repeated is a request that was made under a key. What became of it is there
+// when done is closed.
+type repeated struct {
+	digest string
+	at     time.Time
+	done   chan struct{}
+
+	kept   bool // whether there is an answer
+	status int
+	media  string
+	body   []byte
+}
+
+// begin gives what is known under a key; mine tells that it is new and has to
+// be answered by the caller, who calls end.
+func (r *repeats) begin(key, digest string) (x *repeated, mine bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x = r.known[key]; x != nil && r.now().Sub(x.at) < rememberFor {
+		return x, false
+	}
+	if x == nil {
+		r.order = append(r.order, key)
+	}
+	x = &repeated{digest: digest, at: r.now(), done: make(chan struct{})}
+	r.known[key] = x
+	if n := len(r.order) - rememberedKeys; n > 0 {
+		for _, old := range r.order[:n] {
+			delete(r.known, old)
+		}
+		r.order = r.order[n:]
+	}
+	return x, true
+}
+
+// end says what became of it; what is not worth keeping leaves its key to the
+// next that comes.
+func (r *repeats) end(key string, x *repeated) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !x.kept && r.known[key] == x {
+		delete(r.known, key)
+		for i, k := range r.order {
+			if k == key {
+				r.order = append(r.order[:i], r.order[i+1:]...)
+				break
+			}
+		}
+	}
+	close(x.done)
+}
+
+// keeping is an answer that is remembered while it is sent.
+type keeping struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (k *keeping) WriteHeader(status int) {
+	if k.status == 0 {
+		k.status = status
+	}
+	k.ResponseWriter.WriteHeader(status)
+}
+
+func (k *keeping) Write(b []byte) (int, error) {
+	if k.status == 0 {
+		k.status = http.StatusOK
+	}
+	if k.body.Len() <= maxRemembered {
+		k.body.Write(b)
+	}
+	return k.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (k *keeping) Unwrap() http.ResponseWriter { return k.ResponseWriter }
+
+// once answers a POST that bears a key: with f where it is new, else with what
+// became of the first, for which it waits.
+func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.ResponseWriter, *http.Request)) error {
+	key := r.Header.Get(headerKey)
+	if wrong := checkKey(key, len(r.Header.Values(headerKey))); wrong != "" {
+		return &client.Problem{Type: client.TypeBadParameter, Title: "a header is wrong", Status: http.StatusBadRequest,
+			Detail: headerKey + " " + wrong, Hint: fmt.Sprintf("%s is up to %d letters, digits and signs, a new one for each command, such as a UUID", headerKey, maxKey)}
+	}
+	body, err := readAll(r)
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", r.URL.Path, r.URL.RawQuery, bytes.TrimSpace(body)))
+	whole := ofCaller(r, key)
+	x, mine := s.repeats.begin(whole, hex.EncodeToString(sum[:]))
+	if mine {
+		k := &keeping{ResponseWriter: w}
+		defer func() {
+			// What failed inside, and what was not waited for, may be tried again.
+			x.kept = k.status >= 200 && k.status < 500 && k.body.Len() <= maxRemembered && r.Context().Err() == nil
+			x.status, x.media, x.body = k.status, w.Header().Get("Content-Type"), k.body.Bytes()
+			s.repeats.end(whole, x)
+		}()
+		f(k, r)
+		return nil
+	}
+	if x.digest != hex.EncodeToString(sum[:]) {
+		return &client.Problem{Type: client.TypeIDUsed, Title: "this id was used for another command", Status: http.StatusConflict,
+			Detail: fmt.Sprintf("%s %q named another request less than a day ago; this one was not done", headerKey, clip(key)),
+			Hint:   "give each command a key of its own; a repeat of the same command keeps its key"}
+	}
+	select {
+	case <-x.done:
+	case <-r.Context().Done():
+		return r.Context().Err()
+	case <-s.quit:
+		return errStopping
+	}
+	if !x.kept { // it failed: now it is this one's turn
+		return s.once(w, r, f)
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.Header().Set("Content-Type", x.media)
+	w.Header().Set("Idempotency-Replayed", "true")
+	w.WriteHeader(x.status)
+	_, _ = w.Write(x.body)
+	return nil
+}
+
+func checkKey(key string, times int) (wrong string) {
+	switch {
+	case times > 1:
+		return fmt.Sprintf("is given %d times", times)
+	case key == "":
+		return "is empty"
+	case len(key) > maxKey:
+		return fmt.Sprintf("has %d characters", len(key))
+	case strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return fmt.Sprintf("is %q", clip(key))
+	}
+	return ""
+}
+
+// ofCaller is a key as it is remembered: another caller's is another one. It
+// tells nothing of the credentials.
+func ofCaller(r *http.Request, key string) string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n%s\n", r.Header.Get("Authorization"), key)
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		sum.Write(r.TLS.PeerCertificates[0].Raw)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
