@@ -10,11 +10,12 @@ import (
 
 // Media types of lists.
 const (
-	mediaJSON   = "application/json"
-	mediaNDJSON = "application/x-ndjson"
-	mediaSSE    = "text/event-stream"
-	mediaCSV    = "text/csv"
-	mediaBinary = "application/octet-stream"
+	mediaJSON    = "application/json"
+	mediaNDJSON  = "application/x-ndjson"
+	mediaSSE     = "text/event-stream"
+	mediaCSV     = "text/csv"
+	mediaParquet = "application/vnd.apache.parquet"
+	mediaBinary  = "application/octet-stream"
 )
 
 // chunk is how much of an answer is gathered before it is sent.

@@ -219,8 +219,8 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 	if !ok {
 		format = "ndjson"
 	}
-	if format != "ndjson" && format != "csv" {
-		return badParameter("format is ndjson or csv", "format is %q", clip(format))
+	if format != "ndjson" && format != "csv" && format != "parquet" {
+		return badParameter("format is ndjson, csv or parquet", "format is %q", clip(format))
 	}
 	guard, err := q.formulas()
 	if err != nil {
@@ -228,8 +228,11 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 	}
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name+"."+format))
 	wanted := func(rec *stream.Record) bool { return states == nil || slices.Contains(states, rec.State) }
-	if format == "csv" {
+	switch format {
+	case "csv":
 		return s.exportCSV(w, r, name, fields, wanted, guard)
+	case "parquet":
+		return s.exportParquet(w, r, name, fields, wanted)
 	}
 	o := newOutput(w, mediaNDJSON)
 	_, err = s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
@@ -261,22 +264,10 @@ func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, 
 	columns := map[string]int{}
 	all := fields == nil
 	if all {
-		_, err := s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
-			if !wanted(rec) {
-				return nil
-			}
-			return eachProperty(rec.Properties, func(p string, _ jsontext.Value) error {
-				columns[p] = 0
-				return nil
-			})
-		})
-		if err != nil {
+		var err error
+		if fields, err = s.propertiesIn(r.Context(), name, wanted); err != nil {
 			return err
 		}
-		for p := range columns {
-			fields = append(fields, p)
-		}
-		slices.Sort(fields)
 	}
 	head := []string{"id", "seq", "state", "createdAt", "updatedAt", "archivedAt", "mergedInto"}
 	row := slices.Clone(head)

@@ -79,6 +79,7 @@ func rooms() map[string]string {
 		"github.com/prometheus":              "daemon/metrics",
 		"github.com/jackc/pgx":               "daemon/destination/postgres",
 		"github.com/google/jsonschema-go":    "daemon/api",
+		"github.com/parquet-go/parquet-go":   "daemon/api",
 	}
 }
 

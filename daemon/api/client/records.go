@@ -99,7 +99,7 @@ func (c *Client) ExportRecords(ctx context.Context, name string, q RecordQuery) 
 	return lines[Record](ctx, c, streamPath(name, "/export"), v)
 }
 
-// Export writes an export ("ndjson" or "csv") to w as it comes. An error may
+// Export writes an export ("ndjson", "csv" or "parquet") to w as it comes. An error may
 // come after a part has been written.
 func (c *Client) Export(ctx context.Context, name, format string, q RecordQuery, w io.Writer) error {
 	v := values("format", format, "formulas", q.Formulas, "state", strings.Join(q.States, ","), "fields", strings.Join(q.Fields, ","))
