@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -40,7 +41,8 @@ const (
 const (
 	groupBytes    = 48 << 20 // of values, before they are packed
 	groupRows     = 200_000
-	parquetBuffer = 16 << 10
+	parquetBuffer = 64 << 10
+	batchRows     = 64
 )
 
 // rows writes records as rows of a Parquet file.
@@ -48,8 +50,9 @@ type rows struct {
 	w       *parquet.Writer
 	columns map[string]column // of properties, by their names
 	own     map[string]int    // indices of our columns
-	row     parquet.Row
-	one     [1]parquet.Row
+	row     parquet.Row   // the one that is gathered
+	batch   []parquet.Row // of those that are, n
+	n       int
 	held    int
 	rows    int
 	strict  bool // whether a property without a column is an error
@@ -64,12 +67,13 @@ type column struct {
 // newRows begins a file with a column for each of the properties; defined are
 // HubSpot's definitions, by name.
 func newRows(w io.Writer, properties []string, defined map[string]string, strict bool) *rows {
-	optional := func(n parquet.Node) parquet.Node { return parquet.Optional(parquet.Compressed(n, &parquet.Zstd)) }
+	codec := &zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}
+	optional := func(n parquet.Node) parquet.Node { return parquet.Optional(parquet.Compressed(n, codec)) }
 	moment := func() parquet.Node { return optional(parquet.Timestamp(parquet.Millisecond)) }
 	group := parquet.Group{
-		columnID:      parquet.Compressed(parquet.String(), &parquet.Zstd),
-		columnSeq:     parquet.Compressed(parquet.Int(64), &parquet.Zstd),
-		columnState:   parquet.Encoded(parquet.Compressed(parquet.String(), &parquet.Zstd), &parquet.RLEDictionary),
+		columnID:      parquet.Compressed(parquet.String(), codec),
+		columnSeq:     parquet.Compressed(parquet.Int(64), codec),
+		columnState:   parquet.Encoded(parquet.Compressed(parquet.String(), codec), &parquet.RLEDictionary),
 		columnSynced:  moment(),
 		columnCreated: moment(), columnUpdated: moment(), columnArchived: moment(), columnMerged: optional(parquet.String()),
 		columnAssociations: optional(parquet.JSON()), columnHistory: optional(parquet.JSON()),
@@ -91,7 +95,7 @@ func newRows(w io.Writer, properties []string, defined map[string]string, strict
 		case "datetime":
 			group[name] = moment()
 		case "enumeration":
-			group[name] = parquet.Optional(parquet.Encoded(parquet.Compressed(parquet.String(), &parquet.Zstd), &parquet.RLEDictionary))
+			group[name] = parquet.Optional(parquet.Encoded(parquet.Compressed(parquet.String(), codec), &parquet.RLEDictionary))
 		default:
 			group[name] = optional(parquet.String())
 		}
@@ -101,7 +105,10 @@ func newRows(w io.Writer, properties []string, defined map[string]string, strict
 	for i, path := range schema.Columns() {
 		index[path[0]] = i
 	}
-	out := &rows{columns: make(map[string]column, len(properties)), own: index, row: make(parquet.Row, len(group)), strict: strict}
+	out := &rows{columns: make(map[string]column, len(properties)), own: index, batch: make([]parquet.Row, batchRows), strict: strict}
+	for i := range out.batch {
+		out.batch[i] = make(parquet.Row, len(group))
+	}
 	for p, name := range names {
 		out.columns[p] = column{index[name], defined[p]}
 	}
@@ -131,6 +138,7 @@ func (x *rows) moment(name, v string) {
 
 // write adds a record.
 func (x *rows) write(r *stream.Record) error {
+	x.row = x.batch[x.n]
 	for i := range x.row {
 		x.row[i] = parquet.NullValue().Level(0, 0, i)
 	}
@@ -163,13 +171,36 @@ func (x *rows) write(r *stream.Record) error {
 	if err != nil {
 		return fmt.Errorf("record %s: %w", r.ID, err)
 	}
-	x.one[0] = x.row
-	if _, err := x.w.WriteRows(x.one[:]); err != nil {
-		return fmt.Errorf("record %s: %w", r.ID, err)
+	if x.n++; x.n < batchRows && x.held < groupBytes {
+		return nil
 	}
-	if x.rows++; x.held >= groupBytes || x.rows >= groupRows {
-		x.held, x.rows = 0, 0
-		return x.w.Flush()
+	return x.pass()
+}
+
+// pass hands over the rows that are gathered, and ends a group that is full.
+func (x *rows) pass() error {
+	if _, err := x.w.WriteRows(x.batch[:x.n]); err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	x.rows += x.n
+	x.n = 0
+	if x.held < groupBytes && x.rows < groupRows {
+		return nil
+	}
+	x.held, x.rows = 0, 0
+	if err := x.w.Flush(); err != nil {
+		return fmt.Errorf("write a group of rows: %w", err)
+	}
+	return nil
+}
+
+// close ends the file.
+func (x *rows) close() error {
+	if err := x.pass(); err != nil {
+		return err
+	}
+	if err := x.w.Close(); err != nil {
+		return fmt.Errorf("end the file: %w", err)
 	}
 	return nil
 }
@@ -278,7 +309,7 @@ func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, name stri
 	})
 	// Without its end it is no file, so that nobody takes a part for the whole.
 	if err == nil {
-		err = file.w.Close()
+		err = file.close()
 	}
 	if errors.Is(err, errReader) {
 		err = errReader
