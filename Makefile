@@ -97,7 +97,9 @@ demo: ## the whole pipeline against the built-in simulator
 	$(GO) run . demo
 
 .PHONY: docs
-docs: ## writes docs/KEYS.md and the dashboard's frames in tui/testdata anew
+docs: ## writes docs/KEYS.md, docs/asyncapi.json, the words of the API and the dashboard's frames in tui/testdata anew
+	HUBPIPE_WRITE_DOCS=1 $(GO) test -count=1 -run='^(TestWordsAreTheCodes|TestAsyncAPI)$$' ./daemon/api
+	HUBPIPE_WRITE_DOCS=1 $(GO) test -count=1 -run='^(TestWordsAreTheCodes|TestAsyncAPI)$$' ./daemon
 	HUBPIPE_WRITE_DOCS=1 $(GO) test -run='^(TestKeyMap|TestFrames|TestThemes)$$' ./tui -update
 
 .PHONY: pictures

@@ -127,7 +127,10 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 		if err != nil {
 			return nil, err
 		}
-		answers[strconv.Itoa(a.status)] = object{"description": a.what, "content": content}
+		answers[strconv.Itoa(a.status)] = object{"description": a.what}
+		if len(content) > 0 {
+			answers[strconv.Itoa(a.status)] = object{"description": a.what, "content": content}
+		}
 	}
 	if tagged(r) {
 		answers[strconv.Itoa(http.StatusNotModified)] = object{"description": "What bears the ETag of If-None-Match is what there is."}
@@ -138,8 +141,8 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 	}
 	answers["default"] = refused
 	out["responses"] = answers
-	if isHealth(r.Pattern) {
-		out["security"] = []any{}
+	if isHealth(r.Pattern) || isHubSpots(r.Pattern) {
+		out["security"] = []any{} // HubSpot's signature is its credential
 	}
 	return out, nil
 }
@@ -149,7 +152,7 @@ type header struct{ name, what, example string }
 
 func headersOf(r *Route) []header {
 	var out []header
-	if r.Method == http.MethodPost {
+	if r.Method == http.MethodPost && !isHubSpots(r.Pattern) {
 		out = append(out, header{headerKey, "names the command: a repeat within a day, until the daemon ends, gets the same answer and does nothing", "7f3a9c"})
 	}
 	if tagged(r) {
@@ -165,6 +168,8 @@ func headersOf(r *Route) []header {
 func tagged(r *Route) bool {
 	return r.Method == http.MethodGet && (strings.Contains(r.Pattern, "/records") || r.Pattern == "/openapi.json")
 }
+
+func isHubSpots(pattern string) bool { return strings.HasPrefix(pattern, webhookPath) }
 
 func isHealth(pattern string) bool { return pattern == "/healthz" || pattern == "/readyz" }
 

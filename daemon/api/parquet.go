@@ -50,8 +50,8 @@ type rows struct {
 	w       *parquet.Writer
 	columns map[string]column // of properties, by their names
 	own     map[string]int    // indices of our columns
-	row     parquet.Row   // the one that is gathered
-	batch   []parquet.Row // of those that are, n
+	row     parquet.Row       // the one that is gathered
+	batch   []parquet.Row     // of those that are, n
 	n       int
 	held    int
 	rows    int

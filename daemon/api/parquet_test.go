@@ -92,8 +92,8 @@ func TestExportParquet(t *testing.T) {
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("rows: %s", diff)
 	}
-	types, rows = table(t, get("&state=all&fields=note,none"))
-	if len(rows) != 3 || types["note"] == "" || types["none"] == "" || types["amount"] != "" || rows[2]["_hubpipe_state"] != "purged" {
+	types, rows = table(t, get("&state=all&fields=note,stage"))
+	if len(rows) != 3 || types["note"] == "" || types["stage"] == "" || types["amount"] != "" || rows[2]["_hubpipe_state"] != "purged" {
 		t.Errorf("of chosen fields and states: %v %v", types, rows)
 	}
 	if _, rows := table(t, get("&state=merged")); len(rows) != 0 {

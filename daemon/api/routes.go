@@ -106,7 +106,7 @@ func (s *Server) newMux() *http.ServeMux {
 					s.fail(w, r, err)
 				}
 			}
-			if len(r.Header.Values(headerKey)) == 0 || route.Method != http.MethodPost {
+			if len(r.Header.Values(headerKey)) == 0 || route.Method != http.MethodPost || isWebhook(r) {
 				answer(w, r)
 			} else if err := s.once(w, r, answer); err != nil {
 				s.fail(w, r, err)

@@ -42,6 +42,7 @@ func shapes() map[string]*jsonschema.Schema {
 		"Run.state":            one(client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped),
 		"Run.report":           {Types: []string{"object", "null"}},
 		"Worker.state":         one(client.WorkerOnline, client.WorkerOffline),
+		"Answer.status":        {Description: "a Status, or for all streams a list of them"},
 		"Record.state":         one("live", "archived", "purged", "merged"),
 		"Record.properties":    object,
 		"Record.associations":  object,
@@ -170,4 +171,19 @@ func named(t reflect.Type) []reflect.Type {
 		}
 	}
 	return slices.SortedFunc(maps.Keys(found), func(a, b reflect.Type) int { return strings.Compare(a.Name(), b.Name()) })
+}
+
+// Schemas describes types for other documents than the API's own: those of the
+// values, by their names, and all that they speak of.
+func Schemas(values map[string]any) (map[string]*jsonschema.Schema, error) {
+	s, err := newSchemas()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if _, err := s.ref(values[name], false); err != nil {
+			return nil, err
+		}
+	}
+	return s.made, nil
 }
