@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -115,18 +116,38 @@ func (c *command) changes() *cobra.Command {
 	return cmd
 }
 
+func formats() []string { return []string{"ndjson", "csv", "parquet", "singer", "airbyte"} }
+
 func (c *command) export() *cobra.Command {
-	var format, state, formulas string
+	var format, state, formulas, since string
 	var fields []string
-	cmd := c.asking("export STREAM", "Write all records of a stream as NDJSON or CSV", func(cmd *cobra.Command, d *client.Client, args []string) error {
-		for _, err := range []error{oneOf("format", format, "ndjson", "csv"), oneOf("formulas", formulas, "safe", "keep"), oneOf("state", state, states()...)} {
+	cmd := c.asking("export STREAM", "Write all records of a stream as NDJSON, CSV or Parquet, or for a loader", func(cmd *cobra.Command, d *client.Client, args []string) error {
+		for _, err := range []error{oneOf("format", format, formats()...), oneOf("formulas", formulas, "safe", "keep"), oneOf("state", state, states()...), checkSince(since)} {
 			if err != nil {
 				return err
 			}
 		}
+		loader, isLoader := map[string]exchange{"singer": singer{}, "airbyte": airbyte{}}[format]
+		switch {
+		case isLoader && cmd.Flags().Changed("state"):
+			return usageError("--format %s has records of every state: loaders have to hear of what has gone", format)
+		case isLoader:
+			return writeExchange(cmd.Context(), c.env.Stdout, d, args[0], loader, client.ChangeQuery{Since: since}, fields)
+		case since != "":
+			return usageError("--since goes with --format singer and airbyte; `hubpipe changes %s --since %s` prints what is new", args[0], since)
+		case format == "parquet" && c.terminal:
+			return usageError("a Parquet file is nothing for a terminal: `hubpipe export %s --format parquet > %s.parquet`", args[0], args[0])
+		}
 		return d.Export(cmd.Context(), args[0], format, client.RecordQuery{States: []string{state}, Fields: fields, Formulas: formulas}, c.env.Stdout)
 	})
-	cmd.Flags().StringVar(&format, "format", "ndjson", "ndjson or csv")
+	cmd.Long = `Write all records of a stream, as of one moment, to stdout.
+
+singer and airbyte are the lines that loaders of those names read from a pipe:
+the schema, then the change feed with tombstones, and after each thousand records
+the place behind them, as state. --since takes that place for the next time.`
+	cmd.Flags().StringVar(&format, "format", "ndjson", strings.Join(formats(), ", "))
+	offers(cmd, "format", formats()...)
+	cmd.Flags().StringVar(&since, "since", "", "with singer and airbyte: only what changed after this seq or time")
 	cmd.Flags().StringVar(&formulas, "formulas", "safe", "in CSV: safe (an apostrophe before what a spreadsheet would run) or keep (every value as it is)")
 	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all; several with commas")
 	cmd.Flags().StringSliceVar(&fields, "fields", nil, "names of properties, with commas (default: all)")

@@ -27,6 +27,7 @@ func (c *command) talking(use, short string, f func(cmd *cobra.Command, d *clien
 		return f(cmd, d, args)
 	})
 	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	offers(cmd, "output", "table", "json")
 	return cmd
 }
 
@@ -40,6 +41,7 @@ func (c *command) asking(use, short string, f func(cmd *cobra.Command, d *client
 		defer d.Close()
 		return f(cmd, d, args)
 	}}
+	c.completes(cmd)
 	cmd.Flags().StringVar(&c.addr, "addr", "", "the daemon's address, http://host:port; the token then comes from "+tokenVariable)
 	cmd.Flags().StringVar(&c.ca, "ca", "", "who signs the certificate of --addr, a PEM file (default: the system's authorities)")
 	cmd.Flags().StringVar(&c.certificate, "cert", "", "your own certificate for --addr, a PEM file")
