@@ -166,7 +166,7 @@ func headersOf(r *Route) []header {
 
 // tagged tells whether a route's answers have an ETag.
 func tagged(r *Route) bool {
-	return r.Method == http.MethodGet && (strings.Contains(r.Pattern, "/records") || r.Pattern == "/openapi.json")
+	return r.Method == http.MethodGet && (strings.HasSuffix(r.Pattern, "/records") || strings.HasSuffix(r.Pattern, "/records/{id}") || r.Pattern == "/openapi.json")
 }
 
 func isHubSpots(pattern string) bool { return strings.HasPrefix(pattern, webhookPath) }

@@ -46,7 +46,7 @@ func TestRolesOnEveryRoute(t *testing.T) {
 		"POST /v1/destinations/{name}/resume": false, "POST /v1/destinations/{name}/resync": false,
 		"GET /v1/log": true, "PUT /v1/log": false,
 		"GET /debug/pprof": false, "GET /debug/pprof/{profile}": false, // they cost time and show the inside
-		"GET /openapi.json": true, "GET /docs": true,
+		"GET /v1/streams/{stream}/records/{id}/explain": true, "GET /openapi.json": true, "GET /docs": true,
 		"GET /v1/backup":                  true, // it holds no more than what they may read
 		"POST /v1/streams/{stream}/start": false, "POST /v1/streams/{stream}/stop": false, "POST /v1/streams/{stream}/sync": false,
 		"POST /v1/streams/{stream}/resync": false, "POST /v1/streams/{stream}/reconcile": false, "POST /v1/streams/{stream}/erase": false,

@@ -41,6 +41,7 @@ func (s *Server) Routes() []Route {
 		{"GET", stream + "/records", "records by id, or with since in the order of the feed, in pages",
 			[]string{"limit", "cursor", "since", "modified_since", "state", "fields"}, s.records},
 		{"GET", stream + "/records/{id}", "one record", []string{"fields"}, s.record},
+		{"GET", stream + "/records/{id}/explain", "how what is stored of a record came to be there", nil, s.explain},
 		{"GET", stream + "/changes", "the change feed", []string{"since", "limit", "follow"}, s.changes},
 		{"GET", stream + "/export", "all records as a file", []string{"format", "state", "fields", "formulas"}, s.export},
 		{"GET", stream + "/schema", "HubSpot's properties with their types", nil, s.schema},

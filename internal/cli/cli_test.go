@@ -72,7 +72,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"records a -o xml":                  "there are json, table",
 		"changes a --limit -1":              "how many at most",
 		"changes a --follow=maybe":          "--follow is true or false",
-		"export a --format parquet":         "there are ndjson, csv",
+		"export a --format xlsx":            "there are ndjson, csv",
 		"runs --state foo":                  "there are running, done, failed, stopped",
 		"check --log-level loud":            "trace, debug, info, warn or error",
 		"--log-level loud check":            "trace, debug, info, warn or error",

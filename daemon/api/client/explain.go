@@ -1,0 +1,51 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Explanation says how what is stored of a record came to be there. Times are
+// null where they are not known.
+type Explanation struct {
+	Stream string `json:"stream"`
+	Record string `json:"record"`
+	// Seq is its place in the change feed, Head the feed's newest.
+	Seq   uint64 `json:"seq"`
+	Head  uint64 `json:"head"`
+	State string `json:"state"`
+	// Version is the time by which HubSpot tells one version from another, Read
+	// HubSpot's time when this one was asked for, Committed ours when it was
+	// stored.
+	Version   *time.Time `json:"version"`
+	Read      *time.Time `json:"read"`
+	Committed *time.Time `json:"committed"`
+	// AssociationsRead and HistoryRead are HubSpot's times when these were asked
+	// for, null where the stream has none.
+	AssociationsRead *time.Time `json:"associations_read"`
+	HistoryRead      *time.Time `json:"history_read"`
+	// Runs are those that went on when it was stored, newest first: it came by
+	// one of them. Old runs are forgotten.
+	Runs []Run `json:"runs"`
+	// Destinations are those that follow the stream.
+	Destinations []Explained `json:"destinations"`
+}
+
+// Explained is how far a destination is with a record.
+type Explained struct {
+	Destination string `json:"destination"`
+	Table       string `json:"table"`
+	// Position is the destination's place in the stream's feed; Written tells
+	// whether it is at the record's or behind it.
+	Position uint64 `json:"position"`
+	Written  bool   `json:"written"`
+}
+
+// Explain says how what is stored of a record came to be there.
+func (c *Client) Explain(ctx context.Context, name, id string) (Explanation, error) {
+	var out Explanation
+	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/records/"+url.PathEscape(id)+"/explain"), nil, nil, &out)
+	return out, err
+}

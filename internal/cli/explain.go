@@ -1,0 +1,279 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/worker"
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+)
+
+// difference is a property of which HubSpot says something else than is stored.
+// null and absent are the same.
+type difference struct {
+	Property string          `json:"property"`
+	Stored   json.RawMessage `json:"stored"`
+	HubSpot  json.RawMessage `json:"hubspot"`
+}
+
+// answered is what HubSpot says of a record now.
+type answered struct {
+	Found       bool         `json:"found"`
+	Archived    bool         `json:"archived"`
+	Version     *time.Time   `json:"version"`
+	Same        int          `json:"same"` // properties that agree
+	Differences []difference `json:"differences"`
+	Error       string       `json:"error,omitempty"`
+}
+
+// explain says why a record is as it is: what the daemon knows of it, and what
+// HubSpot says of it now.
+func (c *command) explain() *cobra.Command {
+	var stored bool
+	cmd := c.talking("explain STREAM ID", "Say why a record is as it is, and what HubSpot says of it now",
+		func(cmd *cobra.Command, d *client.Client, args []string) error {
+			e, err := d.Explain(cmd.Context(), args[0], args[1])
+			if err != nil {
+				return err
+			}
+			var now *answered
+			if !stored {
+				r, err := d.Record(cmd.Context(), args[0], args[1])
+				if err != nil {
+					return err
+				}
+				now = c.askHubSpot(cmd.Context(), &r, args[0])
+			}
+			return c.show(map[string]any{"explanation": e, "hubspot": now}, func(w io.Writer) error { return explained(w, &e, now) })
+		})
+	cmd.Long = `Say why a record is as it is: its place in the change feed, when it was read and
+stored and by which run, how far each destination is with it, and what HubSpot
+says of it now, property by property. HubSpot is asked from here, with the
+credentials of this configuration; nothing is stored. 'hubpipe sync STREAM
+--record ID' reads it again.`
+	cmd.Flags().BoolVar(&stored, "stored", false, "only what is stored; HubSpot is not asked")
+	return cmd
+}
+
+// reach is a client for the portal of a stream of the configuration.
+func (c *command) reach(name string) (*hubspot.Client, config.Stream, error) {
+	cfg, err := c.load()
+	if err != nil {
+		return nil, config.Stream{}, err
+	}
+	i := slices.IndexFunc(cfg.Streams, func(s config.Stream) bool { return s.Name == name })
+	if i < 0 {
+		return nil, config.Stream{}, configErrorf("this configuration has no stream %q: HubSpot cannot be asked from here", name)
+	}
+	s := cfg.Streams[i]
+	j := slices.IndexFunc(cfg.Portals, func(p config.Portal) bool { return p.Name == s.Portal })
+	if j < 0 {
+		return nil, s, configErrorf("this configuration has no portal %q", s.Portal)
+	}
+	if cfg.Portals[j].Problem != "" {
+		return nil, s, configErrorf("portal %s cannot be used: %s", s.Portal, cfg.Portals[j].Problem)
+	}
+	log, err := c.logger("warn")
+	if err != nil {
+		return nil, s, err
+	}
+	o := portalOptions(cfg.Portals[j], cfg.DataDir)
+	o.Logger = log.Named("hubspot")
+	client := hubspot.New(o)
+	client.Impatient()
+	return client, s, nil
+}
+
+func configErrorf(format string, args ...any) error { return configError(fmt.Errorf(format, args...)) }
+
+// askHubSpot holds a stored record against what HubSpot has now.
+func (c *command) askHubSpot(ctx context.Context, r *client.Record, name string) *answered {
+	out := &answered{Differences: []difference{}}
+	hub, s, err := c.reach(name)
+	if err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	defer hub.Close()
+	ctx, cancel := context.WithTimeout(ctx, estimateTime)
+	defer cancel()
+	got, found, err := worker.Look(ctx, hub, s.Object, r.ID, s.Properties, s.Exclude)
+	if err != nil {
+		out.Error = inWords(err)
+		return out
+	}
+	if out.Found, out.Archived = found, got.Archived; !found {
+		return out
+	}
+	if got.Version > 0 {
+		t := time.UnixMilli(got.Version).UTC()
+		out.Version = &t
+	}
+	out.Same, out.Differences, err = compared(r.Properties, got.Properties)
+	if err != nil {
+		out.Error = err.Error()
+	}
+	return out
+}
+
+// compared holds properties against each other, in the order of their names.
+func compared(stored, hub json.RawMessage) (same int, out []difference, err error) {
+	var a, b map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(stored, &a), json.Unmarshal(hub, &b)); err != nil {
+		return 0, nil, fmt.Errorf("read the properties: %w", err)
+	}
+	names := slices.Sorted(maps.Keys(a))
+	for n := range b {
+		if _, ok := a[n]; !ok {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	null := json.RawMessage("null")
+	out = []difference{}
+	for _, n := range names {
+		x, y := a[n], b[n]
+		if x == nil {
+			x = null
+		}
+		if y == nil {
+			y = null
+		}
+		if spelled(x) == spelled(y) {
+			same++
+		} else {
+			out = append(out, difference{n, x, y})
+		}
+	}
+	return same, out, nil
+}
+
+// spelled is a value as text, so that how it is escaped does not count.
+func spelled(raw json.RawMessage) string {
+	var text string
+	if raw[0] == '"' && json.Unmarshal(raw, &text) == nil {
+		return `"` + text
+	}
+	return string(raw)
+}
+
+func explained(w io.Writer, e *client.Explanation, now *answered) error {
+	at := func(t *time.Time) string {
+		if t == nil {
+			return "-"
+		}
+		return t.UTC().Format("2006-01-02 15:04:05.000Z")
+	}
+	rows := [][]string{{"RECORD", e.Stream + " " + e.Record}, {"state", e.State},
+		{"place in the feed", fmt.Sprintf("%d of %d", e.Seq, e.Head)}, {"HubSpot's version", at(e.Version)},
+		{"read from HubSpot", at(e.Read)}, {"stored", at(e.Committed)}}
+	if e.AssociationsRead != nil {
+		rows = append(rows, []string{"associations read", at(e.AssociationsRead)})
+	}
+	if e.HistoryRead != nil {
+		rows = append(rows, []string{"history read", at(e.HistoryRead)})
+	}
+	for i := range e.Runs {
+		r := &e.Runs[i]
+		what := "by run"
+		if len(e.Runs) > 1 {
+			what = "by one of the runs"
+		}
+		rows = append(rows, []string{what, fmt.Sprintf("%s (%s), begun %s", r.ID, r.Kind, at(&r.Started))})
+	}
+	if len(e.Runs) == 0 {
+		rows = append(rows, []string{"by run", "one that is forgotten"})
+	}
+	for _, d := range e.Destinations {
+		is := "not yet written"
+		if d.Written {
+			is = "written"
+		}
+		rows = append(rows, []string{"in " + d.Destination, fmt.Sprintf("%s, table %s at %d", is, d.Table, d.Position)})
+	}
+	if now != nil {
+		rows = append(rows, []string{"HubSpot now", now.words()})
+	}
+	if err := table(w, rows); err != nil || now == nil || len(now.Differences) == 0 {
+		return err
+	}
+	rows = [][]string{{"PROPERTY", "STORED", "HUBSPOT NOW"}}
+	for _, d := range now.Differences {
+		rows = append(rows, []string{d.Property, string(d.Stored), string(d.HubSpot)})
+	}
+	fmt.Fprintln(w)
+	return table(w, rows)
+}
+
+// words are what HubSpot says, in a line.
+func (a *answered) words() string {
+	switch {
+	case a.Error != "":
+		return "not asked: " + a.Error
+	case !a.Found:
+		return "has no such record"
+	}
+	line := fmt.Sprintf("%s the same, %d otherwise", count(a.Same, "property"), len(a.Differences))
+	if a.Same != 1 {
+		line = fmt.Sprintf("%d properties the same, %d otherwise", a.Same, len(a.Differences))
+	}
+	if a.Archived {
+		line = "archived; " + line
+	}
+	return line
+}
+
+// preview fetches a stream's first records and prints them; nothing is stored.
+func (c *command) preview() *cobra.Command {
+	var limit int
+	var form *string
+	cmd := &cobra.Command{Use: "preview STREAM", Short: "Fetch some records from HubSpot and print them; nothing is stored",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf("output", *form, "json", "table"); err != nil {
+				return err
+			}
+			if limit < 1 || limit > maxPreview {
+				return usageError("--limit is from 1 to %d, not %d", maxPreview, limit)
+			}
+			hub, s, err := c.reach(args[0])
+			if err != nil {
+				return err
+			}
+			defer hub.Close()
+			return printRecords(c.env.Stdout, *form, limit, func(yield func(client.Record, error) bool) {
+				errEnough := errors.New("enough")
+				err := worker.Preview(cmd.Context(), hub, s.Object, s.Properties, s.Exclude, limit, func(r *hubspot.Record) error {
+					optional := func(text string) *string {
+						if text == "" {
+							return nil
+						}
+						return &text
+					}
+					if !yield(client.Record{ID: r.ID, State: "live", CreatedAt: optional(r.CreatedAt), UpdatedAt: optional(r.UpdatedAt),
+						Properties: slices.Clone(r.Properties), Associations: json.RawMessage("{}")}, nil) {
+						return errEnough
+					}
+					return nil
+				})
+				if err != nil && !errors.Is(err, errEnough) {
+					yield(client.Record{}, err)
+				}
+			})
+		}}
+	form = recordForm(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 20, "how many")
+	return cmd
+}
+
+// maxPreview bounds what is fetched to be looked at.
+const maxPreview = 1000

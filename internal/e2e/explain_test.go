@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// explanation is what `hubpipe explain -o json` prints.
+type explanation struct {
+	Explanation client.Explanation
+	HubSpot     struct {
+		Found       bool
+		Same        int
+		Differences []struct{ Property string }
+		Error       string
+	}
+}
+
+// asking is a verb that asks HubSpot itself, and so needs the token.
+func (s *system) asking(args ...string) (string, error) {
+	cmd := exec.CommandContext(s.t.Context(), s.bin, args...)
+	var errs bytes.Buffer
+	cmd.Dir, cmd.Stderr, cmd.Env = s.dir, &errs, append(os.Environ(), "TEST_TOKEN="+hubspotToken)
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, errs.String())
+	}
+	return string(out), err
+}
+
+// A record is explained: by which run it came, when, and what HubSpot says of
+// it now, property by property.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "30", "--deals", "0", "--limits=false")
+	s.configure(settings{streams: []string{"contacts"}, defaults: "autostart = false"})
+	s.daemon()
+	s.worker()
+	code, body := s.curl(http.MethodPost, "/v1/streams/contacts/sync?wait=120s", "")
+	if code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	run := decode[client.Run](t, body)
+	records := decode[client.RecordPage](t, s.get("/v1/streams/contacts/records?limit=30")).Records
+	explain := func(id string) explanation {
+		t.Helper()
+		out, err := s.asking("explain", "contacts", id, "-o", "json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return decode[explanation](t, out)
+	}
+	e := explain(records[0].ID)
+	if x := e.Explanation; x.Seq != records[0].Seq || x.Head < x.Seq || x.State != "live" || x.Version == nil || x.Committed == nil ||
+		!slices.ContainsFunc(x.Runs, func(r client.Run) bool { return r.ID == run.ID }) {
+		t.Errorf("what is stored: %+v", x)
+	}
+	if h := e.HubSpot; !h.Found || h.Same < 5 || len(h.Differences) > 0 || h.Error != "" {
+		t.Errorf("HubSpot: %+v", h)
+	}
+	s.change("contacts", `{"change":30}`)
+	different := 0
+	for _, r := range records {
+		if h := explain(r.ID).HubSpot; len(h.Differences) > 0 {
+			different++
+		}
+	}
+	if different == 0 {
+		t.Error("what has changed in HubSpot is not seen")
+	}
+	if out, err := s.asking("explain", "contacts", records[0].ID); err != nil || !strings.Contains(out, run.ID+" (backfill)") || !strings.Contains(out, "HubSpot now") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := s.asking("explain", "contacts", records[0].ID, "--stored"); err != nil || strings.Contains(out, "HubSpot now") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := s.asking("explain", "contacts", "999999"); err == nil || !strings.Contains(err.Error(), "no record") {
+		t.Errorf("a record that there is not: %v", err)
+	}
+}
+
+// What HubSpot has is shown without a daemon, and nothing is stored.
+func TestPreview(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "130", "--deals", "3")
+	for name, want := range map[string]int{"contacts": 120, "deals": 3} {
+		out, err := s.asking("preview", name, "--limit", "120")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		if len(lines) != want {
+			t.Errorf("%s: %d lines", name, len(lines))
+		}
+		seen := map[string]bool{}
+		for _, l := range lines {
+			r := decode[client.Record](t, l)
+			if r.ID == "" || seen[r.ID] || !strings.Contains(string(r.Properties), "hs_object_id") {
+				t.Fatalf("%s: %s", name, l)
+			}
+			seen[r.ID] = true
+		}
+	}
+	for _, bad := range [][]string{{"nobody"}, {"contacts", "--limit", "0"}} {
+		if out, err := s.asking(append([]string{"preview"}, bad...)...); err == nil || out != "" {
+			t.Errorf("%v: %s", bad, fmt.Sprint(out))
+		}
+	}
+}
