@@ -153,7 +153,7 @@ func TestLinesOfHTTP(t *testing.T) {
 	}
 }
 
-// Every line of the README and of docs/MQTT.md that asks a daemon works as it is
+// Every line of the README, docs/MQTT.md and docs/CLI.md that asks a daemon works as it is
 // printed.
 func TestLinesOfTheReadme(t *testing.T) {
 	t.Parallel()
@@ -166,7 +166,7 @@ func TestLinesOfTheReadme(t *testing.T) {
 	// of each test.
 	elsewhere := []string{"go run . demo", "go test ./...", "make build", "export HUBSPOT_TOKEN", "hubpipe up", "hubpipe simulator", "hubpipe check "}
 	ran := 0
-	for _, path := range []string{"README.md", "docs/MQTT.md"} {
+	for _, path := range []string{"README.md", "docs/MQTT.md", "docs/CLI.md"} {
 		headings, lines := blocks(t, path, "```")
 		for _, h := range headings {
 			before := ""

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/hubpipe/hubpipe/internal/cli"
 )
 
 // Two processes and a third, killed in the middle, end equal to the truth.
@@ -107,5 +109,46 @@ func TestExitCodes(t *testing.T) {
 				t.Fatalf("exit %d, want %d:\n%s", code, c.code, out)
 			}
 		})
+	}
+}
+
+// The exit codes of docs/CLI.md are those that there are, and verbs that work
+// end with that of the work.
+func TestExitCodesOfWork(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/CLI.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []int{cli.ExitOK, cli.ExitFailure, cli.ExitUsage, cli.ExitConfig, cli.ExitUnreachable, cli.ExitInterrupted} {
+		if !strings.Contains(string(b), fmt.Sprintf("\n| %d | ", code)) {
+			t.Errorf("docs/CLI.md has no exit code %d", code)
+		}
+	}
+	s := documented(t)
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"sync", "contacts", "--wait"}, cli.ExitOK},
+		{[]string{"sync", "all", "--wait"}, cli.ExitOK},
+		{[]string{"reconcile", "deals", "--wait"}, cli.ExitOK},
+		{[]string{"sync", "contacts", "--record", "999999999", "--wait"}, cli.ExitFailure},
+		{[]string{"start", "nobody"}, cli.ExitFailure},
+		{[]string{"records", "contacts", "999999999"}, cli.ExitFailure},
+		{[]string{"sync", "contacts", "--wait=perhaps"}, cli.ExitUsage},
+		{[]string{"preview", "nobody"}, cli.ExitConfig},
+		{[]string{"status", "--addr", "127.0.0.1:9"}, cli.ExitUnreachable},
+	} {
+		p := run(t, s.dir, s.bin, c.args...)
+		if code := p.exit(t); code != c.code {
+			t.Errorf("%q ends with %d, not %d:\n%s", c.args, code, c.code, p.log)
+		}
+	}
+	p := run(t, s.dir, s.bin, "changes", "contacts", "--follow")
+	p.says(t, `"seq"`)
+	p.kill(syscall.SIGINT)
+	if code := p.exit(t); code != cli.ExitInterrupted {
+		t.Errorf("interrupted, it ends with %d", code)
 	}
 }
