@@ -48,8 +48,7 @@ func between() []string {
 	return []string{"Commands", "Answers", "Pages", "Heartbeat"}
 }
 
-// Every topic that there is is described or declared to be nobody else's, and
-// the document is what the code says; HUBPIPE_WRITE_DOCS=1 writes it anew.
+// Every topic is described, or declared to be nobody else's, and the document is what the code says; HUBPIPE_WRITE_DOCS=1 writes it anew.
 func TestAsyncAPI(t *testing.T) {
 	t.Parallel()
 	const path = "../docs/asyncapi.json"

@@ -103,7 +103,7 @@ func TestWhatIsFollowedIsFlushed(t *testing.T) {
 					if id != "0000" {
 						b.d.add("contacts", stream.Record{Head: stream.Head{ID: id}})
 					}
-					for lines.Scan() && !strings.Contains(lines.Text(), `"id":"`+id+`"`) { //nolint:revive // what comes before
+					for lines.Scan() && !strings.Contains(lines.Text(), `"id":"`+id+`"`) {
 					}
 					if !strings.Contains(lines.Text(), id) {
 						t.Fatalf("%s never came: %v", id, lines.Err())
@@ -205,7 +205,7 @@ func TestPagesAreLinked(t *testing.T) {
 			for next := "/v1/streams/contacts/records?" + query; next != ""; pages++ {
 				res := do(t, b, "GET", next, "", "Accept", accept, "Accept-Encoding", "identity")
 				text, err := io.ReadAll(res.Body)
-				if err != nil || res.StatusCode != 200 {
+				if err != nil || res.StatusCode != http.StatusOK {
 					t.Fatalf("%s: %s %v", next, res.Status, err)
 				}
 				for part := range strings.SplitSeq(string(text), `"id":"`) {
@@ -247,11 +247,11 @@ func TestRecordsAreNotSentTwice(t *testing.T) {
 	fill(b, 3)
 	for _, path := range []string{"/v1/streams/contacts/records?limit=2", "/v1/streams/contacts/records/0001"} {
 		etag := do(t, b, "GET", path, "").Header.Get("ETag")
-		if res := do(t, b, "GET", path, "", "If-None-Match", etag); res.StatusCode != 304 || etag == "" {
+		if res := do(t, b, "GET", path, "", "If-None-Match", etag); res.StatusCode != http.StatusNotModified || etag == "" {
 			t.Errorf("%s: %s with %q", path, res.Status, etag)
 		}
 		b.d.add("contacts", stream.Record{Head: stream.Head{ID: "0001"}})
-		if res := do(t, b, "GET", path, "", "If-None-Match", etag); res.StatusCode != 200 {
+		if res := do(t, b, "GET", path, "", "If-None-Match", etag); res.StatusCode != http.StatusOK {
 			t.Errorf("%s after a change: %s", path, res.Status)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/http"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func TestExportParquet(t *testing.T) {
 	get := func(query string) []byte {
 		res := do(t, b, "GET", "/v1/streams/contacts/export?format=parquet"+query, "")
 		file, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/vnd.apache.parquet" || res.Header.Get("Content-Encoding") != "" {
+		if err != nil || res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "application/vnd.apache.parquet" || res.Header.Get("Content-Encoding") != "" {
 			t.Fatalf("%s %v %v", res.Status, res.Header, err)
 		}
 		return file
@@ -109,7 +110,7 @@ func TestExportParquetThatBreaksOff(t *testing.T) {
 	b.d.breakAt = "150"
 	res := do(t, b, "GET", "/v1/streams/contacts/export?format=parquet&fields=email", "")
 	file, err := io.ReadAll(res.Body)
-	if _, wrong := parquet.OpenFile(bytes.NewReader(file), int64(len(file))); err == nil && res.StatusCode == 200 && wrong == nil {
+	if _, wrong := parquet.OpenFile(bytes.NewReader(file), int64(len(file))); err == nil && res.StatusCode == http.StatusOK && wrong == nil {
 		t.Error("a part is a file")
 	}
 }

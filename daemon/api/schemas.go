@@ -56,7 +56,6 @@ func shapes() map[string]*jsonschema.Schema {
 type schemas struct {
 	words  words
 	shapes map[string]*jsonschema.Schema
-	open   map[string]bool // types whose objects may have members that are not named
 	made   map[string]*jsonschema.Schema
 }
 

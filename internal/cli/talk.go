@@ -280,18 +280,20 @@ func (c *command) run(use, short string, one func(context.Context, *client.Clien
 ) *cobra.Command {
 	var wait bool
 	cmd := c.talking(use, short, func(cmd *cobra.Command, d *client.Client, args []string) error {
-		ids := make([]string, 1)
+		var ids []string
 		var refused []client.Failure
 		var err error
 		if args[0] == client.All {
 			var begun client.AllStarted
 			begun, err = all(cmd.Context(), d)
-			ids, refused = ids[:0], begun.Failed
+			refused = begun.Failed
 			for _, r := range begun.Runs {
 				ids = append(ids, r.Run)
 			}
 		} else {
-			ids[0], err = one(cmd.Context(), d, args[0])
+			var id string
+			id, err = one(cmd.Context(), d, args[0])
+			ids = []string{id}
 		}
 		if err != nil {
 			return err
