@@ -40,7 +40,7 @@ func profileNames() []string {
 }
 
 func (s *Server) profiles(w http.ResponseWriter, r *http.Request, _ params) error {
-	s.reply(w, r, http.StatusOK, map[string]any{"profiles": profileNames()})
+	s.reply(w, r, http.StatusOK, client.Profiles{Profiles: profileNames()})
 	return nil
 }
 
@@ -51,7 +51,7 @@ func (s *Server) profile(w http.ResponseWriter, r *http.Request, q params) error
 			Hint: "there are " + strings.Join(profileNames(), ", ")}
 	}
 	seconds := 0
-	if text := q["seconds"]; text != "" {
+	if text, given := q["seconds"]; given {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > mostSeconds {
 			return badParameter("seconds is 1 to "+strconv.Itoa(mostSeconds), "seconds is %q", clip(text))

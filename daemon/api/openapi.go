@@ -118,7 +118,7 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 		if err != nil {
 			return nil, err
 		}
-		out["requestBody"] = object{"required": op.tag == "" || op.id == "eraseRecord", "description": "May be left out, or empty.",
+		out["requestBody"] = object{"required": op.id == "eraseRecord" || op.id == "setLogLevel", "description": "May be left out, or empty.",
 			"content": object{mediaJSON: object{"schema": schema}}}
 	}
 	answers := object{}
@@ -203,6 +203,8 @@ func inPath(name, pattern string, op *operation) object {
 		}
 	case strings.HasPrefix(pattern, "/v1/runs/"):
 		p["description"], p["example"] = "the run's id", "r000000000001"
+	case name == "profile":
+		p["description"], p["example"] = "the profile's name", "heap"
 	case name == "id":
 		p["description"], p["example"] = "the record's id", "51"
 	default:

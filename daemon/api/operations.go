@@ -104,6 +104,10 @@ func operations() map[string]operation {
 			answers: []answer{{http.StatusAccepted, "How it stands.", client.Destination{}, []string{mediaJSON}}}},
 		"POST /v1/notify/{name}/test":        {id: "testNotify", tag: tagDaemon, answers: ok("It has arrived.", client.Said{})},
 		"POST /v1/webhooks/hubspot/{portal}": {id: "receiveWebhook", tag: tagDaemon, answers: []answer{{http.StatusNoContent, "What has changed is on its way.", nil, nil}}},
+		"GET /v1/log":                        {id: "getLogLevel", tag: tagDaemon, answers: ok("The level, and the configured one.", client.LogLevel{})},
+		"PUT /v1/log":                        {id: "setLogLevel", tag: tagDaemon, body: client.LevelBody{}, answers: ok("The level, and the configured one.", client.LogLevel{})},
+		"GET /debug/pprof":                   {id: "listProfiles", tag: tagDaemon, answers: ok("Their names.", client.Profiles{})},
+		"GET /debug/pprof/{profile}":         {id: "profile", tag: tagDaemon, answers: []answer{{http.StatusOK, "The profile.", nil, []string{mediaBinary, "text/plain"}}}},
 		"GET /v1/doctor":                     {id: "doctor", tag: tagDaemon, answers: ok("What is wrong.", client.Diagnosis{})},
 		"GET /v1/backup":                     {id: "backup", tag: tagDaemon, answers: []answer{{http.StatusOK, "A file for hubpipe restore.", nil, []string{mediaBinary}}}},
 		"POST /v1/shutdown":                  {id: "shutdown", tag: tagDaemon, answers: []answer{{http.StatusAccepted, "It stops.", client.Said{}, []string{mediaJSON}}}},
@@ -153,6 +157,8 @@ func parameterOf(pattern, name string) (parameter, bool) {
 		return parameter{"how many, 100 by default", whole(maxLimit), 10}, true
 	case "/v1/streams/{stream}/changes?limit":
 		return parameter{"how many; all by default", whole(maxChanges), 10}, true
+	case "/debug/pprof/{profile}?seconds":
+		return parameter{"how long to measure", whole(mostSeconds), 1}, true
 	case "/v1/logs?limit":
 		return parameter{"how many lines, 200 by default", whole(maxLines), 10}, true
 	case "/v1/runs?state":
@@ -171,6 +177,8 @@ func parameterOf(pattern, name string) (parameter, bool) {
 		"follow":        {"go on with what comes", &jsonschema.Schema{Type: "boolean"}, false},
 		"format":        {"ndjson by default", oneOf("ndjson", "csv", "parquet"), "ndjson"},
 		"formulas":      {"of CSV: safe puts an apostrophe before what a spreadsheet would run, keep leaves every value as it is", oneOf("safe", "keep"), "safe"},
+		"debug":         {"as Go's own handler has it: 1 and 2 are text", text(""), "1"},
+		"gc":            {"1 collects garbage before a profile of the heap", text(""), "1"},
 		"stream":        {"only of this stream", text(""), "contacts"},
 		"before":        {"the id of the last run that was seen", text(""), "r000000000009"},
 		"level":         {"of at least this level", oneOf("trace", "debug", "info", "warn", "error"), "warn"},

@@ -58,3 +58,13 @@ type Reloaded struct {
 type Destinations struct {
 	Destinations []Destination `json:"destinations"`
 }
+
+// Profiles is the answer to GET /debug/pprof: the names of the profiles.
+type Profiles struct {
+	Profiles []string `json:"profiles"`
+}
+
+// LevelBody is the body of PUT /v1/log.
+type LevelBody struct {
+	Level string `json:"level"`
+}
