@@ -140,6 +140,9 @@ func (g *generator) request(ctx context.Context, base, token string) (op string,
 	if known.RequestBody != nil || g.rand.IntN(20) == 0 {
 		body = g.body()
 	}
+	if known.OperationID == "setLogLevel" && g.rand.IntN(2) == 0 {
+		body = `{"level":"info"}`
+	}
 	target := base + path
 	if len(q) > 0 {
 		target += "?" + q.Encode()
