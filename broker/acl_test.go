@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -103,4 +104,64 @@ func (s *stage) doesAt(address string, a actor, letter rune, topic string) bool 
 		}
 		return r.given(text, false)
 	}
+}
+
+// The rules for EMQX say the same: held against the matrix by what its
+// documentation says of them. The first that fits decides, and filters are
+// matched as topics are.
+func TestACLForEMQX(t *testing.T) {
+	t.Parallel()
+	rules := EMQX("hubpipe", []Identity{{RoleDaemon, "hubpipe-daemon"}, {RoleControl, "ops"}, {RoleReader, "reader"}, {RoleWorker, "w1"}, {RoleWorker, "w2"}})
+	line := regexp.MustCompile(`^\{(allow|deny), (?:all|\{user, "([^"]+)"\}, (publish|subscribe|all), \["([^"]+)"\])\}\.$`)
+	may := func(user, action, topic string) bool {
+		for text := range strings.Lines(rules) {
+			text = strings.TrimSpace(text)
+			if text == "" || strings.HasPrefix(text, "%%") {
+				continue
+			}
+			m := line.FindStringSubmatch(text)
+			switch {
+			case m == nil:
+				t.Fatalf("%q is no rule", text)
+			case m[2] == "", m[2] == user && (m[3] == action || m[3] == "all") && fits(m[4], topic):
+				return m[1] == "allow"
+			}
+		}
+		t.Fatal("no rule decides")
+		return false
+	}
+	held := 0
+	for _, name := range []string{"ops", "reader", "w1", "w2"} {
+		a := actors()[name]
+		for _, row := range accessMatrix() {
+			if !strings.HasPrefix(row.topic, "hubpipe/") || strings.ContainsAny(row.topic, "#+") || row.topic == "hubpipe/" {
+				continue
+			}
+			want := a.want(row)
+			if got := may(a.user, "publish", row.topic); got != strings.Contains(want, "p") {
+				t.Errorf("%s publishes to %q: %v, want %q", name, row.topic, got, want)
+			}
+			if got := may(a.user, "subscribe", row.topic); got != strings.Contains(want, "s") {
+				t.Errorf("%s subscribes to %q: %v, want %q", name, row.topic, got, want)
+			}
+			held++
+		}
+	}
+	if held < 20 || !may("hubpipe-daemon", "publish", "hubpipe/workers/w1/commands") || may("nobody", "subscribe", "hubpipe/status") {
+		t.Errorf("%d held", held)
+	}
+}
+
+// fits tells whether a topic is one of a filter's.
+func fits(filter, topic string) bool {
+	f, p := strings.Split(filter, "/"), strings.Split(topic, "/")
+	for i, level := range f {
+		switch {
+		case level == "#":
+			return true
+		case i >= len(p) || level != "+" && level != p[i]:
+			return false
+		}
+	}
+	return len(f) == len(p)
 }

@@ -19,9 +19,11 @@ func (c *command) broker() *cobra.Command {
 }
 
 func (c *command) brokerACL() *cobra.Command {
+	kind := "mosquitto"
 	named := map[broker.Role]*[]string{broker.RoleWorker: {}, broker.RoleControl: {}, broker.RoleReader: {}}
-	cmd := &cobra.Command{Use: "acl", Short: "Print the access rules for an external broker, as acl_file of mosquitto",
-		Long: `Print the access rules for an external broker, as acl_file of mosquitto.
+	cmd := &cobra.Command{Use: "acl", Short: "Print the access rules for an external broker, mosquitto or EMQX",
+		Long: `Print the access rules for an external broker: as acl_file of mosquitto, or with
+--for emqx as acl.conf of EMQX.
 
 The users are the daemon's (broker { username }), those of the configuration's
 user blocks and of ` + "`hubpipe token create`" + `, by their names and roles, and those that
@@ -47,9 +49,18 @@ are named here. Their passwords are that broker's own.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(c.env.Stdout, broker.ACL(cfg.Broker.Prefix, users))
+			rules := broker.ACL
+			switch kind {
+			case "mosquitto":
+			case "emqx":
+				rules = broker.EMQX
+			default:
+				return usageError("--for %q: there are mosquitto and emqx", kind)
+			}
+			_, err = fmt.Fprint(c.env.Stdout, rules(cfg.Broker.Prefix, users))
 			return err
 		}}
+	cmd.Flags().StringVar(&kind, "for", kind, "the broker: mosquitto or emqx")
 	for role, names := range named {
 		cmd.Flags().StringSliceVar(names, role.String(), nil, "further users of the role "+role.String())
 	}

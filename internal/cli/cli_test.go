@@ -96,6 +96,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"token revoke":                               "needs NAME",
 		"token bogus":                                `does not know what to do with "bogus"`,
 		"broker bogus":                               `does not know what to do with "bogus"`,
+		"broker acl --for hivemq":                    "mosquitto and emqx",
 		"broker acl --worker A":                      "1 to 64 of a-z",
 		"status --addr https://h:1 --ca /nowhere":    "read the authority's certificate",
 		"status --addr https://h:1 --cert x":         "belong together",
