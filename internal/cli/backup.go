@@ -22,7 +22,7 @@ import (
 const standard = "-"
 
 func (c *command) backup() *cobra.Command {
-	return c.asking("backup FILE", "Write all that the store holds to a file, while the daemon runs (- is stdout)",
+	cmd := c.asking("backup FILE", "Write all that the store holds to a file, while the daemon runs (- is stdout)",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
 			if args[0] != standard {
 				return c.backupTo(cmd, d, args[0])
@@ -32,6 +32,8 @@ func (c *command) backup() *cobra.Command {
 			}
 			return fetchBackup(cmd.Context(), d, c.env.Stdout)
 		})
+	cmd.Annotations = map[string]string{judging: "yes"}
+	return cmd
 }
 
 // fetchBackup says of an answer that was cut where its reason stands.

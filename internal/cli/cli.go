@@ -135,8 +135,8 @@ func untaken(lost error, code int, err error, verb *cobra.Command) (int, error) 
 	return ExitFailure, fmt.Errorf("write the output: %w", lost) // a full disk, say
 }
 
-// judging marks the verbs whose exit code is a judgement: one that was not read
-// to its end is none.
+// judging marks the verbs whose exit code is a judgement, such as that a backup
+// is whole: one that was not read to its end is none.
 const judging = "judging"
 
 func exitCode(ctx context.Context, err error) int {

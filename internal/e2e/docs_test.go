@@ -81,10 +81,13 @@ func blocks(t *testing.T, path, fence string) (headings []string, lines map[stri
 		t.Fatal(err)
 	}
 	lines = map[string][]string{}
-	heading, within := "", false
+	heading, within, other := "", false, false
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimRight(line, "\n")
 		switch {
+		case !within && (other || line != fence) && strings.HasPrefix(line, "```"):
+			other = !other // a block of another language
+		case other:
 		case !within && strings.HasPrefix(line, "#"):
 			heading = strings.TrimLeft(line, "# ")
 			headings = append(headings, heading)
@@ -162,9 +165,9 @@ func TestLinesOfTheReadme(t *testing.T) {
 	}
 	s := documented(t)
 	sh := s.shell(t)
-	// These begin what asks, or are tried elsewhere: TestDemoOnce, the simulator
-	// of each test.
-	elsewhere := []string{"go run . demo", "go test ./...", "make build", "export HUBSPOT_TOKEN", "hubpipe up", "hubpipe simulator", "hubpipe check "}
+	// These begin what asks, or are tried elsewhere: TestDemoOnce,
+	// TestWarehouseDemo, the simulator of each test.
+	elsewhere := []string{"hubpipe demo --once --postgres ", "go run . demo", "go test ./...", "make build", "export HUBSPOT_TOKEN", "hubpipe up", "hubpipe simulator", "hubpipe check "}
 	ran := 0
 	for _, path := range []string{"README.md", "docs/MQTT.md", "docs/CLI.md"} {
 		headings, lines := blocks(t, path, "```")
