@@ -138,8 +138,13 @@ func (c *change) hinted(s *stream.Stream) *stream.Range {
 	return g
 }
 
-// keepHints puts back the hints that a run that did not end was still to read.
+// keepHints puts back the hints that a run that did not end was still to read. A
+// stream that fails again and again lets them go: it may be one of them that it
+// fails of, and nothing depends on them.
 func (c *change) keepHints(s *stream.Stream, run *stream.Run) {
+	if run.Error != nil && !run.Error.Blocked && s.Fails > 0 {
+		return
+	}
 	for _, g := range c.allRanges(run.ID) {
 		if !g.Hinted || g.Ended {
 			continue

@@ -124,6 +124,24 @@ func TestHintsOutliveTheirRun(t *testing.T) {
 	}
 }
 
+// A hint of which every run fails does not keep its stream from running.
+func TestAHintThatFails(t *testing.T) {
+	t.Parallel()
+	b := settled(t)
+	attempt, _ := b.hint("7")
+	for _, left := range []int{1, 0} {
+		b.beat(protocol.Heartbeat{Failed: []protocol.AttemptFailure{{Attempt: attempt, Problem: protocol.Problem{Type: "x", Title: "x"}}}})
+		if got := b.view().Stream.Hints; len(got) != left {
+			t.Fatalf("left: %v", got)
+		}
+		b.now = b.now.Add(time.Minute)
+		attempt = fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+	}
+	if attempt == 0 {
+		t.Error("the stream does not go on")
+	}
+}
+
 // Whoever asks for a run while hints are read gets one that looks at all that
 // has changed, and what was to be read is read with it.
 func TestASyncBesideHints(t *testing.T) {
