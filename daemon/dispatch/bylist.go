@@ -36,9 +36,9 @@ func (d *Dispatcher) sizeOf(s *stream.Stream, cfg *StreamConfig) budget.Stream {
 // associations and history: they are read then, of what it changed.
 func (c *change) byList(reason string, run *stream.Run, g *stream.Range) {
 	for _, other := range c.allRanges(run.ID) {
-		if run.Kind == stream.Fill && other.ID != g.ID && !other.Ended {
+		if run.Kind == stream.Fill && other.ID != g.ID && !other.Ended && other.Guest == nil {
 			own := c.rangeOf(run.ID, other.ID)
-			own.Ended, own.Want = own.Guest == nil, nil
+			own.Ended, own.Want = true, nil
 		}
 	}
 	g.Kind, g.Cursor, g.Want, g.Has = stream.ListRange, "", nil, nil
@@ -59,6 +59,17 @@ func (c *change) thenParts(run *stream.Run) {
 	}
 	if c.d.historyOf(run.Stream) != nil {
 		then(&stream.Range{Past: true})
+	}
+}
+
+// listedPlace owes the history of what a list has brought, where the run ends
+// before it was read: the next one finds the records as they are listed, and
+// wants nothing of them. Their associations are the settle passes' to find.
+func (c *change) listedPlace(s *stream.Stream, run *stream.Run) {
+	for _, g := range c.allRanges(run.ID) {
+		if g.New && g.Past && !g.Ended && run.Pages > 0 {
+			s.HistoryRead, s.HistoryFrom = false, ""
+		}
 	}
 }
 

@@ -189,6 +189,43 @@ func TestANewPropertyByList(t *testing.T) {
 	}
 }
 
+// A record that somebody asks for while a property is filled is read all the same
+// where the fill becomes a walk of the list.
+func TestAGuestOfAFillByList(t *testing.T) {
+	t.Parallel()
+	b, cmd := filling(t, 600)
+	guest, outs, err := b.d.Sync(b.now, modelStream, "7")
+	b.must(outs, err)
+	if a := b.walk(cmd.Attempt).send(0, protocol.Page{Kind: protocol.WalkPage, Reason: "most"}); a.Type != protocol.Committed {
+		t.Fatalf("%+v", a)
+	}
+	cmd = fetched(b.beat(protocol.Heartbeat{Attempts: []protocol.AttemptReport{{Attempt: cmd.Attempt}}}), stream.Fill)
+	if cmd == nil || len(cmd.Fetch.Ranges) != 2 || len(cmd.Fetch.Ranges[1].Want) != 1 || cmd.Fetch.Ranges[1].Want[0].ID != "7" {
+		t.Fatalf("%+v", cmd)
+	}
+	if r := b.d.guest(guest); r == nil || r.State != stream.Running {
+		t.Errorf("the guest: %+v", r)
+	}
+}
+
+// A run that has read the list and ends before the history of what that changed
+// has not read it: the records are no longer different the next time.
+func TestAListThatEndsBeforeTheHistory(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 600)
+	cfg := b.d.config[modelStream]
+	cfg.History = []string{"*"}
+	s := b.d.streams[modelStream]
+	s.History, s.HistoryRead = cfg.history(), true
+	b.now = b.now.Add(30 * time.Second)
+	cmd := fetched(b.beat(protocol.Heartbeat{}), stream.Incremental)
+	b.walk(cmd.Attempt).send(0, protocol.Page{Kind: protocol.WalkPage, Reason: "many"})
+	b.must(b.d.Stop(b.now, modelStream, "api"))
+	if b.d.streams[modelStream].HistoryRead {
+		t.Error("the history counts as read")
+	}
+}
+
 // A stream of a few pages is read as a list at once.
 func TestASmallStreamIsFilledByList(t *testing.T) {
 	t.Parallel()

@@ -393,6 +393,7 @@ func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 		return
 	}
 	c.dropped[run.ID] = true
+	c.listedPlace(s, run)
 	switch run.Kind {
 	case stream.Incremental, stream.Hinted:
 		c.keepHints(s, run)
