@@ -137,8 +137,9 @@ func (b *bus) message(topic string, payload, name []byte) {
 	}
 }
 
-// joinedTopics bounds how many senders have something in pieces at once: what
-// there is no room for is dropped, and comes again.
+// joinedTopics bounds how many senders have something in pieces at once. Where
+// there are more one gives way, which may be one that sends no more; what is
+// dropped comes again.
 const joinedTopics = 32
 
 // join gives a whole message, or nil while pieces of it are missing.
@@ -153,7 +154,13 @@ func (b *bus) join(topic string, payload []byte) []byte {
 	switch {
 	case j.Empty():
 		delete(b.joins, topic)
-	case b.joins[topic] == nil && len(b.joins) < joinedTopics:
+	case b.joins[topic] == nil:
+		for other := range b.joins {
+			if len(b.joins) < joinedTopics {
+				break
+			}
+			delete(b.joins, other)
+		}
 		b.joins[topic] = j
 	}
 	return whole

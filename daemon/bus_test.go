@@ -141,3 +141,27 @@ func TestPagesInPieces(t *testing.T) {
 		t.Errorf("pieces of %d senders are kept", len(b.joins))
 	}
 }
+
+// Senders that broke off in the middle of a message do not keep others from being
+// heard.
+func TestPiecesThatNeverCame(t *testing.T) {
+	t.Parallel()
+	b, _ := testBus(t)
+	whole := bytes.Repeat([]byte("x"), 1000)
+	pieces := protocol.Cut(whole, 400)
+	for i := range 10 * joinedTopics {
+		if b.join(fmt.Sprint("gone ", i), pieces[0]) != nil {
+			t.Fatal("a piece is taken for the whole")
+		}
+	}
+	if len(b.joins) != joinedTopics {
+		t.Errorf("%d senders are remembered", len(b.joins))
+	}
+	var got []byte
+	for _, p := range pieces {
+		got = b.join("w", p)
+	}
+	if !bytes.Equal(got, whole) {
+		t.Errorf("%d bytes of %d", len(got), len(whole))
+	}
+}
