@@ -14,7 +14,7 @@ const (
 	kStream = 's' // stream: ledger
 	kSchema = 'p' // stream: definitions
 	kRun    = 'r' // run id
-	kOfRun  = 'q' // stream, run id: nothing; the runs of a stream
+	kOfRun  = 'q' // stream, run id: the run's kind; the runs of a stream
 	kActive = 'a' // run id: nothing; the runs that are running
 	kRange  = 'g' // run id, range
 	kWorker = 'w'

@@ -156,7 +156,8 @@ func (t *Tx) PutSchema(streamName string, definitions []byte) error {
 }
 
 // PutRun writes a run. Of a stream the newest runs are kept, besides those
-// that are running or unfinished; the others go, some at a time.
+// that are running or unfinished; the others go, some at a time. Those for what
+// HubSpot hints at, which may be thousands a day, go first.
 func (t *Tx) PutRun(r *stream.Run) error {
 	if err := t.put(textKey(kRun, r.ID), r); err != nil {
 		return err
@@ -183,7 +184,7 @@ func (t *Tx) PutRun(r *stream.Run) error {
 	if known {
 		return nil
 	}
-	if err := t.set(own, nil); err != nil {
+	if err := t.set(own, []byte(r.Kind)); err != nil {
 		return err
 	}
 	return t.countRun(r.Stream)
@@ -192,6 +193,10 @@ func (t *Tx) PutRun(r *stream.Run) error {
 // pruneEvery is after how many new runs of a stream the old ones are looked
 // at, so that a run does not cost a scan.
 const pruneEvery = 16
+
+// hintsOfRuns is which part of the runs that are kept may be of hints where there
+// are others that would have to go.
+const hintsOfRuns = 10
 
 func (t *Tx) countRun(name string) error {
 	n, ok := t.newRuns[name]
@@ -209,10 +214,15 @@ func (t *Tx) countRun(name string) error {
 
 func (t *Tx) prune(name string) error {
 	prefix := streamKey(kOfRun, name)
-	var ids []string
-	if err := scan(t.txn, prefix, false, func(key []byte, _ *badger.Item) error {
+	var ids, hints []string
+	if err := scan(t.txn, prefix, true, func(key []byte, item *badger.Item) error {
 		ids = append(ids, string(key[len(prefix):]))
-		return nil
+		return item.Value(func(kind []byte) error {
+			if stream.Kind(kind) == stream.Hinted {
+				hints = append(hints, ids[len(ids)-1])
+			}
+			return nil
+		})
 	}); err != nil {
 		return fmt.Errorf("read the runs of %s: %w", name, err)
 	}
@@ -223,6 +233,12 @@ func (t *Tx) prune(name string) error {
 	var st stream.Stream
 	if err := getJSON(t.txn, streamKey(kStream, name), &st); err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return fmt.Errorf("read stream %s: %w", name, err)
+	}
+	if n := min(surplus, len(hints)-t.s.o.KeepRuns/hintsOfRuns); n > 0 {
+		ids = slices.Concat(hints[:n], slices.DeleteFunc(ids, func(id string) bool {
+			_, first := slices.BinarySearch(hints[:n], id)
+			return first
+		}))
 	}
 	for _, id := range ids[:min(surplus, 4*pruneEvery)] {
 		active, err := t.has(textKey(kActive, id))

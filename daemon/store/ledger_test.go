@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -168,6 +169,41 @@ func TestRunsNewestFirstAndOldOnesGo(t *testing.T) {
 		if len(l.Ranges[id]) != 1 {
 			t.Errorf("run %s lost its ranges", id)
 		}
+	}
+}
+
+// A thousand runs for hints do not take the place of the others.
+func TestRunsOfHintsGoFirst(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	put := func(kind stream.Kind) (id string) {
+		commit(t, s, func(tx *Tx) (err error) {
+			if id, err = tx.NextRun(); err != nil {
+				return err
+			}
+			return tx.PutRun(&stream.Run{ID: id, Stream: "contacts", Kind: kind, State: stream.Done})
+		})
+		return id
+	}
+	var others []string
+	for range 15 {
+		others = append(others, put(stream.Incremental))
+	}
+	for range 100 {
+		put(stream.Hinted)
+	}
+	runs, err := s.Runs(context.Background(), "contacts", "", 0, "")
+	if err != nil || len(runs) > 20+pruneEvery || len(runs) < 20 {
+		t.Fatalf("%d runs are kept: %v", len(runs), err)
+	}
+	left := 0
+	for _, r := range runs {
+		if slices.Contains(others, r.ID) {
+			left++
+		}
+	}
+	if left != len(others) {
+		t.Errorf("%d of %d other runs are kept", left, len(others))
 	}
 }
 
