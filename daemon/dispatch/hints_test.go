@@ -210,15 +210,32 @@ func TestManyHints(t *testing.T) {
 	}
 }
 
-// Long walks fill a worker, and hints are read all the same.
+// Long walks fill a worker, and hints are read all the same; hints fill it, and a
+// walk begins all the same. The worker takes both.
 func TestHintsBesideFullWorkers(t *testing.T) {
 	t.Parallel()
-	if got := room(&worker{capacity: 1}, stream.Hinted); got != 1 {
-		t.Errorf("a worker that takes one has room for %d", got)
-	}
-	w := &worker{capacity: 8}
-	if room(w, stream.Hinted) <= room(w, stream.Backfill) {
-		t.Error("hints wait for walks")
+	for capacity := 1; capacity < 10; capacity++ {
+		b := settled(t)
+		w := b.d.workers["w"]
+		w.capacity = capacity
+		c := b.d.begin(b.now)
+		load := map[place]int{}
+		runs := []*stream.Run{{Portal: "main", Kind: stream.Backfill}, {Portal: "main", Kind: stream.Hinted}}
+		for _, first := range []int{0, 1} {
+			clear(load)
+			for _, run := range []*stream.Run{runs[first], runs[1-first]} {
+				n := 0
+				for ; c.pick(run, map[string]string{}, load) != nil; n++ {
+					load[place{w.id, run.Kind == stream.Hinted}]++
+				}
+				if n == 0 {
+					t.Errorf("of %d, no place for a run of kind %s", capacity, run.Kind)
+				}
+			}
+			if all := load[place{w.id, false}] + load[place{w.id, true}]; all > 2*capacity {
+				t.Errorf("%d attempts for a worker that takes %d", all, 2*capacity)
+			}
+		}
 	}
 }
 

@@ -232,7 +232,7 @@ func (d *Dispatcher) schedule(s *stream.Stream) Schedule {
 // assign hands waiting runs to the worker that holds their portal, or gives
 // the portal to the one with the fewest.
 func (c *change) assign() error {
-	load, given := map[string]int{}, map[string]string{}
+	load, given := map[place]int{}, map[string]string{}
 	var waiting []*stream.Run
 	for id := range c.d.runs {
 		waiting = c.weigh(c.peek(id), load, given, waiting)
@@ -254,7 +254,7 @@ func (c *change) assign() error {
 		if err := c.give(run, w); err != nil {
 			return err
 		}
-		load[w.id]++
+		load[place{w.id, run.Kind == stream.Hinted}]++
 		given[run.Portal] = w.id
 	}
 	return nil
@@ -262,11 +262,11 @@ func (c *change) assign() error {
 
 // weigh counts a run for its worker, which has the run's portal, or puts it
 // with those that wait for one.
-func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]string, waiting []*stream.Run) []*stream.Run {
+func (c *change) weigh(run *stream.Run, load map[place]int, given map[string]string, waiting []*stream.Run) []*stream.Run {
 	switch {
 	case run.State != stream.Running:
 	case run.Attempt != 0:
-		load[run.Worker]++
+		load[place{run.Worker, run.Kind == stream.Hinted}]++
 		given[run.Portal] = run.Worker
 	case !c.d.notBefore(run, c.now).After(c.now) && c.d.spent(run, c.now) == "":
 		return append(waiting, run)
@@ -279,7 +279,7 @@ func (c *change) weigh(run *stream.Run, load map[string]int, given map[string]st
 // twice. That holds for a holder whose lease has ended and whose attempts are
 // still open, too: between two ticks, or before the first after the daemon
 // stood still.
-func (c *change) pick(run *stream.Run, given map[string]string, load map[string]int) *worker {
+func (c *change) pick(run *stream.Run, given map[string]string, load map[place]int) *worker {
 	portal := run.Portal
 	serves := func(w *worker) bool {
 		return w != nil && w.live && !c.d.ended(w, c.now) && slices.Contains(w.portals, portal)
@@ -293,18 +293,25 @@ func (c *change) pick(run *stream.Run, given map[string]string, load map[string]
 	} else if !serves(w) || w.process != h.process {
 		w = c.fewest(serves, given)
 	}
-	if w == nil || load[w.id] >= room(w, run.Kind) {
+	if w == nil || load[place{w.id, run.Kind == stream.Hinted}] >= room(w, run.Kind) {
 		return nil
 	}
 	return w
 }
 
-// room is how many attempts a worker may have for one more of a kind to be
-// given to it. What HubSpot hints at is a request or two, and does not wait for
-// the end of a long walk; workers take twice what they say.
+// place is where an attempt counts: hints take no place from other runs, nor these
+// from hints.
+type place struct {
+	worker string
+	hints  bool
+}
+
+// room is how many attempts of a kind a worker may have. What HubSpot hints at is a
+// request or two, and does not wait for the end of a long walk; nor does a walk
+// wait until nothing is hinted at. Workers take twice what they say.
 func room(w *worker, k stream.Kind) int {
 	if k == stream.Hinted {
-		return max(1, 2*w.capacity-1)
+		return max(1, w.capacity-1)
 	}
 	return max(1, w.capacity)
 }
