@@ -67,8 +67,8 @@ func (c *change) thenParts(run *stream.Run) {
 // wants nothing of them. Their associations are the settle passes' to find.
 func (c *change) listedPlace(s *stream.Stream, run *stream.Run) {
 	for _, g := range c.allRanges(run.ID) {
-		if g.New && g.Past && !g.Ended && run.Pages > 0 {
-			s.HistoryRead, s.HistoryFrom = false, ""
+		if g.New && g.Past && !g.Ended {
+			s.HistoryRead, s.HistoryOwed = false, true
 		}
 	}
 }

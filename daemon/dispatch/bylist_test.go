@@ -224,6 +224,21 @@ func TestAListThatEndsBeforeTheHistory(t *testing.T) {
 	if b.d.streams[modelStream].HistoryRead {
 		t.Error("the history counts as read")
 	}
+	// Nor has it when a history run ends that had passed the records before.
+	for _, from := range []string{"59", ""} {
+		c := b.d.begin(b.now)
+		s := c.stream(modelStream)
+		s.HistoryFrom = from
+		run, err := c.sweepHistory(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.finish(run)
+		b.must(c.commit())
+		if got := b.d.streams[modelStream].HistoryRead; got != (from == "") {
+			t.Errorf("after a history run from %q it counts as read: %v", from, got)
+		}
+	}
 }
 
 // A stream of a few pages is read as a list at once.

@@ -76,6 +76,7 @@ func (c *change) chooseHistory(s *stream.Stream) {
 // where the one before stood that did not end.
 func (c *change) sweepHistory(s *stream.Stream) (*stream.Run, error) {
 	g := &stream.Range{Kind: stream.KnownRange, Past: true, Cursor: s.HistoryFrom}
+	s.HistoryOwed = s.HistoryOwed && s.HistoryFrom != ""
 	run, err := c.newRun(s, stream.History, g)
 	if err != nil {
 		return nil, err

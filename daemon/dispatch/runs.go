@@ -251,7 +251,7 @@ func (c *change) finish(run *stream.Run) {
 	case stream.Associations:
 		s.Linked = run.Linked
 	case stream.History:
-		s.HistoryRead, s.HistoryFrom = true, ""
+		s.HistoryRead, s.HistoryFrom = !s.HistoryOwed, ""
 	case stream.Fill:
 		s.Fill = without(s.Fill, slices.Sorted(slices.Values(run.Fill)))
 	case stream.Backfill:

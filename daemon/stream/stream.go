@@ -155,6 +155,9 @@ type Stream struct {
 	History     *HistoryChoice `json:"history,omitempty"`
 	HistoryRead bool           `json:"history_read,omitempty"`
 	HistoryFrom string         `json:"history_from,omitempty"`
+	// HistoryOwed says that a history run that goes on, or goes on from there, does
+	// not read it of every record: of some it may be missing behind its place.
+	HistoryOwed bool `json:"history_owed,omitempty"`
 	// Missing counts the records that the store has lost and that no reconcile
 	// has brought back yet.
 	Missing uint64 `json:"missing,omitempty"`
