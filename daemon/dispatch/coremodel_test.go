@@ -57,7 +57,10 @@ type meeting struct {
 	closed  map[uint64]bool   // attempts that a stop has closed
 	halted  map[string]bool   // streams that were stopped and not asked for since
 	cursors map[string]int64
-	proven  map[string]int64 // complete until, by stream
+	proven  map[string]int64             // complete until, by stream
+	hinted  map[string]time.Time         // what was hinted at and not read since
+	made    map[*protocol.Page]time.Time // when what is in it was read
+	byHint  map[*protocol.Page]bool
 }
 
 // call is who asked HubSpot last under the highest attempt of a portal.
@@ -70,7 +73,7 @@ func newMeeting(seed uint64, bug string) *meeting {
 	m := &meeting{rng: rand.New(rand.NewPCG(seed, 2)), now: epochStart, store: newMemStore(), config: slices.Concat(meetingConfig(), rowConfig()),
 		hubs: map[string]*hub{}, calls: map[string]call{}, overlap: map[string]time.Time{}, bug: bug, wide: seed%400 == 7, seen: map[string]int{},
 		once: map[string]string{}, closed: map[uint64]bool{}, halted: map[string]bool{},
-		cursors: map[string]int64{}, proven: map[string]int64{}}
+		cursors: map[string]int64{}, proven: map[string]int64{}, hinted: map[string]time.Time{}, made: map[*protocol.Page]time.Time{}, byHint: map[*protocol.Page]bool{}}
 	skew := map[string]time.Duration{}
 	for _, p := range []string{"main", "second"} {
 		skew[p] = time.Duration(m.rng.IntN(7200)-3600) * time.Second
@@ -280,6 +283,9 @@ func (m *meeting) drain() {
 			id, ok := m.store.openAttempt(in.Page.Attempt)
 			if ok {
 				streams[in.Page.Attempt] = m.store.runs[id].Stream
+				if g := m.store.ranges[id][in.Page.Range]; g != nil && g.Hinted {
+					m.byHint[in.Page] = true
+				}
 			}
 			may[i] = ok && m.store.runs[id].Process == in.Page.Process && m.store.runs[id].Worker == in.Worker
 		}
@@ -332,6 +338,7 @@ func (m *meeting) judge(batch []Incoming, may []bool, streams map[uint64]string,
 		m.once[key] = in.Digest
 		fresh++
 		m.stored(p, streams[p.Attempt])
+		m.readByHint(p, streams[p.Attempt])
 	}
 	if fresh != applied {
 		m.fail("%d pages were applied and %d answered for the first time", applied, fresh)
@@ -380,6 +387,7 @@ func (m *meeting) audit() {
 			m.fail("%s: %s", name, why)
 		}
 		m.auditRows(name, m.hubs[name])
+		m.auditHints(name, s)
 		if was, now := m.proven[name], m.hubs[name].ms(); was != 0 && m.d.config[name].settles() && s.CompleteUntil() > was && now-s.CompleteUntil() < m.lastPass() {
 			m.fail("%s is complete until %d ms ago: the last pass is made after %d", name, now-s.CompleteUntil(), m.lastPass())
 		}
@@ -528,6 +536,9 @@ func (m *meeting) check() string {
 		case s.Error != nil:
 			return fmt.Sprintf("%s: %v", c.Name, s.Error)
 		}
+	}
+	for key := range m.hinted {
+		return key + " was hinted at and never read"
 	}
 	for _, id := range []string{"w1", "w2"} {
 		if n := len(m.living(id)); n != 1 {

@@ -272,6 +272,9 @@ func (a *drive) window(r *driveRange, page *protocol.Page) {
 			page.Kind, page.SplitID = protocol.SplitPage, byID
 			m.seen["split by id"]++
 			return
+		case a.f.ByList > 0 && r.g.Newest && a.f.Kind == string(stream.Incremental) && m.chance(40, "walk"):
+			page.Kind = protocol.WalkPage
+			return
 		case m.chance(60, "sweep"):
 			page.Kind = protocol.SweepPage
 			return
@@ -413,7 +416,7 @@ func (a *drive) answered(e cores.Answered) {
 		}
 	case protocol.JoinPage:
 		return // the attempt is cancelled
-	case protocol.SweepPage, protocol.SplitPage:
+	case protocol.SweepPage, protocol.SplitPage, protocol.WalkPage:
 		for _, g := range an.Ranges {
 			if g.ID == r.g.ID {
 				r.g.Lo, r.g.Hi, r.g.IDLo, r.g.IDHi, r.g.Kind = g.Lo, g.Hi, g.IDLo, g.IDHi, g.Kind

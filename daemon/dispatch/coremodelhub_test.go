@@ -220,25 +220,29 @@ func (m *meeting) edit() {
 		h.list++
 		m.seen["property list"]++
 	case n < 9:
-		m.life(h, ids)
+		m.hint(c, m.life(h, ids))
 	case n < 12: // an import: all at once
 		m.seen["import"]++
 		for _, id := range ids {
 			h.change(id)
 		}
 	case n < 22:
-		h.change(10 + m.rng.IntN(140))
+		id := 10 + m.rng.IntN(140)
+		h.change(id)
+		m.hint(c, id)
 	default:
 		for range 1 + m.rng.IntN(3) {
-			h.change(ids[m.rng.IntN(len(ids))])
+			id := ids[m.rng.IntN(len(ids))]
+			h.change(id)
+			m.hint(c, id)
 		}
 	}
 	m.after(m.between(200, 3000), m.edit)
 }
 
-// life ends records, and brings some of them back.
-func (m *meeting) life(h *hub, ids []int) {
-	id := ids[m.rng.IntN(len(ids))]
+// life ends records, and brings some of them back. It returns which.
+func (m *meeting) life(h *hub, ids []int) (id int) {
+	id = ids[m.rng.IntN(len(ids))]
 	switch r := h.records[id]; {
 	case r.state == stream.Live && m.rng.IntN(3) == 0:
 		h.merge(id, ids[m.rng.IntN(len(ids))])
@@ -256,6 +260,7 @@ func (m *meeting) life(h *hub, ids []int) {
 	case r.state == stream.Live || r.state == stream.Archived:
 		h.move(id, stream.Purged)
 	}
+	return id
 }
 
 // command does what people do: stop, start, sync, resync, sync of a record.
@@ -338,6 +343,7 @@ func (m *meeting) halt(name string) {
 		return
 	}
 	m.seen["stop"]++
+	m.forgetHints(name)
 	m.halted[name] = true
 	for _, n := range open {
 		m.closed[n] = true

@@ -32,7 +32,7 @@ func (m *meeting) spawn(id string) {
 	m.nproc++
 	p := &process{m: m, worker: id, name: fmt.Sprintf("p%d", m.nproc), drives: map[uint64]*drive{}}
 	p.core = cores.NewCore(cores.CoreOptions{Worker: id, Process: p.name, Portals: []string{"main", "second"},
-		Capacity: 1 + m.rng.IntN(4), Lease: meetingLease, HeartbeatEvery: meetingBeat, Jitter: m.rng.Float64})
+		Capacity: 2 + m.rng.IntN(3), Lease: meetingLease, HeartbeatEvery: meetingBeat, Jitter: m.rng.Float64})
 	m.procs = append(m.procs, p)
 	p.beats()
 }
@@ -123,6 +123,7 @@ func (p *process) send(page protocol.Page) {
 		return
 	}
 	p.pages = append(p.pages, &page)
+	p.m.made[&page] = p.m.now
 	p.pump()
 }
 
