@@ -23,6 +23,7 @@ const (
 	backfillRun    = "backfill"
 	reconcileRun   = "reconcile"
 	fillRun        = "fill"
+	hintRun        = "hint"
 
 	idsRange      = "ids"
 	listRange     = "list"

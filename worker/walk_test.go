@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"testing"
@@ -175,6 +176,30 @@ func TestManyAreGone(t *testing.T) {
 	l.done()
 	if got := len(l.gone); got != len(want)-3 {
 		t.Errorf("%d of %d are gone", got, len(want)-3)
+	}
+}
+
+// What HubSpot has nowhere a moment after it has said that it changed is asked for
+// once more before it is gone.
+func TestGoneAMomentAgo(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"hint", "incremental"} {
+		l, h := newLedger(t), newHub(3)
+		h.asks, h.missing = true, map[int]bool{2: true}
+		h.enter = func(_ context.Context, call string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if call == "read" && h.calls["read"] > 1 {
+				delete(h.missing, 2)
+			}
+		}
+		l.run(protocol.Fetch{Kind: kind}, protocol.Range{Kind: "ids", Last: true, Ask: true,
+			Want: []protocol.Listed{{ID: "1"}, {ID: "2"}, {ID: "404"}}})
+		l.start(h)
+		l.done()
+		if !slices.Equal(l.gone, []string{"404"}) || h.called("read") != 2 {
+			t.Errorf("%s: gone are %v after %d readings", kind, l.gone, h.called("read"))
+		}
 	}
 }
 

@@ -229,24 +229,30 @@ func (r *ranger) read(want []protocol.Listed, req ReadRequest, send func(batch) 
 		left[l.ID] = true
 	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
-		unread, err := ask(ctx, a, func(ctx context.Context) (Unread, error) {
-			// Where the call was broken off, it is made again for the rest.
-			var rest []protocol.Listed
-			for _, l := range want {
-				if left[l.ID] {
-					rest = append(rest, l)
+		all := func(want []protocol.Listed) (Unread, error) {
+			return ask(ctx, a, func(ctx context.Context) (Unread, error) {
+				// Where the call was broken off, it is made again for the rest.
+				var rest []protocol.Listed
+				for _, l := range want {
+					if left[l.ID] {
+						rest = append(rest, l)
+					}
 				}
-			}
-			return r.source().ReadAll(ctx, a.fetch.Object, rest, req, func(records []protocol.Record, parts []protocol.Part) error {
-				if err := emit(ctx, batch{records: records, parts: parts}); err != nil {
-					return err
-				}
-				for i := range records {
-					delete(left, records[i].ID)
-				}
-				return nil
+				return r.source().ReadAll(ctx, a.fetch.Object, rest, req, func(records []protocol.Record, parts []protocol.Part) error {
+					if err := emit(ctx, batch{records: records, parts: parts}); err != nil {
+						return err
+					}
+					for i := range records {
+						delete(left, records[i].ID)
+					}
+					return nil
+				})
 			})
-		})
+		}
+		unread, err := all(want)
+		if err == nil && len(unread.Gone) > 0 && fresh(a.fetch.Kind) {
+			unread, err = r.lookAgain(unread, all)
+		}
 		if err != nil {
 			return fmt.Errorf("read %d %s: %w", len(want), a.fetch.Object, err)
 		}
@@ -255,6 +261,26 @@ func (r *ranger) read(want []protocol.Listed, req ReadRequest, send func(batch) 
 		}
 		return nil
 	}, send)
+}
+
+// fresh tells whether a run of a kind is told of records a moment after they have
+// changed.
+func fresh(kind string) bool { return kind == hintRun || kind == incrementalRun }
+
+// lookAgain asks once more, later, for what HubSpot has nowhere: of what has been
+// archived a moment ago one of its servers may know that it lives no more, and
+// another not yet that it is in the bin.
+func (r *ranger) lookAgain(unread Unread, all func([]protocol.Listed) (Unread, error)) (Unread, error) {
+	if err := r.a.sleep(r.a.w.o.RereadDelays[0]); err != nil {
+		return Unread{}, err
+	}
+	want := make([]protocol.Listed, len(unread.Gone))
+	for i, o := range unread.Gone {
+		want[i] = protocol.Listed{ID: o.ID, Version: o.Version}
+	}
+	again, err := all(want)
+	again.Open, again.Old = slices.Concat(unread.Open, again.Open), slices.Concat(unread.Old, again.Old)
+	return again, err
 }
 
 // confirm reads twice more, some time apart, what was older than what is
