@@ -332,6 +332,8 @@ func (a dataAdapter) Backup(ctx context.Context, w io.Writer) error {
 	return a.Store.Backup(ctx, a.version, w)
 }
 
+func (a dataAdapter) Shown(name string) string { return a.shown.key(name) }
+
 func (a dataAdapter) Record(name, id string) (*stream.Record, error) {
 	r, err := a.Store.Record(name, id)
 	if err == nil {

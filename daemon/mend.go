@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,9 @@ func (d *Daemon) mendStore(ctx context.Context) {
 		runs, outs, err = x.Mend(now)
 		return outs, err
 	})
+	if errors.Is(err, dispatch.ErrStopped) || err != nil && ctx.Err() != nil {
+		return // the ledger knows; the next start asks
+	}
 	if err != nil {
 		d.log.Error("what the store has lost could not be asked for; it is when the ledger can be written", "missing", st.Missing, "error", err)
 		return

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
@@ -20,6 +21,19 @@ func (x *shown) choose(streams []dispatch.StreamConfig) {
 		m[streams[i].Name] = &streams[i]
 	}
 	x.streams.Store(&m)
+}
+
+// key differs where records of a stream are shown otherwise.
+func (x *shown) key(name string) string {
+	m := x.streams.Load()
+	if m == nil || (*m)[name] == nil {
+		return ""
+	}
+	c := (*m)[name]
+	if len(c.History) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%q %q %q", c.History, c.Properties, c.Exclude)
 }
 
 // of leaves out of a record what is not chosen.

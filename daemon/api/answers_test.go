@@ -3,10 +3,12 @@ package api_test
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -170,6 +172,33 @@ func TestIdempotencyKey(t *testing.T) {
 }
 
 // Of many at once one is done, and all get its answer.
+// Who gives up waiting is the one who comes again with the same key: what it
+// asked for goes on, and is done once.
+func TestIdempotencyKeyOfOneWhoGaveUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const path = "/v1/streams/contacts/resync?wait=30s"
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req := httptest.NewRequestWithContext(ctx, "POST", b.base+path, nil)
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Idempotency-Key", "k")
+	var wg sync.WaitGroup
+	wg.Go(func() { b.server.ServeHTTP(httptest.NewRecorder(), req) })
+	until(t, "it is begun", func() bool { return len(b.d.called()) == 1 })
+	cancel()
+	b.d.finish(client.RunDone)
+	wg.Wait()
+	res := do(t, b, "POST", path, "", "Idempotency-Key", "k")
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 || res.Header.Get("Idempotency-Replayed") == "" || !strings.Contains(string(text), `"r001"`) {
+		t.Errorf("the second: %s %s %v", res.Status, text, err)
+	}
+	if calls := b.d.called(); len(calls) != 1 {
+		t.Errorf("it was done %d times: %v", len(calls), calls)
+	}
+}
+
 func TestIdempotencyKeyAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -253,6 +282,11 @@ func TestRecordsAreNotSentTwice(t *testing.T) {
 		b.d.add("contacts", stream.Record{Head: stream.Head{ID: "0001"}})
 		if res := do(t, b, "GET", path, "", "If-None-Match", etag); res.StatusCode != http.StatusOK {
 			t.Errorf("%s after a change: %s", path, res.Status)
+		}
+		etag = do(t, b, "GET", path, "").Header.Get("ETag")
+		b.d.show(path)
+		if res := do(t, b, "GET", path, "", "If-None-Match", etag); res.StatusCode != http.StatusOK {
+			t.Errorf("%s when other history is shown: %s", path, res.Status)
 		}
 	}
 	res := do(t, b, "GET", "/v1/streams/contacts/records/none", "", "If-None-Match", "*")

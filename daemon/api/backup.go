@@ -26,7 +26,9 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request, _ params) error 
 }
 
 func (s *Server) doctor(w http.ResponseWriter, r *http.Request, _ params) error {
-	d, err := s.o.Control.Doctor(r.Context())
+	ctx, cancel := s.lasting(r.Context())
+	defer cancel()
+	d, err := s.o.Control.Doctor(ctx)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,9 @@ func (s *Server) destination(w http.ResponseWriter, r *http.Request, _ params) e
 }
 
 func (s *Server) checkDestination(w http.ResponseWriter, r *http.Request, _ params) error {
-	c, err := s.o.Control.CheckDestination(r.Context(), r.PathValue("name"))
+	ctx, cancel := s.lasting(r.Context())
+	defer cancel()
+	c, err := s.o.Control.CheckDestination(ctx, r.PathValue("name"))
 	if err != nil {
 		return err
 	}

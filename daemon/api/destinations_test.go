@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
@@ -78,5 +80,36 @@ func TestDestinations(t *testing.T) {
 		if res.StatusCode != tt.status || (tt.call == "") != (len(calls) == 0) || tt.call != "" && !slices.Contains(calls, tt.call) {
 			t.Errorf("%s %s %s: %s, calls %q, want %d and %q", tt.method, tt.path, tt.body, res.Status, calls, tt.status, tt.call)
 		}
+	}
+}
+
+// stuck has a destination whose check does not end by itself.
+type stuck struct {
+	*daemon
+
+	began chan struct{}
+}
+
+func (d stuck) CheckDestination(ctx context.Context, _ string) (client.DestinationCheck, error) {
+	close(d.began)
+	<-ctx.Done()
+	return client.DestinationCheck{}, ctx.Err()
+}
+
+// A warehouse that does not answer holds nobody up who stops the daemon.
+func TestStopEndsACheck(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{})
+	b := setup(t, func(o *api.Options) {
+		o.Grace, o.Control = time.Hour, stuck{newDaemon(), began}
+	})
+	status := make(chan int, 1)
+	go func() { status <- do(t, b, "GET", "/v1/destinations/warehouse/check", "").StatusCode }()
+	<-began
+	if err := b.server.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := <-status; got != http.StatusServiceUnavailable {
+		t.Errorf("the check is answered with %d", got)
 	}
 }

@@ -46,6 +46,7 @@ type daemon struct {
 	unwell   error
 	events   chan client.Event
 	breakAt  string // a record's id at which reading fails
+	shown    string // which of the history, as it were
 }
 
 func newDaemon() *daemon {
@@ -79,6 +80,13 @@ func (d *daemon) add(name string, r stream.Record) {
 	list := slices.DeleteFunc(d.records[name], func(o stream.Record) bool { return o.ID == r.ID })
 	d.records[name] = append(list, r)
 	d.wake()
+}
+
+// show shows another part of the history from here on.
+func (d *daemon) show(what string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shown = what
 }
 
 // fill commits n live records with ids from 1.
@@ -214,7 +222,10 @@ func (d *daemon) finish(state string) {
 	d.wake()
 }
 
-func (d *daemon) Run(_ context.Context, id string) (client.Run, error) {
+func (d *daemon) Run(ctx context.Context, id string) (client.Run, error) {
+	if ctx.Err() != nil {
+		return client.Run{}, ctx.Err()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.runs {
@@ -386,6 +397,12 @@ func (d *daemon) PositionOf(name string) uint64 {
 		last = max(last, d.records[name][i].Seq)
 	}
 	return last
+}
+
+func (d *daemon) Shown(string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shown
 }
 
 func (d *daemon) Backup(_ context.Context, w io.Writer) error {

@@ -89,8 +89,11 @@ type Data interface {
 	// is no limit. last is the position that it reached.
 	Changes(ctx context.Context, streamName string, since uint64, limit int, fn func(*stream.Record) error) (last uint64, err error)
 	// PositionOf is the stream's newest position in the feed, 0 before the first:
-	// while it stays, nothing that is read of the stream changes.
+	// while it stays, and Shown, nothing that is read of the stream changes.
 	PositionOf(streamName string) uint64
+	// Shown differs where the same records are shown otherwise, as after a reload
+	// with another history.
+	Shown(streamName string) string
 	// PositionAt is the greatest position that was committed before t.
 	PositionAt(ctx context.Context, streamName string, t time.Time) (uint64, error)
 	// Schema is the JSON list of property definitions, ErrNotFound before they

@@ -158,9 +158,10 @@ func nextLink(r *http.Request, name, value string) string {
 }
 
 // unchanged answers a request whose asker has what it asks for already. What is
-// read of a stream stays the same until its feed moves.
+// read of a stream stays the same until its feed moves, or more or less of it is
+// shown.
 func (s *Server) unchanged(w http.ResponseWriter, r *http.Request, name, media string) bool {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s %s", s.o.Epoch, s.o.Data.PositionOf(name), r.URL.EscapedPath(), r.URL.RawQuery, media))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s %s %s", s.o.Version, s.o.Epoch, s.o.Data.PositionOf(name), s.o.Data.Shown(name), r.URL.EscapedPath(), r.URL.RawQuery, media))
 	etag := `"` + hex.EncodeToString(sum[:12]) + `"`
 	h := w.Header()
 	h.Set("ETag", etag)

@@ -2,6 +2,8 @@ package api
 
 import (
 	"bytes"
+	"context"
+
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -132,10 +134,15 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 	whole := ofCaller(r, key)
 	x, mine := s.repeats.begin(whole, hex.EncodeToString(sum[:]))
 	if mine {
+		// It is done to its end even if nobody waits for it any more: the one who
+		// gave up is the one who comes again.
+		ctx, cancel := s.lasting(context.WithoutCancel(r.Context()))
+		defer cancel()
+		r = r.WithContext(ctx)
 		k := &keeping{ResponseWriter: w}
 		defer func() {
-			// What failed inside, and what was not waited for, may be tried again.
-			x.kept = k.status >= 200 && k.status < 500 && k.body.Len() <= maxRemembered && r.Context().Err() == nil
+			// What failed inside may be tried again.
+			x.kept = k.status >= 200 && k.status < 500 && k.body.Len() <= maxRemembered
 			x.status, x.media, x.body = k.status, w.Header().Get("Content-Type"), k.body.Bytes()
 			s.repeats.end(whole, x)
 		}()

@@ -27,6 +27,7 @@ const (
 	// quiet holds nothing for longer.
 	writeTimeout = 30 * time.Second
 	keepAlive    = 15 * time.Second
+	grace        = 3 * time.Second
 )
 
 // Options are what a server is made of.
@@ -68,6 +69,8 @@ type Options struct {
 	// KeepAlive is how often a quiet event stream gives a sign of life; 15 s by
 	// default.
 	KeepAlive time.Duration
+	// Grace is how long requests may go on when the server stops; 3 s by default.
+	Grace time.Duration
 }
 
 // Server is the HTTP server. As a handler it is what TCP gets, with credentials
@@ -82,12 +85,14 @@ type Server struct {
 	docsPage    []byte
 	describeErr error
 
-	quit     chan struct{} // closed when the streams have to end
-	quitOnce sync.Once
-	wg       sync.WaitGroup
-	tcp      net.Listener
-	unix     *unixSocket
-	servers  []*http.Server
+	life  context.Context //nolint:containedctx // the server's own; it ends when what lasts has to end
+	leave context.CancelCauseFunc
+	quit  <-chan struct{} // the end of life
+
+	wg      sync.WaitGroup
+	tcp     net.Listener
+	unix    *unixSocket
+	servers []*http.Server
 
 	crowds  []*crowd
 	packers packers
@@ -108,8 +113,13 @@ func New(o Options) *Server {
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = keepAlive
 	}
+	if o.Grace <= 0 {
+		o.Grace = grace
+	}
 	s := &Server{o: o, log: o.Logger, hosts: map[string]bool{"localhost": true},
-		quit: make(chan struct{}), visits: map[*visit]struct{}{}, repeats: repeats{now: time.Now, known: map[string]*repeated{}}}
+		visits: map[*visit]struct{}{}, repeats: repeats{now: time.Now, known: map[string]*repeated{}}}
+	s.life, s.leave = context.WithCancelCause(context.Background())
+	s.quit = s.life.Done()
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostName(h)] = true
 	}
@@ -173,24 +183,39 @@ func (s *Server) run(l net.Listener, h http.Handler) {
 	})
 }
 
-// Stop takes no more connections, ends the streams of events and changes, lets
-// other requests finish until ctx ends, and returns when all has ended.
+// Stop takes no more connections, ends what lasts, lets other requests finish
+// for a while, and returns when all has ended. Readers that take nothing are cut
+// off then: what stops after the server needs time as well.
 func (s *Server) Stop(ctx context.Context) error {
-	s.quitOnce.Do(func() {
-		close(s.quit)
-		for _, c := range s.crowds {
-			c.close()
-		}
-	})
+	s.leave(errStopping)
+	for _, c := range s.crowds {
+		c.close()
+	}
+	within, cancel := context.WithTimeout(ctx, s.o.Grace)
+	defer cancel()
 	var errs []error
 	for _, srv := range s.servers {
-		if err := srv.Shutdown(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("stop the HTTP server: %w", err))
-			_ = srv.Close()
+		err := srv.Shutdown(within)
+		if err == nil {
+			continue
 		}
+		_ = srv.Close()
+		if ctx.Err() == nil {
+			s.log.Warn("requests that did not end were cut off", "after", s.o.Grace)
+			continue
+		}
+		errs = append(errs, fmt.Errorf("stop the HTTP server: %w", err))
 	}
 	s.wg.Wait()
 	return errors.Join(errs...)
+}
+
+// lasting is a context for what may take long: it ends with ctx, and when the
+// server stops. The caller ends it, too.
+func (s *Server) lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	undo := context.AfterFunc(s.life, func() { cancel(errStopping) })
+	return ctx, func() { undo(); cancel(context.Canceled) }
 }
 
 // Addr is the TCP address that is listened on, "" when there is none.

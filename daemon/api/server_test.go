@@ -150,6 +150,7 @@ func TestStopWaits(t *testing.T) {
 	t.Parallel()
 	began, release := make(chan struct{}, 2), make(chan struct{})
 	slow := func(o *api.Options) {
+		o.Grace = time.Minute
 		o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			began <- struct{}{}
 			select {
@@ -184,40 +185,52 @@ func TestStopWaits(t *testing.T) {
 	}
 }
 
+// It is no error of the server's that a request did not end; it is one that its
+// own time has.
 func TestStopCuts(t *testing.T) {
 	t.Parallel()
-	began, ended := make(chan struct{}), make(chan struct{})
-	d := newDaemon()
-	s := api.New(api.Options{Control: d, Data: d, Health: d, Listen: "127.0.0.1:0", Authenticate: authenticate,
-		Metrics: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			close(began)
-			<-r.Context().Done()
-			close(ended)
-		})})
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
+	for name, c := range map[string]struct {
+		grace, time time.Duration
+		want        error
+	}{
+		"the request's time": {10 * time.Millisecond, time.Minute, nil},
+		"the server's time":  {time.Minute, 10 * time.Millisecond, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			began, ended := make(chan struct{}), make(chan struct{})
+			d := newDaemon()
+			s := api.New(api.Options{Control: d, Data: d, Health: d, Listen: "127.0.0.1:0", Authenticate: authenticate, Grace: c.grace,
+				Metrics: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					close(began)
+					<-r.Context().Done()
+					close(ended)
+				})})
+			if err := s.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			failed := make(chan error, 1)
+			go func() {
+				req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr()+"/metrics", http.NoBody)
+				req.Header.Set("Authorization", "Bearer "+token)
+				res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+				if err == nil {
+					res.Body.Close()
+				}
+				failed <- err
+			}()
+			<-began
+			ctx, cancel := context.WithTimeout(t.Context(), c.time)
+			defer cancel()
+			if err := s.Stop(ctx); !errors.Is(err, c.want) {
+				t.Errorf("stop: %v", err)
+			}
+			if err := <-failed; err == nil {
+				t.Error("the request was not cut")
+			}
+			<-ended
+		})
 	}
-	b := &bundle{base: "http://" + s.Addr()}
-	failed := make(chan error, 1)
-	go func() {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, b.base+"/metrics", http.NoBody)
-		req.Header.Set("Authorization", "Bearer "+token)
-		res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-		if err == nil {
-			res.Body.Close()
-		}
-		failed <- err
-	}()
-	<-began
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if err := s.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("stop: %v", err)
-	}
-	if err := <-failed; err == nil {
-		t.Error("the request was not cut")
-	}
-	<-ended
 }
 
 // A connection that says nothing does not hold the end up.
