@@ -80,12 +80,13 @@ func newRows(w io.Writer, properties []string, defined map[string]string, strict
 		columnCreated: moment(), columnUpdated: moment(), columnArchived: moment(), columnMerged: optional(parquet.String()),
 		columnAssociations: optional(parquet.JSON()), columnHistory: optional(parquet.JSON()),
 	}
+	taken := make(map[string]bool, len(group)+len(properties))
+	for own := range group {
+		taken[own] = true
+	}
 	names := make(map[string]string, len(properties))
 	for _, p := range properties {
-		name := p
-		for group[name] != nil {
-			name = "_property_" + name // a property that is called as one of ours is
-		}
+		name := columnName(p, taken)
 		names[p] = name
 		switch defined[p] {
 		case "number":
@@ -116,6 +117,16 @@ func newRows(w io.Writer, properties []string, defined map[string]string, strict
 	}
 	out.w = parquet.NewWriter(w, schema, parquet.PageBufferSize(parquetBuffer), parquet.CreatedBy("hubpipe", "", ""))
 	return out
+}
+
+// columnName is the name of a property's column, which is taken from then on: a
+// property that is called as one of ours has a word before it.
+func columnName(property string, taken map[string]bool) string {
+	for taken[property] {
+		property = "_property_" + property
+	}
+	taken[property] = true
+	return property
 }
 
 // put sets a column of the row that is gathered.

@@ -271,10 +271,13 @@ func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, 
 		}
 	}
 	head := []string{"id", "seq", "state", "createdAt", "updatedAt", "archivedAt", "mergedInto"}
-	row := slices.Clone(head)
+	row, taken := slices.Clone(head), map[string]bool{}
+	for _, own := range head {
+		taken[own] = true
+	}
 	for i, f := range fields {
 		columns[f] = len(head) + i
-		row = append(row, guard(f))
+		row = append(row, guard(columnName(f, taken)))
 	}
 	o := newOutput(w, mediaCSV+"; charset=utf-8")
 	out := csv.NewWriter(o)

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -132,17 +133,55 @@ func ownColumns() map[string]any {
 		"_hubpipe_archived_at": moment, "_hubpipe_merged_into": text, "_hubpipe_associations": map[string]any{"type": []string{"null", "object"}}}
 }
 
+// loaderColumn is a property's column: one that is called as one of ours has a
+// word before it, as in other exports.
+func loaderColumn(own map[string]any, property string) string {
+	if own[property] != nil {
+		return "_property_" + property
+	}
+	return property
+}
+
+// loaderProperties are HubSpot's definitions. What is no object of the CRM has
+// none: there the records are looked through for what they have, which is text.
+func loaderProperties(ctx context.Context, d *client.Client, name string) ([]client.Property, error) {
+	list, errSchema := d.Schema(ctx, name)
+	if p, ok := errors.AsType[*client.Problem](errSchema); errSchema != nil && (!ok || p.Type != client.TypeNoSchema) || len(list) > 0 {
+		return list, errSchema
+	}
+	found := map[string]bool{}
+	for r, err := range d.Changes(ctx, name, client.ChangeQuery{}) {
+		if err != nil {
+			return nil, err
+		}
+		var values map[string]json.RawMessage
+		if err := json.Unmarshal(r.Properties, &values); err != nil {
+			return nil, fmt.Errorf("record %s: read the properties: %w", r.ID, err)
+		}
+		for p := range values {
+			if !found[p] {
+				found[p] = true
+				list = append(list, client.Property{Name: p})
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, errSchema
+	}
+	return list, nil
+}
+
 // writeExchange writes a stream's changes after since in a protocol, and ends
 // with the place that it reached.
 func writeExchange(ctx context.Context, w io.Writer, d *client.Client, name string, x exchange, q client.ChangeQuery, fields []string) error {
-	defined, err := d.Schema(ctx, name)
+	defined, err := loaderProperties(ctx, d, name)
 	if err != nil {
 		return err
 	}
 	own, properties, kinds := ownColumns(), ownColumns(), map[string]string{}
 	for _, p := range defined {
-		if own[p.Name] == nil && (fields == nil || slices.Contains(fields, p.Name)) {
-			properties[p.Name], kinds[p.Name] = loaderType(p), p.Type
+		if fields == nil || slices.Contains(fields, p.Name) {
+			properties[loaderColumn(own, p.Name)], kinds[p.Name] = loaderType(p), p.Type
 		}
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -156,7 +195,7 @@ func writeExchange(ctx context.Context, w io.Writer, d *client.Client, name stri
 		if err != nil {
 			return err
 		}
-		data, err := loaderData(&r, kinds, fields)
+		data, err := loaderData(&r, own, kinds, fields)
 		if err != nil {
 			return fmt.Errorf("record %s: %w", r.ID, err)
 		}
@@ -180,7 +219,7 @@ func writeExchange(ctx context.Context, w io.Writer, d *client.Client, name stri
 	return out.Flush()
 }
 
-func loaderData(r *client.Record, kinds map[string]string, fields []string) (map[string]any, error) {
+func loaderData(r *client.Record, own map[string]any, kinds map[string]string, fields []string) (map[string]any, error) {
 	data := map[string]any{"id": r.ID, "_hubpipe_seq": r.Seq, "_hubpipe_state": r.State, "_hubpipe_created_at": r.CreatedAt,
 		"_hubpipe_updated_at": r.UpdatedAt, "_hubpipe_archived_at": r.ArchivedAt, "_hubpipe_merged_into": r.MergedInto, "_hubpipe_associations": r.Associations}
 	var values map[string]json.RawMessage
@@ -188,8 +227,8 @@ func loaderData(r *client.Record, kinds map[string]string, fields []string) (map
 		return nil, fmt.Errorf("read the properties: %w", err)
 	}
 	for p, raw := range values {
-		if _, ours := data[p]; !ours && (fields == nil || slices.Contains(fields, p)) {
-			data[p] = loaderValue(kinds[p], raw)
+		if fields == nil || slices.Contains(fields, p) {
+			data[loaderColumn(own, p)] = loaderValue(kinds[p], raw)
 		}
 	}
 	return data, nil

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -77,6 +78,54 @@ func TestExportForLoaders(t *testing.T) {
 		if out, err := s.hubpipe("export", "contacts", "--format", format, "--since", place); err != nil || strings.Contains(out, "RECORD") || strings.Count(out, "\n") != 1 {
 			t.Errorf("%s from %s: %v %s", format, place, err, out)
 		}
+	}
+}
+
+// What is no object of the CRM has no definitions; a loader gets all that its
+// rows have all the same, and a property of ours does not hide one of theirs.
+func TestExportOfRowsForLoaders(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "1", "--deals", "0")
+	s.configure(settings{streams: []string{"owners"}, defaults: "autostart = false"})
+	s.daemon()
+	if out, err := s.hubpipe("export", "owners", "--format", "singer"); err == nil {
+		t.Errorf("before anything was read: %s", out)
+	}
+	s.worker()
+	if code, body := s.curl(http.MethodPost, "/v1/streams/owners/sync?wait=120s", ""); code != http.StatusOK {
+		t.Fatalf("the first run: %d %s", code, body)
+	}
+	type line struct {
+		Type   string
+		Schema struct{ Properties map[string]any }
+		Record map[string]any
+	}
+	out, err := s.hubpipe("export", "owners", "--format", "singer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var properties map[string]any
+	n := 0
+	for text := range strings.Lines(out) {
+		l := decode[line](t, text)
+		if l.Type == "SCHEMA" {
+			properties = l.Schema.Properties
+		}
+		if l.Type != "RECORD" {
+			continue
+		}
+		n++
+		for name := range l.Record {
+			if properties[name] == nil {
+				t.Fatalf("%s is not in the schema", name)
+			}
+		}
+		if l.Record["_property_id"] != l.Record["id"] || l.Record["email"] == nil {
+			t.Fatalf("a row that lacks something: %v", l.Record)
+		}
+	}
+	if n == 0 {
+		t.Error("there are no rows")
 	}
 }
 
