@@ -3,14 +3,12 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -333,10 +331,6 @@ func (x *shape) widen(k known, to kind) {
 	x.changes = append(x.changes, change{property: k.Name, what: "widened", column: k.column, detail: from.sql() + " to " + to.sql()})
 }
 
-// mayFail marks a statement after whose failure, for want of freedom, the others
-// go on.
-func mayFail(sql string) string { return "\x00" + sql }
-
 // layout is what the table looks like then.
 func (x *shape) layout(t destination.Table) *layout {
 	l := &layout{stream: x.name, table: x.table, byProperty: map[string]int{}, dropped: map[string]bool{}, raw: x.raw,
@@ -362,111 +356,4 @@ func (x *shape) layout(t destination.Table) *layout {
 		l.byProperty[c.property] = i
 	}
 	return l
-}
-
-// write makes it so.
-func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error {
-	s := x.s
-	if err := s.script(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
-		return err
-	}
-	if x.created {
-		if _, err := x.tx.Exec(ctx, "DELETE FROM "+s.in("hubpipe_properties")+" WHERE stream = $1", x.name); err != nil {
-			return err
-		}
-	}
-	var plain []string
-	for _, sql := range x.ddl {
-		risky, ok := strings.CutPrefix(sql, "\x00")
-		if !ok {
-			plain = append(plain, sql)
-			continue
-		}
-		err := pgx.BeginFunc(ctx, x.tx, func(pgx.Tx) error { return s.script(ctx, risky) })
-		switch {
-		case err == nil:
-			x.reread = true
-		case isDependent(err):
-			x.kept(l, risky, err)
-		default:
-			return err
-		}
-	}
-	if x.reread && x.row.Position > 0 {
-		x.row.again(destination.Reread{Reason: destination.ReasonColumns, Until: max(t.Head, x.row.Position)})
-	}
-	there, err := x.shapes(ctx, l)
-	if err != nil {
-		return err
-	}
-	plain = append(plain, s.children(l, there)...)
-	for _, name := range l.all() {
-		has := there[staging(name)]
-		if len(has) == 0 || name == l.table && !maps.Equal(has, x.columns) {
-			plain = append(plain, "DROP TABLE IF EXISTS "+s.in(staging(name)), "CREATE UNLOGGED TABLE "+s.in(staging(name))+" (LIKE "+s.in(name)+")")
-		}
-	}
-	if err := s.script(ctx, strings.Join(plain, ";\n")); err != nil {
-		return err
-	}
-	if err := x.describe(ctx, t); err != nil {
-		return err
-	}
-	_, err = x.tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET associations_table = nullif($2, ''), history_table = nullif($3, '') WHERE stream = $1", x.name, l.associations, l.history)
-	return err
-}
-
-// shapes are the columns of a layout's staging tables, and of the tables beside
-// its first, as far as they are there.
-func (x *shape) shapes(ctx context.Context, l *layout) (map[string]map[string]kind, error) {
-	names := l.all()[1:]
-	for _, name := range l.all() {
-		names = append(names, staging(name))
-	}
-	rows, err := x.tx.Query(ctx, "SELECT table_name, column_name, data_type, udt_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = ANY($2::text[])", x.s.e.o.Schema, names)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]map[string]kind{}
-	var table, name, dataType, udt string
-	_, err = pgx.ForEachRow(rows, []any{&table, &name, &dataType, &udt}, func() error {
-		if out[table] == nil {
-			out[table] = map[string]kind{}
-		}
-		out[table][name] = kindOf(dataType, udt)
-		return nil
-	})
-	return out, err
-}
-
-// kept goes back on a change of type that a view or the like does not let
-// happen: the column stays as it is, and takes what still fits.
-func (x *shape) kept(l *layout, sql string, err error) {
-	pe, _ := errors.AsType[*pgconn.PgError](err)
-	for i := range x.changes {
-		c := &x.changes[i]
-		if c.what != "widened" || !strings.Contains(sql, "ALTER COLUMN "+quote(c.column)+" ") {
-			continue
-		}
-		from, _, _ := strings.Cut(c.detail, " to ")
-		c.what, c.detail = "kept", "it stays "+from+", since something is made of it ("+pe.Detail+"); values that do not fit are null"
-		k := x.known[c.property]
-		k.columnType, x.columns[c.column] = from, kindNamed(from)
-		x.known[c.property] = k
-		for j := range l.columns {
-			if l.columns[j].property == c.property {
-				l.columns[j].kind, l.columns[j].defined = kindNamed(from), true
-			}
-		}
-	}
-}
-
-// kindNamed is the type of that name.
-func kindNamed(sql string) kind {
-	for k := range foreign {
-		if k.sql() == sql {
-			return k
-		}
-	}
-	return foreign
 }
