@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,8 +32,8 @@ func (e *Engine) explain(doing string, err error) error {
 	}
 	pe, isServer := errors.AsType[*pgconn.PgError](err)
 	if !isServer {
-		if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-			return &stream.Problem{Type: typeUnreachable, Title: "the database cannot be reached", Detail: reason(err),
+		if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+			return &stream.Problem{Type: typeUnreachable, Title: "the database cannot be reached", Detail: reason(ce),
 				Hint: "is it running at " + e.Target() + ", and may this machine connect? It is tried again by itself"}
 		}
 		return fmt.Errorf("%s: %w", doing, err)
@@ -88,13 +89,19 @@ func said(e *pgconn.PgError) string {
 	return s
 }
 
-// reason is why nobody answered, without the name of the user.
-func reason(err error) string {
-	text := err.Error()
-	if i := strings.Index(text, "): "); i >= 0 {
-		text = text[i+3:]
+// reason is why nobody answered, without the name of the user. Each address is
+// tried with TLS and, where that may be, without: what is the same is said once.
+func reason(err *pgconn.ConnectError) string {
+	var said []string
+	for line := range strings.Lines(errors.Unwrap(err).Error()) {
+		if _, after, ok := strings.Cut(line, "): "); ok {
+			line = after
+		}
+		if line = strings.Join(strings.Fields(line), " "); line != "" && !slices.Contains(said, line) {
+			said = append(said, line)
+		}
 	}
-	return strings.Join(strings.Fields(text), " ")
+	return strings.Join(said, "; ")
 }
 
 // isData tells whether it is the values that the server refuses.
