@@ -191,7 +191,7 @@ func TestIdempotencyKeyOfOneWhoGaveUp(t *testing.T) {
 	wg.Wait()
 	res := do(t, b, "POST", path, "", "Idempotency-Key", "k")
 	text, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 || res.Header.Get("Idempotency-Replayed") == "" || !strings.Contains(string(text), `"r001"`) {
+	if err != nil || res.StatusCode != http.StatusOK || res.Header.Get("Idempotency-Replayed") == "" || !strings.Contains(string(text), `"r001"`) {
 		t.Errorf("the second: %s %s %v", res.Status, text, err)
 	}
 	if calls := b.d.called(); len(calls) != 1 {
