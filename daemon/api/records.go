@@ -322,10 +322,9 @@ func cell(v jsontext.Value) string {
 	case 'n':
 		return ""
 	case '"':
-		b, err := jsontext.AppendUnquote(nil, v)
-		if err != nil {
-			return string(v)
-		}
+		// Halves of surrogate pairs, which HubSpot may have, are an error of which the
+		// text is whole all the same, with U+FFFD in their place.
+		b, _ := jsontext.AppendUnquote(nil, v)
 		return string(b)
 	}
 	return string(v)
