@@ -73,8 +73,12 @@ func (m *Manager) Check(ctx context.Context, name string) ([]Checked, error) {
 
 func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Checked, error) {
 	src, c := m.o.Source, Checked{Stream: x.Name}
-	if c.Note = m.still(ctx, r, x.Name); c.Note != "" {
-		return c, nil
+	// Of one that is paused the warehouse alone knows how far it has come.
+	paused := r.status(ctx).State == Paused
+	if !paused {
+		if c.Note = m.still(ctx, r, x.Name); c.Note != "" {
+			return c, nil
+		}
 	}
 	definitions, err := src.Definitions(x.Name)
 	if err != nil {
@@ -86,6 +90,10 @@ func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Ch
 		return c, err
 	}
 	c.Table = place.Table
+	if paused && (place.Reread != nil || place.Position < head) {
+		c.Note = "the destination is paused and has not written everything"
+		return c, nil
+	}
 	if c.Written, err = s.Digest(ctx, x.Name); err != nil {
 		return c, err
 	}

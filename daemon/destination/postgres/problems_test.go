@@ -142,6 +142,9 @@ func TestPausedAndOthersGoOn(t *testing.T) {
 	if s, _ := r.m.One(t.Context(), "warehouse"); s.State != destination.Paused {
 		t.Errorf("after a restart it is %s", s.State)
 	}
+	if list, err := r.m.Check(t.Context(), "warehouse"); err != nil || !strings.Contains(list[0].Note, "paused") || !list[1].Equal() {
+		t.Errorf("a table that lacks something, and one that lacks nothing: %+v %v", list, err)
+	}
 	if err := r.m.Resume("warehouse"); err != nil {
 		t.Fatal(err)
 	}
