@@ -137,18 +137,20 @@ func (s *Server) Up() {
 		if s.start() {
 			return
 		}
-		if !s.taken() {
-			break
+		switch log := s.log(); {
+		case bytes.Contains(log, []byte("could not bind")):
+			s.port = 0 // somebody else took it meanwhile
+		case !bytes.Contains(log, []byte("File exists")): // seen once after Kill, while what it had left was still going
+			s.t.Fatalf("PostgreSQL does not start:\n%s", log)
 		}
-		s.port = 0 // somebody else took it meanwhile
 	}
-	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-	s.t.Fatalf("PostgreSQL does not start:\n%s", log)
+	s.t.Fatalf("PostgreSQL does not start:\n%s", s.log())
 }
 
-func (s *Server) taken() bool {
-	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-	return bytes.Contains(log, []byte("could not bind"))
+// log is what the server has said since it was started last.
+func (s *Server) log() []byte {
+	b, _ := os.ReadFile(filepath.Join(s.dir, "log")) // for people, and for what is tried again
+	return b
 }
 
 func (s *Server) start() bool {
