@@ -24,17 +24,22 @@ const estimateTime = time.Minute
 // associationsEvery is how often all associations are read.
 const associationsEvery = 24 * time.Hour
 
-// portalCost is what a portal's streams cost.
+// portalCost is what a portal's streams cost, without what could not be asked for.
 type portalCost struct {
-	Portal   string       `json:"portal"`
-	Account  int64        `json:"account"`
-	TimeZone string       `json:"time_zone"`
-	Daily    int64        `json:"daily"` // 0: HubSpot names none
-	Used     int64        `json:"used_today"`
-	Rate     float64      `json:"rate"` // requests a second
-	Work     []workCost   `json:"work"`
-	Streams  []streamCost `json:"streams"`
-	Error    string       `json:"error,omitempty"`
+	Portal string `json:"portal"`
+	*portalLimits
+	Work    []workCost   `json:"work"`
+	Streams []streamCost `json:"streams"`
+	Error   string       `json:"error,omitempty"`
+}
+
+// portalLimits is what a portal says of itself.
+type portalLimits struct {
+	Account  int64   `json:"account"`
+	TimeZone string  `json:"time_zone"`
+	Daily    int64   `json:"daily"` // 0: HubSpot names none
+	Used     int64   `json:"used_today"`
+	Rate     float64 `json:"rate"` // requests a second
 }
 
 // workCost is one row of the table.
@@ -51,19 +56,22 @@ type workCost struct {
 	Stretched string `json:"stretched,omitempty"`
 }
 
-// streamCost is what HubSpot said of a stream.
+// streamCost is what HubSpot said of a stream. Without a size it could not be
+// asked for: the stream is not empty.
 type streamCost struct {
-	Stream     string `json:"stream"`
-	Records    int64  `json:"records"`
-	Changed    int64  `json:"changed_in_a_day"`
-	Properties int    `json:"properties"`
-	Wide       bool   `json:"wide"`
-	FirstLoad  int64  `json:"first_load"`
-	Error      string `json:"error,omitempty"`
+	Stream string `json:"stream"`
+	*streamSize
+	Error string `json:"error,omitempty"`
 }
 
-// unknown tells a stream whose size could not be asked for: it is not empty.
-func (s streamCost) unknown() bool { return s.Error != "" && s.FirstLoad == 0 }
+// streamSize is how much there is of a stream.
+type streamSize struct {
+	Records    int64 `json:"records"`
+	Changed    int64 `json:"changed_in_a_day"`
+	Properties int   `json:"properties"`
+	Wide       bool  `json:"wide"`
+	FirstLoad  int64 `json:"first_load"`
+}
 
 // estimate asks each portal for its sizes and prints what they cost. What cannot
 // be asked is said in its place.
@@ -82,7 +90,7 @@ func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
 		client := hubspot.New(o)
 		client.Impatient()
 		bound, cancel := context.WithTimeout(ctx, estimateTime)
-		e := estimatePortal(bound, client, x, cfg.Streams)
+		e := estimatePortal(bound, client, x, cfg.Streams, measure)
 		cancel()
 		client.Close()
 		failed = failed || e.Error != ""
@@ -91,7 +99,7 @@ func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
 		}
 		all = append(all, e)
 	}
-	if err := c.show(map[string]any{"portals": all}, func(w io.Writer) error { return estimateTable(w, all) }); err != nil {
+	if err := c.show(map[string]any{"portals": all}, func(w io.Writer) error { return estimateTable(w, all, true) }); err != nil {
 		return err
 	}
 	if failed {
@@ -100,14 +108,17 @@ func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal, streams []config.Stream) portalCost {
+// measuring asks for the size of a stream.
+type measuring func(context.Context, *hubspot.Client, config.Stream) (worker.Size, error)
+
+func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal, streams []config.Stream, measure measuring) portalCost {
 	e := portalCost{Portal: x.Name, Work: []workCost{}, Streams: []streamCost{}}
 	account, err := client.Account(ctx)
 	if err != nil {
 		e.Error = inWords(err)
 		return e
 	}
-	e.Account, e.TimeZone = account.PortalID, account.TimeZone
+	e.portalLimits = &portalLimits{Account: account.PortalID, TimeZone: account.TimeZone}
 	e.Daily, e.Used, _ = client.DailyUsage(ctx) // an app from outside has no daily limit
 	plan := budget.Plan{Reserve: x.DailyReserve}
 	for _, s := range streams {
@@ -133,7 +144,7 @@ func estimatePortal(ctx context.Context, client *hubspot.Client, x config.Portal
 			b.Whole += budget.WholeRead(n, o.Endpoint.Inputs)
 		}
 		plan.Streams = append(plan.Streams, b)
-		row.Records, row.Changed, row.Properties, row.Wide, row.FirstLoad = size.Records, size.Changed, size.Properties, size.Wide, budget.FirstLoad(b)
+		row.streamSize = &streamSize{Records: size.Records, Changed: size.Changed, Properties: size.Properties, Wide: size.Wide, FirstLoad: budget.FirstLoad(b)}
 		if lacks := slices.DeleteFunc(slices.Clone(s.Named), func(name string) bool { return slices.Contains(size.Names, name) }); len(lacks) > 0 {
 			row.Error = "HubSpot has no property " + strings.Join(lacks, ", ") + " (mend the stream's properties, exclude or history)"
 		}
@@ -227,7 +238,9 @@ func workOf(p budget.Plan, rate float64) []workCost {
 	}
 }
 
-func estimateTable(w io.Writer, all []portalCost) error {
+// estimateTable prints what portals cost, and each stream's size where that is
+// wanted.
+func estimateTable(w io.Writer, all []portalCost, each bool) error {
 	for _, e := range all {
 		if e.Error != "" {
 			fmt.Fprintf(w, "\nportal %s: %s\n", e.Portal, clean(e.Error))
@@ -253,14 +266,18 @@ func estimateTable(w io.Writer, all []portalCost) error {
 		var left []string
 		streams := [][]string{{"STREAM", "RECORDS", "CHANGED IN A DAY", "PROPERTIES", "FIRST LOAD", "PROBLEM"}}
 		for _, s := range e.Streams {
-			if s.unknown() {
+			if s.streamSize == nil {
 				streams = append(streams, []string{s.Stream, "?", "?", "?", "?", s.Error})
 				left = append(left, s.Stream)
 				continue
 			}
 			streams = append(streams, []string{s.Stream, fmt.Sprint(s.Records), fmt.Sprint(s.Changed), fmt.Sprint(s.Properties), fmt.Sprint(s.FirstLoad), s.Error})
 		}
-		if err := tables(w, work, streams); err != nil {
+		shown := [][][]string{work, streams}
+		if !each {
+			shown = shown[:1]
+		}
+		if err := tables(w, shown...); err != nil {
 			return err
 		}
 		if len(left) > 0 {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -52,5 +53,21 @@ func TestIntervalOf(t *testing.T) {
 		if got := intervalOf(tt.s); got != tt.want {
 			t.Errorf("%+v: %v", tt.s, got)
 		}
+	}
+}
+
+// What could not be asked for is not there for programs, rather than 0.
+func TestEstimateSaysNothingOfWhatIsUnknown(t *testing.T) {
+	t.Parallel()
+	got, err := json.Marshal([]portalCost{
+		{Portal: "a", Error: "no token"},
+		{Portal: "b", portalLimits: &portalLimits{Account: 7}, Streams: []streamCost{{Stream: "deals", Error: "no scope"},
+			{Stream: "owners", streamSize: &streamSize{}}}},
+	})
+	want := `[{"portal":"a","work":null,"streams":null,"error":"no token"},` +
+		`{"portal":"b","account":7,"time_zone":"","daily":0,"used_today":0,"rate":0,"work":null,"streams":[{"stream":"deals","error":"no scope"},` +
+		`{"stream":"owners","records":0,"changed_in_a_day":0,"properties":0,"wide":false,"first_load":0}]}]`
+	if err != nil || string(got) != want {
+		t.Errorf("%v\n%s\n%s", err, got, want)
 	}
 }

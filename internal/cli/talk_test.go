@@ -163,7 +163,8 @@ func TestTokenAsJSON(t *testing.T) {
 func TestEstimateOfWhatIsUnknown(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	err := estimateTable(&b, []portalCost{{Portal: "main", Account: 7, Streams: []streamCost{{Stream: "contacts", Records: 12, FirstLoad: 3}, {Stream: "deals", Error: "missing scope"}}}})
+	err := estimateTable(&b, []portalCost{{Portal: "main", portalLimits: &portalLimits{Account: 7}, Streams: []streamCost{
+		{Stream: "contacts", streamSize: &streamSize{Records: 12, FirstLoad: 3}}, {Stream: "deals", Error: "missing scope"}}}}, true)
 	if err != nil || !strings.Contains(b.String(), "deals     ?        ?                 ?           ?           missing scope") ||
 		!strings.Contains(b.String(), "the work above is without deals") || !strings.Contains(b.String(), "contacts  12") {
 		t.Errorf("%v\n%s", err, b.String())

@@ -1,15 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/hubpipe/hubpipe/daemon"
 	"github.com/hubpipe/hubpipe/daemon/access"
@@ -134,8 +133,8 @@ func (c *command) tokenRevoke() *cobra.Command {
 // which every process of the machine can list.
 func (c *command) tokenHash() *cobra.Command {
 	return &cobra.Command{Use: "hash", Short: "Read a password from stdin and print its hash, for a user block of the configuration",
-		RunE: func(*cobra.Command, []string) error {
-			password, err := c.readPassword()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			password, err := c.readPassword(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -148,15 +147,9 @@ func (c *command) tokenHash() *cobra.Command {
 		}}
 }
 
-func (c *command) readPassword() (string, error) {
-	if f, ok := c.env.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(c.env.Stderr, "password: ")
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(c.env.Stderr)
-		if err != nil {
-			return "", fmt.Errorf("read the password: %w", err)
-		}
-		return string(b), nil
+func (c *command) readPassword(ctx context.Context) (string, error) {
+	if c.keyboard() != nil {
+		return c.hidden(ctx, "password: ")
 	}
 	b, err := io.ReadAll(io.LimitReader(c.env.Stdin, 4096))
 	if err != nil {

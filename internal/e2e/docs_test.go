@@ -166,8 +166,8 @@ func TestLinesOfTheReadme(t *testing.T) {
 	s := documented(t)
 	sh := s.shell(t)
 	// These begin what asks, or are tried elsewhere: TestDemoOnce,
-	// TestWarehouseDemo, the simulator of each test.
-	elsewhere := []string{"hubpipe demo --once --postgres ", "go run . demo", "go test ./...", "make build", "export HUBSPOT_TOKEN", "hubpipe up", "hubpipe simulator", "hubpipe check "}
+	// TestWarehouseDemo, TestInitAtATerminal, the simulator of each test.
+	elsewhere := []string{"hubpipe demo --once --postgres ", "go run . demo", "go test ./...", "make build", "export HUBSPOT_TOKEN", "hubpipe up", "hubpipe simulator", "hubpipe check ", "hubpipe init"}
 	ran := 0
 	for _, path := range []string{"README.md", "docs/MQTT.md", "docs/CLI.md"} {
 		headings, lines := blocks(t, path, "```")
