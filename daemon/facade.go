@@ -300,7 +300,10 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 			title = "HubSpot does not answer as it should"
 		}
 		hint := v.Wait.Hint
-		if hint == "" {
+		switch {
+		case hint != "": // nothing else that is asked for again is for a person to mend
+			title = "HubSpot refuses the token"
+		default:
 			hint = "it goes on by itself at " + v.Wait.Until
 		}
 		out.Error = &client.Problem{Type: v.Wait.Kind, Title: title, Detail: v.Wait.Reason, Hint: hint}

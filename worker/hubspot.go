@@ -82,7 +82,14 @@ func plain(err error) error {
 		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot hands out only a part of it", Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}
 	case errors.As(err, &blocked):
-		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: "HubSpot does not let the worker in", Blocked: true,
+		title := "HubSpot does not let the worker in"
+		switch blocked.Type {
+		case "token":
+			title = "HubSpot refuses the token"
+		case "scope":
+			title = "The token lacks a scope"
+		}
+		return &ProblemError{protocol.Problem{Type: blocked.Type, Title: title, Blocked: true,
 			Detail: blocked.Detail, Hint: blocked.Hint}}
 	case errors.As(err, &failing):
 		return &ProblemError{protocol.Problem{Type: refusedProblem, Title: "HubSpot refuses a request", Detail: err.Error(),

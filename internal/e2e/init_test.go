@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,4 +63,23 @@ func TestInitInterrupted(t *testing.T) {
 			t.Errorf("left: %v", left)
 		}
 	}
+}
+
+// A token that HubSpot refuses is called that within seconds, wherever somebody
+// looks, and long before the portal is blocked.
+func TestWrongTokenIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--contacts", "3")
+	if code, text := fetch(t, http.MethodPost, s.sim+"/_simulator/faults", `{"unauthorized":true}`, ""); code != http.StatusOK {
+		t.Fatal(text)
+	}
+	s.daemon()
+	s.worker()
+	until(t, "the status", func() error {
+		out, err := s.hubpipe("status")
+		if err != nil || !strings.Contains(out, "HubSpot refuses the token") || !strings.Contains(out, "look whether the portal's token is right") {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 }

@@ -149,11 +149,24 @@ func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int)
 	if v.kind == WaitThrottled || failures > 1 || v.wait > longestBackOff || v.hint != "" {
 		c.report(Wait{Kind: v.kind, Reason: v.reason, Until: until, Hint: v.hint})
 	}
-	if v.hint != "" {
+	// Each stream meets it: one line says it for all.
+	if v.hint != "" && c.warned(until) {
 		c.log.Warn(v.reason, "again_in", v.wait, "hint", v.hint)
 	}
 	c.log.Debug("HubSpot is asked again", "reason", v.reason, "wait", v.wait)
 	return sleep(ctx, v.wait)
+}
+
+// warned tells whether nobody has warned of a wait that still lasts, and notes
+// this one.
+func (c *Client) warned(until time.Time) bool {
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	first := time.Now().After(c.warnedUntil)
+	if first {
+		c.warnedUntil = until.Add(-time.Second)
+	}
+	return first
 }
 
 // once makes one request and reads its reply.

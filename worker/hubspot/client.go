@@ -135,8 +135,10 @@ type shared struct {
 	zone       *time.Location
 	askedZone  bool // zone is what the account has, or it has none that is one
 	held       Wait
-	byKind     map[string]uint64
-	sizes      map[string]int // kind of request: size of its last reply
+	// warnedUntil is the end of the wait that the log has last warned of.
+	warnedUntil time.Time
+	byKind      map[string]uint64
+	sizes       map[string]int // kind of request: size of its last reply
 }
 
 // New returns a client. It makes no request; a base address that is none is

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
@@ -396,6 +397,29 @@ func TestRefusedTokenIsAskedOnce(t *testing.T) {
 			if n := len(s.requests()); n != want {
 				t.Errorf("%d requests after call %d, want %d", n, i, want)
 			}
+		}
+	})
+}
+
+// A refused token is warned of once, however many streams meet it.
+func TestOneWarningOfARefusedToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c, _ := scripted(t, func(o *Options) {
+			o.Logger = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})
+		}, step{status: 401, body: `{"message":"expired"}`})
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if _, err := list(t.Context(), t, c); err == nil {
+					t.Error("the token is taken")
+				}
+			})
+		}
+		all.Wait()
+		if n := strings.Count(log.String(), "does not accept the token"); n != 2 { // after the first and the second refusal
+			t.Errorf("%d warnings:\n%s", n, log.String())
 		}
 	})
 }
