@@ -202,7 +202,7 @@ func isLoopback(address string) bool {
 
 func (e *Embedded) attach(id string, ln net.Listener, trusted bool, secure *tls.Config) {
 	e.listeners = append(e.listeners, &listener{id: id, ln: ln, trusted: trusted, tls: secure, limits: e.o.Limits, packet: e.o.MaxPacket,
-		gate: newGate(e.o.Limits), release: e.hook.released, refused: e.hook.refused, log: e.log, end: make(chan struct{})})
+		gate: newGate(e.o.Limits), release: e.hook.released, goodbye: e.hook.goodbye, refused: e.hook.refused, log: e.log, end: make(chan struct{})})
 }
 
 // Addr is the TCP address that the broker listens on, with its real port, or

@@ -67,6 +67,23 @@ func TestEmbeddedStart(t *testing.T) {
 	}
 }
 
+// Where somebody logs in while the broker stops, the broker's own closing of
+// clients stands still for ever; it is not used, and all the same each hears why.
+func TestStopClosesClientsByItself(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, nil)
+	r := dialRaw(t, "tcp", b.Addr()).send(connect(5, "", "hubpipe", testToken, ""))
+	r.want("login", 0x20, 1, 0)
+	for _, l := range b.listeners {
+		l.Close(func(string) { t.Error("the broker's list of clients is taken") })
+	}
+	first, body, err := r.next()
+	if err != nil || first != 0xe0 || len(body) < 1 || body[0] != 0x8b {
+		t.Errorf("it hears %#x %x %v", first, body, err)
+	}
+	r.wantClosed("stopped")
+}
+
 // Stop leaves nothing, with clients in every state, also when it comes twice.
 func TestEmbeddedStop(t *testing.T) {
 	t.Parallel()

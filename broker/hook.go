@@ -195,10 +195,16 @@ func (h *hook) released(c *guardConn) {
 	}
 }
 
-// cutOff ends a connection, and says why where the client understands it.
-func (h *hook) cutOff(c *guardConn) {
+// cutOff ends a connection whose credentials hold no longer.
+func (h *hook) cutOff(c *guardConn) { h.disconnect(c, packets.ErrNotAuthorized) }
+
+// goodbye ends a connection because the broker stops.
+func (h *hook) goodbye(c *guardConn) { h.disconnect(c, packets.ErrServerShuttingDown) }
+
+// disconnect ends a connection, and says why where the client understands it.
+func (h *hook) disconnect(c *guardConn, code packets.Code) {
 	if cl, ok := h.server.Clients.Get(c.claimed()); ok && cl.Net.Conn == net.Conn(c) {
-		_ = h.server.DisconnectClient(cl, packets.ErrNotAuthorized) // the error is the reason itself
+		_ = h.server.DisconnectClient(cl, code) // the error is the reason itself
 	}
 	_ = c.Close()
 }

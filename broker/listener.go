@@ -28,6 +28,7 @@ type listener struct {
 	packet  int
 	gate    *gate
 	release func(*guardConn) // what the access rules keep of a connection
+	goodbye func(*guardConn) // ends one, and says why
 	refused *refusals
 	log     hclog.Logger
 	wg      sync.WaitGroup // connections, and Serve itself
@@ -140,22 +141,24 @@ func busy(version byte) []byte {
 	return []byte{0x20, 2, 0, 3}
 }
 
-// goodbye is how long a client may take to take its DISCONNECT.
-const goodbye = time.Second
+// farewell is how long a client may take to take its DISCONNECT.
+const farewell = time.Second
 
 // Close lets nobody in any more, says goodbye to those who are in and closes
-// what is left. It does not wait for their goroutines.
-func (l *listener) Close(closeClients listeners.CloseFn) {
+// what is left. It does not wait for their goroutines. The broker's own way to
+// close the clients of a listener is not taken: it locks the list of clients
+// for reading twice (Clients.GetByListener of mochi v2.7.9), and stands still for
+// ever where somebody logs in between the two.
+func (l *listener) Close(listeners.CloseFn) {
 	l.once.Do(func() {
 		close(l.end)
 		_ = l.ln.Close()
 		all := l.gate.close()
 		for _, c := range all {
-			c.shorten(goodbye)
+			c.shorten(farewell)
 		}
-		closeClients(l.id)
 		for _, c := range all {
-			_ = c.Close()
+			l.goodbye(c)
 		}
 	})
 }
