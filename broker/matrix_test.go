@@ -182,6 +182,12 @@ func (s *stage) does(a actor, letter rune, topic string) bool {
 		if letter == 'g' {
 			filter = "$share/g/" + topic
 		}
+		if !strings.ContainsAny(topic, "#+$") {
+			// What the connection before this one had is not taken for its own.
+			eventually(s.t, "the subscription before is gone", func() bool {
+				return len(s.b.server.Topics.Subscribers(topic).Subscriptions) <= 1
+			})
+		}
 		r.send(frame(0x82, id, props(s.version), str(filter), []byte{1}))
 		first, body, err := r.next()
 		for err == nil && first>>4 == 3 { // what the session was sent before comes again

@@ -136,7 +136,9 @@ func (r *rig) runsOf(stream, kind string) []client.Run {
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	text := func(contacts string) string {
-		return pace + `stream "contacts" { ` + contacts + ` }
+		// With a start date no list is read where much has changed: from a list the
+		// history comes apart, in a place of its own.
+		return strings.Replace(pace, "defaults {", "defaults {\n  start_date = \"2000-01-01\"", 1) + `stream "contacts" { ` + contacts + ` }
 stream "people" {
   object  = "contacts"
   history = ["phone"]
