@@ -124,7 +124,9 @@ func (m *meddler) read(ids [][]string) {
 func TestMeanwhile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 1500, "deals": 100},
-		SearchLateness: time.Second, StaleReads: 0.1, StaleFor: time.Second}, pace+`stream "contacts" {}
+		SearchLateness: time.Second, StaleReads: 0.1, StaleFor: time.Second},
+		// With a start date it is search that looks, however much has changed.
+		strings.Replace(pace, "defaults {", "defaults {\n  start_date = \"2000-01-01\"", 1)+`stream "contacts" {}
 stream "deals" { associations = ["contacts"] }
 `).start()
 	r.becomesEqual("contacts", "deals")
@@ -156,7 +158,7 @@ stream "deals" { associations = ["contacts"] }
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.moved == 0 || m.changed < 10 || m.archived < 10 || m.taken < 10 {
+	if m.moved == 0 || m.changed < 10 || m.archived < 5 || m.taken < 5 {
 		t.Errorf("too little happened in between: %d pages, %d changed, %d archived, %d merged", m.moved, m.changed, m.archived, m.taken)
 	}
 }
