@@ -111,12 +111,20 @@ func TestOneVocabulary(t *testing.T) {
 			if p != nil && d.name != "command line" {
 				problems = append(problems, *p)
 			}
-			st := s.status("contacts")
-			e := effect{Interval: st.Interval, SetBy: st.SetBy, Active: st.NextRun != nil || st.State != client.StateStopped && st.Run == nil}
+			var e effect
 			runs := s.runs("contacts")
 			for _, r := range runs[:len(runs)-before] {
 				e.Runs = append(e.Runs, r.Kind)
 			}
+			// While a run goes on nothing says whether another one comes.
+			until(t, "the end of what "+c.name+" by "+d.name+" began", func() error {
+				st := s.status("contacts")
+				e.Interval, e.SetBy, e.Active = st.Interval, st.SetBy, st.NextRun != nil
+				if st.Run != nil || !e.Active && st.State != client.StateStopped {
+					return fmt.Errorf("contacts is %s, run %+v", st.State, st.Run)
+				}
+				return nil
+			})
 			effects = append(effects, e)
 		}
 		for _, p := range problems {
