@@ -150,6 +150,9 @@ func scarce(err error) bool {
 // files with the store itself, and Badger cuts what it deletes.
 func (s *Store) badgerOptions(log *badgerLog) badger.Options {
 	o := badgerOptions(s.badgerDir(), log)
+	if s.o.tune != nil {
+		o = s.o.tune(o)
+	}
 	if s.o.examining {
 		o = o.WithNumCompactors(0).WithNumLevelZeroTables(1 << 20).WithNumLevelZeroTablesStall(1<<20 + 1)
 	}
@@ -288,8 +291,10 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool, lost uint64) error {
 // background writes the floor behind and lets Badger clean its value log.
 func (s *Store) background() {
 	floor, gc := time.NewTicker(time.Second), time.NewTicker(5*time.Minute)
+	survey := time.NewTimer(0)
 	defer floor.Stop()
 	defer gc.Stop()
+	defer survey.Stop()
 	said := false
 	for {
 		select {
@@ -303,6 +308,8 @@ func (s *Store) background() {
 			said = err != nil
 		case <-gc.C:
 			s.collect()
+		case <-survey.C:
+			survey.Reset(s.survey())
 		}
 	}
 }

@@ -282,7 +282,7 @@ func (s *Store) feed(ctx context.Context, name string, since uint64, fn func(*bl
 // blocks calls fn for the blocks of a stream, from the one on that may hold the
 // position that follows since, with what their notes say; note and item hold
 // until it returns. A block whose note is missing or does not decode is given
-// none.
+// none; what was dropped and is back (see ghost) is passed over.
 func (s *Store) blocks(ctx context.Context, txn *badger.Txn, name string, since uint64, fn func(uint64, *note, *badger.Item) error) error {
 	prefix := streamKey(kFeed, name)
 	start := prefix
@@ -310,7 +310,9 @@ func (s *Store) blocks(ctx context.Context, txn *badger.Txn, name string, since 
 		}
 		given := &n
 		if !ok || noted != first {
-			given = nil
+			if given = nil; noted != first && ghost(txn, name, first, item) {
+				continue
+			}
 		}
 		ok = false
 		if err := fn(first, given, item); err != nil {
@@ -326,12 +328,13 @@ func blockBefore(txn *badger.Txn, name string, since uint64) []byte {
 	prefix := streamKey(kFeed, name)
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
 	defer it.Close()
-	it.Seek(feedKey(name, since+1, blockKind))
-	if !it.Valid() {
-		return prefix
+	for it.Seek(feedKey(name, since+1, blockKind)); it.Valid(); it.Next() {
+		// A block without a note may be none.
+		if first, kind, _ := readFeedKey(it.Item().Key()[len(prefix):]); kind == noteKind {
+			return feedKey(name, first, noteKind)
+		}
 	}
-	first, _, _ := readFeedKey(it.Item().Key()[len(prefix):])
-	return feedKey(name, first, noteKind)
+	return prefix
 }
 
 var errFound = errors.New("found")

@@ -60,6 +60,8 @@ type Options struct {
 	// not clean; they go on behind (250 ms).
 	CheckWait time.Duration
 
+	// tune changes Badger's options; tests fill smaller files with it.
+	tune func(badger.Options) badger.Options
 	// examining says that the store is opened to be checked in full and mended,
 	// maybe beside the real one, with which it shares files then.
 	examining bool
@@ -194,6 +196,8 @@ type Store struct {
 	mu       sync.Mutex
 	counts   map[string]Counts
 	ends     map[string]uint64 // the newest position of a stream
+	bytes    map[string]uint64 // by stream, as of the last survey
+	surveyed bool
 	watchers map[chan struct{}]struct{}
 	status   Status
 	repairs  []repair
