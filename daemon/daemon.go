@@ -73,7 +73,8 @@ type Daemon struct {
 	running      *config.Config // taken over last; of the dispatcher's goroutine
 	shown        shown
 
-	peers         int                    // connections that a listener may have
+	peers         int // connections that a listener may have
+	figures       figures
 	logConfigured atomic.Pointer[string] // the level that the configuration names
 
 	brokerSays atomic.Pointer[broker.ConnInfo] // of itself, on the newest connection

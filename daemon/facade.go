@@ -262,7 +262,10 @@ func (a apiControl) Reconcile(ctx context.Context, name string, accept bool) (cl
 func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	s, c := v.Stream, d.store.Counts(v.Config.Name)
 	out := client.Status{Name: s.Name, Portal: s.Portal, Object: s.Object, State: v.State, Interval: v.Config.Interval,
-		SetBy: s.SetBy, Records: c.Live, Tombstones: c.Tombstones(), OpenIDs: len(s.Open), Error: wireProblem(v.Error)}
+		SetBy: s.SetBy, Records: c.Live, Tombstones: c.Tombstones(), OpenIDs: len(s.Open), Error: wireProblem(v.Error), Failures: s.Fails}
+	if n, ok := d.store.Bytes(v.Config.Name); ok {
+		out.Bytes = &n
+	}
 	if s.Interval != "" {
 		out.Interval = s.Interval
 	}
@@ -283,6 +286,7 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	for _, r := range []*stream.Run{v.Incremental, v.Walk} {
 		if r != nil && out.Run == nil {
 			out.Run = api.RunOf(r)
+			out.Run.Attempt, out.Run.Attempts = r.Fruitless+1, v.Attempts
 		}
 	}
 	if s.Fails > 0 && s.RetryAt.After(now) {

@@ -18,7 +18,9 @@ func (d *Daemon) reading(ctx context.Context) (*metrics.Reading, error) {
 			if err != nil {
 				return err
 			}
-			r.Streams = append(r.Streams, metrics.Stream{View: v, Records: d.store.Counts(name), Position: d.store.PositionOf(name)})
+			s := metrics.Stream{View: v, Records: d.store.Counts(name), Position: d.store.PositionOf(name)}
+			s.Bytes, s.Measured = d.store.Bytes(name)
+			r.Streams = append(r.Streams, s)
 		}
 		return nil
 	})

@@ -27,9 +27,12 @@ func (d *Daemon) Portals(ctx context.Context) (out []client.Portal, err error) {
 // portalOf is a portal as it travels.
 func portalOf(p dispatch.PortalView) client.Portal {
 	out := client.Portal{Name: p.Name, Account: p.Account, TimeZone: p.TimeZone, Currency: p.Currency, Error: wireProblem(p.Problem),
-		Limits: client.Limits{Burst: p.Use.Ceiling, Rate: p.Use.Rate, SearchRate: p.Use.SearchRate, Daily: p.Use.Daily},
+		Limits: client.Limits{Burst: p.Use.Ceiling, BurstUsed: p.BurstUsed, Rate: p.Use.Rate, SearchRate: p.Use.SearchRate, Daily: p.Use.Daily},
 		Day:    p.Use.Day, DayEnds: p.DayEnds, UsedToday: p.Used.Sum(), UsedByKind: p.Used.ByKind(), UsedByStream: p.Used,
-		Reserve: p.Reserve, Shares: []client.Share{}, Throttled: throttledOf(p.Throttled)}
+		Reserve: p.Reserve, Shares: []client.Share{}, Throttled: throttledOf(p.Throttled), RepliesToday: map[string]uint64{}}
+	for _, word := range dispatch.ReplyOutcomes() {
+		out.RepliesToday[word] = p.Replies[word]
+	}
 	if p.Use.Ceiling > 0 {
 		out.Limits.BurstWindow = config.FormatDuration(time.Duration(p.Use.WindowSeconds * float64(time.Second)))
 	}

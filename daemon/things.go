@@ -52,6 +52,11 @@ func (d *Daemon) things(ctx context.Context) ([]thing, error) {
 	for _, x := range destinations {
 		out = append(out, destinationThing(x))
 	}
+	figures, err := d.Figures(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, thing{kind: client.EventFigures, value: figures, same: figures})
 	for _, p := range portals {
 		out = append(out, thing{kind: client.EventPortal, name: p.Name, value: p, same: p})
 	}

@@ -29,7 +29,7 @@ func Limits(client *hubspot.Client) func() protocol.PortalUsage {
 	return func() protocol.PortalUsage {
 		u := client.Usage()
 		out := protocol.PortalUsage{Day: u.Day, Ceiling: u.Ceiling, WindowSeconds: u.Window.Seconds(), Rate: u.BurstRate,
-			SearchRate: u.SearchRate, Daily: u.Daily, Remaining: u.DailyRemaining, Throttled: waitOf(u.Held)}
+			SearchRate: u.SearchRate, BurstUsed: u.Used, Replies: u.Replies, Daily: u.Daily, Remaining: u.DailyRemaining, Throttled: waitOf(u.Held)}
 		if !u.DayEnds.IsZero() {
 			out.DayEnds = u.DayEnds.UTC().Format(time.RFC3339)
 		}

@@ -25,6 +25,8 @@ type usage struct {
 type portalDay struct {
 	day  string // "" until the portal's own is known
 	used map[string]map[string]uint64
+	// before are the replies of the days before, of all that the process counts.
+	before map[string]uint64
 }
 
 func newUsage(limits map[string]func() protocol.PortalUsage) *usage {
@@ -60,6 +62,7 @@ func (u *usage) today(portal string) (*portalDay, protocol.PortalUsage) {
 		// What was asked before anything was known of the day is of this one.
 		if p.day != "" {
 			p.used = map[string]map[string]uint64{}
+			p.before = maps.Clone(known.Replies)
 		}
 		p.day = known.Day
 	}
@@ -78,7 +81,21 @@ func (u *usage) report() []protocol.PortalUsage {
 		for stream, kinds := range p.used {
 			known.Requests[stream] = maps.Clone(kinds)
 		}
+		known.Replies = since(p.before, known.Replies)
 		out = append(out, known)
+	}
+	return out
+}
+
+// since is what counts have grown by, nil where by nothing.
+func since(before, now map[string]uint64) map[string]uint64 {
+	out := maps.Clone(now)
+	maps.DeleteFunc(out, func(word string, n uint64) bool { return n <= before[word] })
+	for word := range out {
+		out[word] -= before[word]
+	}
+	if len(out) == 0 {
+		return nil
 	}
 	return out
 }

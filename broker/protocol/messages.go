@@ -41,6 +41,8 @@ type PortalUsage struct {
 	WindowSeconds float64 `json:"window_seconds,omitempty"`
 	Rate          float64 `json:"rate,omitempty"`
 	SearchRate    float64 `json:"search_rate,omitempty"`
+	// BurstUsed is how many of the Ceiling are used of the window until now.
+	BurstUsed int64 `json:"burst_used,omitempty"`
 	// Daily is the account's limit of a day, Remaining what is left of it for
 	// everybody.
 	Daily     int64 `json:"daily,omitempty"`
@@ -50,6 +52,9 @@ type PortalUsage struct {
 	// Requests are counted by stream and kind of work since the day or the
 	// process began; they only grow.
 	Requests map[string]map[string]uint64 `json:"requests,omitempty"`
+	// Replies are counted likewise, by what they were: ok, limited, refused or
+	// failed.
+	Replies map[string]uint64 `json:"replies,omitempty"`
 }
 
 // AttemptReport is how one attempt stands at its worker.

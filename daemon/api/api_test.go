@@ -69,6 +69,9 @@ func TestCommands(t *testing.T) {
 	if ws, err := b.c.Workers(ctx); err != nil || len(ws) != 1 || ws[0].ID != "up" {
 		t.Fatalf("workers: %+v, %v", ws, err)
 	}
+	if f, err := b.c.Figures(ctx); err != nil || f.StoreBytes != 4096 || *f.BrokerConnections != 3 {
+		t.Fatalf("figures: %+v, %v", f, err)
+	}
 	if ps, err := b.c.Portals(ctx); err != nil || len(ps) != 1 || ps[0].Account != 77 {
 		t.Fatalf("portals: %+v, %v", ps, err)
 	}
@@ -102,7 +105,7 @@ func TestStatusShape(t *testing.T) {
 	_, body := get(t, b, "/v1/streams/contacts", "")
 	want := `{"name":"contacts","portal":"main","object":"contacts","state":"stopped","interval":"5m","effective_interval":"5m",` +
 		`"set_by":"file","records":0,"tombstones":0,"lag_seconds":null,"complete_until":null,"open_ids":0,"next_run":null,` +
-		`"run":null,"last_run":null,"error":null}` + "\n"
+		`"run":null,"last_run":null,"error":null,"failures":0,"bytes":null}` + "\n"
 	if body != want {
 		t.Fatal(cmp.Diff(want, body))
 	}

@@ -252,6 +252,10 @@ func (d *daemon) Workers(context.Context) ([]client.Worker, error) {
 	return []client.Worker{{ID: "up", State: client.WorkerOnline, Portals: []string{"main"}, Capacity: 8, Runs: []string{}}}, d.err
 }
 
+func (d *daemon) Figures(context.Context) (client.Figures, error) {
+	return client.Figures{StoreBytes: 4096, FreeBytes: 1 << 30, BrokerConnections: new(3)}, d.err
+}
+
 func (d *daemon) Portals(context.Context) ([]client.Portal, error) {
 	return []client.Portal{{Name: "main", Account: 77}}, d.err
 }

@@ -42,6 +42,8 @@ type Control interface {
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
 	Workers(ctx context.Context) ([]client.Worker, error)
 	Portals(ctx context.Context) ([]client.Portal, error)
+	// Figures are as of some seconds ago at most.
+	Figures(ctx context.Context) (client.Figures, error)
 	// Destinations is how the warehouses stand that follow the change feed; the
 	// others pause one, let it go on, or have it write a stream ("" for all) again.
 	Destinations(ctx context.Context) ([]client.Destination, error)

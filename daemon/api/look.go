@@ -121,6 +121,15 @@ func (s *Server) workers(w http.ResponseWriter, r *http.Request, _ params) error
 	return nil
 }
 
+func (s *Server) figures(w http.ResponseWriter, r *http.Request, _ params) error {
+	f, err := s.o.Control.Figures(r.Context())
+	if err != nil {
+		return err
+	}
+	s.reply(w, r, http.StatusOK, f)
+	return nil
+}
+
 func (s *Server) portals(w http.ResponseWriter, r *http.Request, _ params) error {
 	list, err := s.o.Control.Portals(r.Context())
 	if err != nil {

@@ -40,7 +40,7 @@ func TestRolesOnEveryRoute(t *testing.T) {
 	readers := map[string]bool{
 		"GET /v1/erasures": true, "GET /v1/streams": true, "GET /v1/streams/{stream}": true, "GET /v1/streams/{stream}/records": true,
 		"GET /v1/streams/{stream}/records/{id}": true, "GET /v1/streams/{stream}/changes": true, "GET /v1/streams/{stream}/export": true,
-		"GET /v1/streams/{stream}/schema": true, "GET /v1/runs": true, "GET /v1/runs/{id}": true, "GET /v1/workers": true, "GET /v1/portals": true,
+		"GET /v1/streams/{stream}/schema": true, "GET /v1/runs": true, "GET /v1/runs/{id}": true, "GET /v1/workers": true, "GET /v1/portals": true, "GET /v1/figures": true,
 		"GET /v1/events": true, "GET /v1/logs": true, "GET /metrics": true, "GET /v1/notify": true, "GET /v1/doctor": true,
 		"GET /v1/destinations": true, "GET /v1/destinations/{name}": true, "GET /v1/destinations/{name}/check": true, "POST /v1/destinations/{name}/pause": false,
 		"POST /v1/destinations/{name}/resume": false, "POST /v1/destinations/{name}/resync": false,

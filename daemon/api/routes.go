@@ -49,6 +49,7 @@ func (s *Server) Routes() []Route {
 		{"GET", "/v1/runs/{id}", "one run", nil, s.run1},
 		{"GET", "/v1/workers", "workers", nil, s.workers},
 		{"GET", "/v1/portals", "portals", nil, s.portals},
+		{"GET", "/v1/figures", "what the daemon takes and who is connected", nil, s.figures},
 		{"GET", "/v1/destinations", "the warehouses that follow the change feed", nil, s.destinations},
 		{"GET", "/v1/destinations/{name}", "one of them", nil, s.destination},
 		{"GET", "/v1/destinations/{name}/check", "whether its tables are as the store is", nil, s.checkDestination},

@@ -23,6 +23,8 @@ type portalUse struct {
 	stream.Usage
 	written   time.Time
 	throttled *protocol.Wait
+	burst     int64     // of the ceiling, in the window that ended at heard
+	heard     time.Time // when a process said so
 }
 
 // uses takes in what a process says of its portals.
@@ -39,7 +41,7 @@ func (c *change) uses(hb *protocol.Heartbeat) {
 			own = *known
 		}
 		own.Usage = took(own.Usage, hb.Process, u, func(name string) bool { return c.d.streams[name] != nil })
-		own.throttled = u.Throttled
+		own.throttled, own.burst, own.heard = u.Throttled, u.BurstUsed, c.now
 		if own.written.IsZero() || c.now.Sub(own.written) >= usageEvery || known.Day != own.Day {
 			own.written = c.now
 			p := c.portal(u.Portal)
@@ -58,7 +60,7 @@ func took(old stream.Usage, process string, u *protocol.PortalUsage, known func(
 	case u.Day < old.Day:
 		return old // from before midnight
 	case u.Day > old.Day:
-		next.Gone, next.Processes = nil, nil
+		next.Gone, next.GoneReplies, next.Processes = nil, nil, nil
 	}
 	next.Day = u.Day
 	next.Processes = slices.Clone(next.Processes)
@@ -71,14 +73,19 @@ func took(old stream.Usage, process string, u *protocol.PortalUsage, known func(
 	requests.Raise(next.Processes[i].Requests) // a heartbeat may overtake another
 	requests.Raise(u.Requests)
 	maps.DeleteFunc(requests, func(name string, _ map[string]uint64) bool { return !known(name) })
-	next.Processes[i].Requests = requests
+	replies := stream.Replies{}
+	replies.Raise(next.Processes[i].Replies)
+	replies.Raise(countedReplies(u.Replies))
+	next.Processes[i].Requests, next.Processes[i].Replies = requests, replies
 	if drop := len(next.Processes) - keptProcesses; drop > 0 {
-		gone := stream.Requests{}
+		gone, replies := stream.Requests{}, stream.Replies{}
 		gone.Add(next.Gone)
+		replies.Add(next.GoneReplies)
 		for _, p := range next.Processes[:drop] {
 			gone.Add(p.Requests)
+			replies.Add(p.Replies)
 		}
-		next.Gone, next.Processes = gone, next.Processes[drop:]
+		next.Gone, next.GoneReplies, next.Processes = gone, replies, next.Processes[drop:]
 	}
 	if u.Ceiling > 0 {
 		next.Ceiling, next.WindowSeconds = u.Ceiling, u.WindowSeconds
@@ -89,6 +96,21 @@ func took(old stream.Usage, process string, u *protocol.PortalUsage, known func(
 	next.Rate, next.SearchRate = u.Rate, u.SearchRate
 	return next
 }
+
+// countedReplies leaves out what no version of hubpipe counts: whoever may write
+// to the bus could name any number of words.
+func countedReplies(given map[string]uint64) stream.Replies {
+	out := stream.Replies{}
+	for _, word := range ReplyOutcomes() {
+		if n := given[word]; n > 0 {
+			out[word] = n
+		}
+	}
+	return out
+}
+
+// ReplyOutcomes are what a reply of HubSpot may be.
+func ReplyOutcomes() []string { return []string{"ok", "limited", "refused", "failed"} }
 
 // PortalView is how a portal stands.
 type PortalView struct {
@@ -101,6 +123,10 @@ type PortalView struct {
 	DayEnds time.Time
 	// Used is what Use counts, by stream and kind of work.
 	Used stream.Requests
+	// Replies are what these requests came to; BurstUsed is how many of the
+	// ceiling are used of its window, 0 where nobody has said so lately.
+	Replies   stream.Replies
+	BurstUsed int64
 	// Reserve is the share of the day that is left to others, Shares what the
 	// kinds of work may use, in the order in which they come; none where HubSpot
 	// names no daily limit.
@@ -133,10 +159,13 @@ func (d *Dispatcher) Portals(now time.Time) []PortalView {
 			}
 		}
 		v.Use, v.DayEnds = d.today(name, now)
-		v.Used = v.Use.Total()
+		v.Used, v.Replies = v.Use.Total(), v.Use.Answered()
 		v.Reserve, v.Shares = d.purse(name, now).plan.Reserve, d.shares(name, now)
 		if u := d.used[name]; u != nil && u.throttled != nil && stillHolds(u.throttled, now) {
 			v.Throttled = u.throttled
+		}
+		if u := d.used[name]; u != nil && now.Sub(u.heard).Seconds() <= max(u.WindowSeconds, 1) {
+			v.BurstUsed = u.burst
 		}
 		out = append(out, v)
 	}
@@ -161,6 +190,7 @@ func (d *Dispatcher) today(portal string, now time.Time) (stream.Usage, time.Tim
 	}
 	if use.Day < day {
 		use.Day, use.Gone, use.Processes, use.Remaining = day, nil, nil, use.Daily
+		use.GoneReplies = nil
 	}
 	return use, ends
 }

@@ -20,6 +20,49 @@ func uses(t *testing.T, d *Dispatcher, now time.Time, process, day string, reque
 	}
 }
 
+// What came of requests is counted as they are; how much of a burst is used, for
+// as long as its window.
+func TestRepliesOfADay(t *testing.T) {
+	t.Parallel()
+	_, st := desk(t)
+	d := New(epochStart, st, st.load(), meetingConfig(), Options{})
+	now := epochStart
+	says := func(process string, burst int64, replies map[string]uint64) {
+		t.Helper()
+		hb := &protocol.Heartbeat{Worker: "w of " + process, Process: process, Portals: []string{"main"}, Capacity: 4,
+			Usage: []protocol.PortalUsage{{Portal: "main", Day: now.Format(time.DateOnly), Ceiling: 190, WindowSeconds: 10, BurstUsed: burst, Replies: replies}}}
+		if _, err := d.Heartbeat(now, hb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(step string, burst int64, replies stream.Replies) {
+		t.Helper()
+		p := d.Portals(now)[0]
+		if diff := cmp.Diff(replies, p.Replies); diff != "" || p.BurstUsed != burst {
+			t.Errorf("%s: %d of the burst\n%s", step, p.BurstUsed, diff)
+		}
+	}
+	says("p1", 12, map[string]uint64{"ok": 10, "limited": 2, "nonsense": 9})
+	says("p1", 11, map[string]uint64{"ok": 9, "limited": 2})
+	want("one process", 11, stream.Replies{"ok": 10, "limited": 2})
+	says("p2", 20, map[string]uint64{"ok": 1, "failed": 1})
+	want("two", 20, stream.Replies{"ok": 11, "limited": 2, "failed": 1})
+	now = now.Add(11 * time.Second)
+	want("later", 0, stream.Replies{"ok": 11, "limited": 2, "failed": 1})
+	for _, p := range []string{"p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11"} {
+		says(p, 1, map[string]uint64{"ok": 1})
+	}
+	want("many", 1, stream.Replies{"ok": 20, "limited": 2, "failed": 1})
+	now = now.Add(usageEvery)
+	says("p11", 1, map[string]uint64{"ok": 1})
+	d = New(now, st, st.load(), meetingConfig(), Options{})
+	want("after a restart", 0, stream.Replies{"ok": 20, "limited": 2, "failed": 1})
+	now = now.Add(24 * time.Hour)
+	want("the day after", 0, stream.Replies{})
+	says("p1", 1, map[string]uint64{"ok": 3})
+	want("and its first", 1, stream.Replies{"ok": 3})
+}
+
 func used(d *Dispatcher, now time.Time) stream.Requests {
 	for _, p := range d.Portals(now) {
 		if p.Name == "main" {

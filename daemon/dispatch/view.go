@@ -24,6 +24,8 @@ type View struct {
 	// between two incremental runs, 0 where nobody can tell.
 	Stretched []Stretched
 	Every     time.Duration
+	// Attempts is how many in a row may bring nothing before a run fails.
+	Attempts int
 }
 
 // The states of a stream, in the order in which they are shown.
@@ -42,7 +44,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	if cfg == nil || s == nil {
 		return View{}, notFound(name)
 	}
-	v := View{Config: *cfg, Stream: s.Clone(), Incremental: d.viewRun(name, false), Walk: d.viewRun(name, true)}
+	v := View{Config: *cfg, Stream: s.Clone(), Attempts: d.opts.MaxFruitless, Incremental: d.viewRun(name, false), Walk: d.viewRun(name, true)}
 	v.Error = s.Error
 	if cfg.Problem != nil {
 		v.Error = cfg.Problem

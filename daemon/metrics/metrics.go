@@ -53,6 +53,9 @@ type Stream struct {
 	dispatch.View
 	Records  store.Counts
 	Position uint64
+	// Bytes is what the records take in the store's log, once that is Measured.
+	Bytes    uint64
+	Measured bool
 }
 
 // patience bounds one reading: the ledger may be at a slow disk.

@@ -40,7 +40,7 @@ func full(streams int) *Reading {
 	for i := range streams {
 		name := fmt.Sprintf("stream_%03d", i)
 		last := &stream.Run{ID: "r000000000042", Stream: name, Kind: stream.Incremental, Started: at.Add(-time.Minute), Ended: at.Add(-58 * time.Second), Requests: 3, Records: 5}
-		s := Stream{Records: store.Counts{Live: 100, Archived: 3, Purged: 2, Merged: 1}, Position: uint64(i + 1), View: dispatch.View{
+		s := Stream{Records: store.Counts{Live: 100, Archived: 3, Purged: 2, Merged: 1}, Position: uint64(i + 1), Bytes: 4096, Measured: true, View: dispatch.View{
 			Config: dispatch.StreamConfig{Name: name, Portal: "main", Object: "contacts"}, State: dispatch.StateRunning, Next: at.Add(time.Minute), Every: time.Minute,
 			Incremental: &stream.Run{Kind: stream.Incremental}, Walk: &stream.Run{Kind: stream.Reconcile},
 			Stream: &stream.Stream{Name: name, Cursor: at.Add(-90 * time.Second).UnixMilli(), Backfilled: true, Fails: 1, Missing: 2, Brake: &stream.Problem{Type: "brake"},

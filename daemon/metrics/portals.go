@@ -41,6 +41,14 @@ func portalRows() []row {
 					}
 				}
 			}},
+		{"hubpipe_hubspot_replies_total", counter, "What came of the requests to HubSpot: ok, limited (429), refused (another 4xx) or failed (5xx, no reply, or one that cannot be read). Begins at zero at the portal's midnight, and is kept over restarts.", []string{"portal", "outcome"},
+			func(r *Reading, put func(float64, ...string)) {
+				for _, p := range r.Portals {
+					for _, outcome := range dispatch.ReplyOutcomes() {
+						put(float64(p.Replies[outcome]), p.Name, outcome)
+					}
+				}
+			}},
 		{"hubpipe_portal_used_today_requests", gauge, "Requests of the portal's day that hubpipe has made.", one,
 			always(func(p *dispatch.PortalView) float64 { return float64(p.Used.Sum()) })},
 		{"hubpipe_portal_daily_limit_requests", gauge, "HubSpot's limit of a day. Absent where HubSpot names none.", one,
@@ -63,6 +71,8 @@ func portalRows() []row {
 			shares(func(s dispatch.ShareView) int64 { return s.Used })},
 		{"hubpipe_portal_burst_limit_requests", gauge, "Requests that HubSpot lets through in one window. Absent before HubSpot names it.", one,
 			of(func(p *dispatch.PortalView) float64 { return float64(p.Use.Ceiling) })},
+		{"hubpipe_portal_burst_used_requests", gauge, "Requests of that limit that are used of the window until now, by all who use the account, as far as HubSpot has said.", one,
+			always(func(p *dispatch.PortalView) float64 { return float64(p.BurstUsed) })},
 		{"hubpipe_portal_burst_window_seconds", gauge, "How long that window is.", one,
 			of(func(p *dispatch.PortalView) float64 { return p.Use.WindowSeconds })},
 		{"hubpipe_portal_pace_requests_per_second", gauge, "How fast requests are made at most now: all of them, and those of search among them.", []string{"portal", "of"},

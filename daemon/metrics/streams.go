@@ -68,6 +68,8 @@ func streamRows() []row {
 			each(func(_ *Reading, s *Stream) (float64, bool) { return s.Every.Seconds(), s.Every > 0 })},
 		{"hubpipe_stream_next_run_timestamp_seconds", gauge, "When the next run is due. Absent where none is.", one,
 			each(func(_ *Reading, s *Stream) (float64, bool) { return unix(s.Next), !s.Next.IsZero() })},
+		{"hubpipe_stream_bytes", gauge, "What the records of a stream take in the store, packed and without their index. Absent before that was counted.", one,
+			each(func(_ *Reading, s *Stream) (float64, bool) { return float64(s.Bytes), s.Measured })},
 		{"hubpipe_stream_failures", gauge, "Runs in a row that have failed.", one,
 			each(func(_ *Reading, s *Stream) (float64, bool) { return float64(s.Stream.Fails), true })},
 		{"hubpipe_stream_brake", gauge, "1 while the brake holds: more records were absent than may end without a person's word.", one,

@@ -45,6 +45,24 @@ func (r Requests) ByKind() map[string]uint64 {
 	return out
 }
 
+// Replies counts HubSpot's replies by what they were: ok, limited, refused or
+// failed.
+type Replies map[string]uint64
+
+// Add adds other to r.
+func (r Replies) Add(other Replies) {
+	for word, n := range other {
+		r[word] += n
+	}
+}
+
+// Raise makes each count of r at least other's.
+func (r Replies) Raise(other Replies) {
+	for word, n := range other {
+		r[word] = max(r[word], n)
+	}
+}
+
 // Usage is what a portal has used of its day, which is the date where the portal
 // is, and what is known of its limits. What HubSpot has not named is 0.
 type Usage struct {
@@ -53,6 +71,8 @@ type Usage struct {
 	// Gone is what earlier ones did.
 	Processes []ProcessUsage `json:"processes,omitempty"`
 	Gone      Requests       `json:"gone,omitempty"`
+	// GoneReplies are the replies that earlier ones got.
+	GoneReplies Replies `json:"gone_replies,omitempty"`
 
 	Ceiling       int64   `json:"ceiling,omitempty"` // requests in WindowSeconds
 	WindowSeconds float64 `json:"window_seconds,omitempty"`
@@ -66,6 +86,7 @@ type Usage struct {
 type ProcessUsage struct {
 	Process  string   `json:"process"`
 	Requests Requests `json:"requests"`
+	Replies  Replies  `json:"replies,omitempty"`
 }
 
 // Total is what all processes have asked.
@@ -74,6 +95,16 @@ func (u *Usage) Total() Requests {
 	out.Add(u.Gone)
 	for _, p := range u.Processes {
 		out.Add(p.Requests)
+	}
+	return out
+}
+
+// Answered is what all processes have got.
+func (u *Usage) Answered() Replies {
+	out := Replies{}
+	out.Add(u.GoneReplies)
+	for _, p := range u.Processes {
+		out.Add(p.Replies)
 	}
 	return out
 }

@@ -85,7 +85,9 @@ func (c *Client) do(ctx context.Context, q call) error {
 			return ctx.Err()
 		}
 		if err == nil && (status == http.StatusOK || status == http.StatusMultiStatus) {
-			if err = q.decode(rep); err == nil {
+			err = q.decode(rep)
+			c.came(ctx, status, err)
+			if err == nil {
 				c.refused.Store(false)
 				c.report(Wait{})
 				c.onReply()
@@ -98,6 +100,8 @@ func (c *Client) do(ctx context.Context, q call) error {
 				return &Failing{Status: status, Detail: fmt.Sprintf("HubSpot's reply to %s cannot be read, %d times: %v", q.path(version), garbled, err)}
 			}
 			err = fmt.Errorf("reply cannot be read: %w", err)
+		} else {
+			c.came(ctx, status, err)
 		}
 		var v verdict
 		switch {

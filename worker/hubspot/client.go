@@ -4,6 +4,7 @@
 package hubspot
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -138,7 +139,8 @@ type shared struct {
 	// warnedUntil is the end of the wait that the log has last warned of.
 	warnedUntil time.Time
 	byKind      map[string]uint64
-	sizes       map[string]int // kind of request: size of its last reply
+	replies     map[string]uint64 // by what they came to
+	sizes       map[string]int    // kind of request: size of its last reply
 }
 
 // New returns a client. It makes no request; a base address that is none is
@@ -156,7 +158,7 @@ func New(o Options) *Client {
 		timeout: o.Timeout, maxBody: o.MaxBody, maxAddress: o.MaxAddress,
 		reread: o.Reread, concurrency: o.Concurrency, version: o.Version, pinned: o.Pinned,
 		fellBack: map[string]string{}, wide: map[string]int{},
-		byKind: map[string]uint64{}, sizes: map[string]int{},
+		byKind: map[string]uint64{}, replies: map[string]uint64{}, sizes: map[string]int{},
 	}
 	if o.OAuth != nil {
 		s.renewer = newRenewer(*o.OAuth)
@@ -263,6 +265,8 @@ type Usage struct {
 	// ByKind counts requests: account, properties, list, search, batch, get,
 	// rows, token.
 	ByKind map[string]uint64
+	// Replies counts what requests came to: ReplyOK and the others.
+	Replies map[string]uint64
 	// BurstRate and SearchRate are the requests and the searches a second that
 	// are made at most now; SearchRate is 0 where nothing is paced.
 	BurstRate, SearchRate float64
@@ -270,6 +274,9 @@ type Usage struct {
 	// said so.
 	Ceiling int64
 	Window  time.Duration
+	// Used is how many requests of the Ceiling are used of the window until now,
+	// with those that others of the account made, as far as HubSpot said.
+	Used int64
 	// Daily and DailyRemaining are as HubSpot said last; 0 before it did. When
 	// another day has begun since, all of it remains.
 	Daily, DailyRemaining int64
@@ -283,9 +290,10 @@ type Usage struct {
 
 // Usage returns a copy of what is known now.
 func (c *Client) Usage() Usage {
-	u := Usage{ByKind: map[string]uint64{}}
+	u := Usage{ByKind: map[string]uint64{}, Replies: map[string]uint64{}}
 	c.shared.mu.Lock()
 	maps.Copy(u.ByKind, c.byKind)
+	maps.Copy(u.Replies, c.replies)
 	zone, asked := c.zone, c.askedZone
 	if c.held.Until.After(time.Now()) {
 		u.Held = c.held
@@ -300,6 +308,7 @@ func (c *Client) Usage() Usage {
 	u.BurstRate, u.Daily, u.DailyRemaining = c.burst.known()
 	var learned time.Time
 	u.Ceiling, u.Window, learned = c.burst.named()
+	u.Used = c.burst.used()
 	now, ok := c.clock.now()
 	if !ok || !asked {
 		return u
@@ -399,5 +408,33 @@ func (c *Client) count(kind string) {
 	c.requests.Add(1)
 	c.shared.mu.Lock()
 	c.byKind[kind]++
+	c.shared.mu.Unlock()
+}
+
+// What a request came to, as Usage.Replies counts it.
+const (
+	ReplyOK      = "ok"
+	ReplyLimited = "limited" // 429
+	ReplyRefused = "refused" // any other 4xx
+	ReplyFailed  = "failed"  // 5xx, none at all, or one that cannot be read
+)
+
+// came counts what a request came to, the status 0 for no reply at all. What was
+// given up here is none of HubSpot's.
+func (c *Client) came(ctx context.Context, status int, err error) {
+	word := ReplyFailed
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil || status >= http.StatusInternalServerError:
+	case status == http.StatusTooManyRequests:
+		word = ReplyLimited
+	case status >= http.StatusBadRequest:
+		word = ReplyRefused
+	case status >= http.StatusOK && status < http.StatusMultipleChoices:
+		word = ReplyOK
+	}
+	c.shared.mu.Lock()
+	c.replies[word]++
 	c.shared.mu.Unlock()
 }

@@ -35,6 +35,8 @@ type pacer struct {
 	daily    int64
 	dailyRem int64
 	learned  time.Time // when dailyRem was said
+	others   int64     // requests of others in the window, as of heard
+	heard    time.Time // when HubSpot said what remains of it
 }
 
 // newPacer returns a pacer of rate requests a second, burst of which may be
@@ -152,6 +154,23 @@ func (p *pacer) named() (ceiling int64, window time.Duration, rest time.Time) {
 	return p.ceiling, p.window, p.learned
 }
 
+// used is how many requests of the ceiling are used of the window until now: our
+// own, and those of others that HubSpot has told of within it. Beyond the ceiling
+// there is nothing to use: what is sent then is refused.
+func (p *pacer) used() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ceiling == 0 {
+		return 0
+	}
+	now := time.Now()
+	n := int64(len(p.recent(now)))
+	if now.Sub(p.heard) < p.window {
+		n += p.others
+	}
+	return min(n, p.ceiling)
+}
+
 // spent notes that nothing of the day is left.
 func (p *pacer) spent() {
 	p.mu.Lock()
@@ -180,6 +199,7 @@ func (p *pacer) learn(h http.Header) {
 	var others float64
 	if remaining >= 0 {
 		others = float64(ceiling-remaining) - float64(len(p.recent(now)))
+		p.others, p.heard = max(int64(others), 0), now
 	}
 	if others < noise*float64(ceiling) {
 		others = 0

@@ -208,6 +208,12 @@ func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
 	return out.Workers, err
 }
 
+// Figures is what the daemon takes and who is connected to it.
+func (c *Client) Figures(ctx context.Context) (out Figures, err error) {
+	_, err = c.call(ctx, http.MethodGet, "/v1/figures", nil, nil, &out)
+	return out, err
+}
+
 // Portals lists the HubSpot accounts.
 func (c *Client) Portals(ctx context.Context) ([]Portal, error) {
 	var out Portals

@@ -76,6 +76,12 @@ type Status struct {
 	Run     *Run     `json:"run"`
 	LastRun *Run     `json:"last_run"`
 	Error   *Problem `json:"error"`
+	// Failures is how many runs in a row have failed; there is no number at which
+	// they are given up.
+	Failures int `json:"failures"`
+	// Bytes is what the records take in the store, packed and without their index;
+	// null before it was measured, which is some time ago where much is stored.
+	Bytes *uint64 `json:"bytes"`
 }
 
 // Run is one fetch of a stream.
@@ -90,6 +96,11 @@ type Run struct {
 	Records  uint64     `json:"records"`
 	Pages    uint64     `json:"pages"`
 	Requests uint64     `json:"requests"`
+	// Attempt counts the attempts since the last page that was stored, this one
+	// too; after Attempts of them in vain the run fails. Both are 0 when it has
+	// ended.
+	Attempt  int `json:"attempt"`
+	Attempts int `json:"attempts"`
 	// Report is what a walk found that held the store against HubSpot: checked,
 	// missing, stale, candidates, gone, merged, restored, archived, repaired,
 	// requests, seconds, and untyped: by property, how many values are not of the
@@ -165,6 +176,9 @@ type Portal struct {
 	UsedToday    uint64                       `json:"used_today"`
 	UsedByKind   map[string]uint64            `json:"used_by_kind"`
 	UsedByStream map[string]map[string]uint64 `json:"used_by_stream"`
+	// RepliesToday is what came of them: ok, limited (429), refused (another 4xx)
+	// or failed (5xx, no reply, or one that cannot be read).
+	RepliesToday map[string]uint64 `json:"replies_today"`
 	// Remaining is what is left today for everybody who uses the account, null
 	// where HubSpot names no daily limit.
 	Remaining *int64 `json:"remaining"`
@@ -180,9 +194,12 @@ type Portal struct {
 
 // Limits are what HubSpot grants a portal; 0 is not known.
 type Limits struct {
-	// Burst is how many requests are let through in BurstWindow; Rate and
-	// SearchRate are how many a second hubpipe makes at most, now.
+	// Burst is how many requests are let through in BurstWindow, BurstUsed how
+	// many of them are used of the last one, by all who use the account as far as
+	// HubSpot has said; searches have a limit of their own. Rate and SearchRate are
+	// how many a second hubpipe makes at most, now.
 	Burst       int64   `json:"burst"`
+	BurstUsed   int64   `json:"burst_used"`
 	BurstWindow string  `json:"burst_window"`
 	Rate        float64 `json:"rate"`
 	SearchRate  float64 `json:"search_rate"`
@@ -267,6 +284,8 @@ const (
 	EventPortal = "portal"
 	EventDaemon = "daemon"
 	EventLog    = "log"
+	// EventFigures comes when they have changed, at most once in ten seconds.
+	EventFigures = "figures"
 	// EventDestination comes when more than its figures changed, and of those at
 	// most once in a second.
 	EventDestination = "destination"
@@ -281,6 +300,17 @@ type Daemon struct {
 	Epoch   uint64    `json:"epoch"`
 	Process string    `json:"process"`
 	Started time.Time `json:"started"`
+}
+
+// Figures is what the daemon takes and who is connected to it.
+type Figures struct {
+	// StoreBytes is what the store takes of its disk, FreeBytes what is free
+	// there, to 16 MiB.
+	StoreBytes uint64 `json:"store_bytes"`
+	FreeBytes  uint64 `json:"free_bytes"`
+	// BrokerConnections are those to hubpipe's own broker that have logged in, the
+	// daemon's own two among them; null with a broker of others.
+	BrokerConnections *int `json:"broker_connections"`
 }
 
 // Event is something that changed in the daemon.

@@ -1,0 +1,41 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/api/client"
+)
+
+// figuresFor is how long figures are used again: they cost a look at the disk,
+// and who watches is told of each change.
+const figuresFor = 10 * time.Second
+
+// figures are the last that were looked for.
+type figures struct {
+	mu   sync.Mutex // guards what follows
+	at   time.Time
+	last client.Figures
+}
+
+// Figures is what the daemon takes and who is connected to it.
+func (d *Daemon) Figures(context.Context) (client.Figures, error) {
+	d.figures.mu.Lock()
+	defer d.figures.mu.Unlock()
+	if !d.figures.at.IsZero() && time.Since(d.figures.at) < figuresFor {
+		return d.figures.last, nil
+	}
+	disk, err := d.store.Disk()
+	if err != nil {
+		return client.Figures{}, err
+	}
+	// Free space moves with whatever else the machine does.
+	f := client.Figures{StoreBytes: disk.Tree + disk.Log, FreeBytes: disk.Free &^ (1<<24 - 1)}
+	if d.embedded != nil {
+		n := d.embedded.Stats().Connections
+		f.BrokerConnections = &n
+	}
+	d.figures.at, d.figures.last = time.Now(), f
+	return f, nil
+}
