@@ -18,6 +18,11 @@ const (
 	lookEvery = 300 * time.Millisecond
 	// keptLines is how much of the log is at hand.
 	keptLines = 2000
+	// streamLines are kept of each stream besides, fewer where there are many: no
+	// more than allStreamLines in all, and of so many streams.
+	streamLines    = 200
+	allStreamLines = 10_000
+	mostStreams    = 1000
 	// eventQueue is how far behind a reader of events may be. Lines of the log
 	// leave a quarter of it to the rest.
 	eventQueue = 1024
@@ -64,7 +69,10 @@ type events struct {
 	last  uint64 // the id that was given last
 	kept  map[string]told
 	lines []loggedLine
-	subs  map[*subscriber]struct{}
+	// ofStream are the last lines of each stream, kept beside, so that what others
+	// say does not push them out.
+	ofStream map[string][]loggedLine
+	subs     map[*subscriber]struct{}
 }
 
 // subscriber is one reader. Its channel is written to and closed under the lock
@@ -78,7 +86,7 @@ type subscriber struct {
 // those of an earlier life of the daemon are smaller.
 func newEvents(look func(context.Context) ([]thing, error)) *events {
 	return &events{look: look, woken: make(chan struct{}, 1), quit: make(chan struct{}), last: uint64(time.Now().UnixMicro()),
-		kept: map[string]told{}, subs: map[*subscriber]struct{}{}}
+		kept: map[string]told{}, ofStream: map[string][]loggedLine{}, subs: map[*subscriber]struct{}{}}
 }
 
 // wake says that something may have changed; it never blocks.

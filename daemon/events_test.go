@@ -204,6 +204,45 @@ func TestLagAloneIsNoChange(t *testing.T) {
 	}
 }
 
+// What a stream said last is there, in its order and once, however much others
+// say; and all that is kept has a bound.
+func TestLinesOfAQuietStream(t *testing.T) {
+	t.Parallel()
+	_, e := worldEvents(t)
+	for i := range 50 {
+		e.line(client.Line{Message: fmt.Sprint("quiet ", i), Stream: "quiet", Level: "info"})
+	}
+	for i := range 5 * keptLines {
+		e.line(client.Line{Message: fmt.Sprint("noisy ", i), Stream: "noisy", Level: "info"})
+	}
+	e.line(client.Line{Message: "quiet 50", Stream: "quiet", Level: "warn"})
+	got := e.Lines("quiet", "", 40)
+	if len(got) != 40 || got[0].Message != "quiet 11" || got[39].Message != "quiet 50" {
+		t.Errorf("%d lines: %v", len(got), got)
+	}
+	if got := e.Lines("quiet", "", 1000); len(got) != 51 {
+		t.Errorf("%d lines of 51", len(got))
+	}
+	if got := e.Lines("quiet", "warn", 1000); len(got) != 1 {
+		t.Errorf("%d warnings of one", len(got))
+	}
+	if got := e.Lines("", "", 10*keptLines); len(got) != keptLines {
+		t.Errorf("%d lines of all", len(got))
+	}
+	for i := range 3 * mostStreams {
+		for range 30 {
+			e.line(client.Line{Message: "x", Stream: fmt.Sprint("stream ", i)})
+		}
+	}
+	total := 0
+	for _, own := range e.ofStream {
+		total += len(own)
+	}
+	if total > 3*allStreamLines {
+		t.Errorf("%d lines are kept of %d streams", total, len(e.ofStream))
+	}
+}
+
 func TestLines(t *testing.T) {
 	t.Parallel()
 	_, e := worldEvents(t)

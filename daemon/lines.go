@@ -106,6 +106,7 @@ func (e *events) line(line client.Line) {
 		e.lines = slices.Clone(e.lines[len(e.lines)-keptLines:])
 	}
 	e.lines = append(e.lines, l)
+	e.keepOfStream(l)
 	var ev client.Event
 	for s := range e.subs {
 		if len(s.ch) >= lineQueue {
@@ -131,18 +132,43 @@ func lineEvent(l loggedLine) client.Event {
 }
 
 // Lines gives the last lines, oldest first, of the stream and of at least the
-// level where they are named.
+// level where they are named. Of a stream there are its own last lines, however
+// much others have said since.
 func (e *events) Lines(streamName, level string, limit int) []client.Line {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	least := hclog.LevelFromString(level) // NoLevel, below all, for ""
 	out := []client.Line{}
-	for i, n := len(e.lines)-1, 0; i >= 0 && n < keptLines && len(out) < limit; i, n = i-1, n+1 {
-		l := e.lines[i].line
-		if (streamName == "" || l.Stream == streamName) && hclog.LevelFromString(strings.ToLower(l.Level)) >= least {
+	take := func(l client.Line) {
+		if (streamName == "" || l.Stream == streamName) && hclog.LevelFromString(strings.ToLower(l.Level)) >= least && len(out) < limit {
 			out = append(out, l)
+		}
+	}
+	all := e.lines[max(0, len(e.lines)-keptLines):]
+	for _, l := range slices.Backward(all) {
+		take(l.line)
+	}
+	for _, l := range slices.Backward(e.ofStream[streamName]) {
+		if len(all) == 0 || l.id < all[0].id {
+			take(l.line)
 		}
 	}
 	slices.Reverse(out)
 	return out
+}
+
+// keepOfStream keeps a line with those of its stream; e.mu is held. Streams come
+// from the configuration; should there ever be more names than that, those that
+// come last are in the common log alone.
+func (e *events) keepOfStream(l loggedLine) {
+	name := l.line.Stream
+	own, known := e.ofStream[name]
+	if name == "" || !known && len(e.ofStream) >= mostStreams {
+		return
+	}
+	n := min(streamLines, allStreamLines/max(len(e.ofStream), 1))
+	if len(own) >= 2*n {
+		own = slices.Clone(own[len(own)-n+1:])
+	}
+	e.ofStream[name] = append(own, l)
 }
