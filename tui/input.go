@@ -252,11 +252,16 @@ func (m *model) look() tea.Cmd {
 	}
 	m.detail.newest, m.detail.asking, m.detail.asked = newest, true, true
 	a, name := m.api, r.Name
+	_, fetched := m.earlier[name]
 	return m.spawn(func(ctx context.Context) tea.Msg {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		runs, err := a.Runs(ctx, client.RunQuery{Stream: name, Limit: 10})
-		return runsMsg{name, runs, err}
+		var lines []client.Line
+		if err == nil && !fetched {
+			lines, _ = a.Logs(ctx, name, "", ofStreamLines) // asked for again with the next runs
+		}
+		return runsMsg{name, runs, lines, err}
 	})
 }
 
@@ -266,6 +271,10 @@ func (m *model) runs(msg runsMsg) {
 		return
 	}
 	m.detail.asking = false
+	if _, fetched := m.earlier[msg.stream]; !fetched && msg.lines != nil {
+		m.earlier[msg.stream] = len(msg.lines)
+		m.pic.lines.before(msg.stream, msg.lines)
+	}
 	if msg.err == nil {
 		m.detail.runs = m.detail.runs[:0]
 		for i := range msg.runs {

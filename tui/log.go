@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type logView struct {
 // logKey is what the cached lines were chosen by.
 type logKey struct {
 	total          uint64
+	earlier        int // lines of the stream that were fetched
 	stream, search string
 	level          int
 	only           bool
@@ -53,12 +55,12 @@ func (m *model) openLog() {
 // logLines are the lines that the log's screen shows, the oldest first.
 func (m *model) logLines() []line {
 	l := &m.log
-	key := logKey{m.pic.lines.total, l.stream, strings.ToLower(l.search), l.level, l.only}
+	key := logKey{m.pic.lines.total, m.earlier[l.stream], l.stream, strings.ToLower(l.search), l.level, l.only}
 	if key == l.key && l.cached != nil {
 		return l.cached
 	}
 	out := make([]line, 0, 64)
-	for _, x := range m.pic.lines.last() {
+	for _, x := range m.pic.lines.of(l.stream) {
 		if l.takes(x, l.stream) && (!l.only || key.search == "" || strings.Contains(x.lower, key.search)) {
 			out = append(out, x)
 		}
@@ -85,6 +87,15 @@ func (l *logView) at(lines []line) int {
 		return 0
 	})
 	return i
+}
+
+// newer is how many lines have come since it stopped following, those of a
+// stream as far as they are kept.
+func (l *logView) newer(lines []line, total uint64) uint64 {
+	if l.stream == "" {
+		return total - min(l.paused, total)
+	}
+	return uint64(len(lines) - sort.Search(len(lines), func(i int) bool { return lines[i].seq > l.paused }))
 }
 
 // move scrolls; upwards it ends following, at the end it begins again.
@@ -216,7 +227,7 @@ func (m *model) logRows() int { return max(m.h-frameLines, 1) }
 // logTail draws the last lines of a stream, or of all: a look at the log, with no
 // more than a line for each.
 func (m *model) logTail(p *page, stream string, rows int) {
-	all := m.pic.lines.last()
+	all := m.pic.lines.of(stream)
 	var found []line
 	for i := len(all) - 1; i >= 0 && len(found) < rows; i-- {
 		if m.log.takes(all[i], stream) {
@@ -278,7 +289,7 @@ func (m *model) logPage(p *page) {
 	}
 	state := "following"
 	if !m.log.follow {
-		state = fmt.Sprintf("paused, %d new (%s follows)", m.pic.lines.total-min(m.log.paused, m.pic.lines.total), m.on(actFollow))
+		state = fmt.Sprintf("paused, %d new (%s follows)", m.log.newer(lines, m.pic.lines.total), m.on(actFollow))
 	}
 	head := fmt.Sprintf(" LOG  %s   %s   level %s and above", of, state, levels()[m.log.level])
 	if m.log.search != "" {

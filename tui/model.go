@@ -79,6 +79,7 @@ type model struct {
 	list    list
 	pending map[string]waiting // what was asked for and not answered, by stream
 	detail  detail
+	earlier map[string]int // of which streams earlier lines were fetched, and how many
 	places  places
 	log     logView
 	scroll  int // of workers, portals and help
@@ -101,6 +102,7 @@ type (
 	runsMsg  struct {
 		stream string
 		runs   []client.Run
+		lines  []client.Line // the stream's, where they were asked for
 		err    error
 	}
 )
@@ -115,6 +117,7 @@ func newModel(o Options, a api, f *feed, spawn func(func(context.Context) tea.Ms
 	}
 	m.binds, m.keys = binds, bindings(binds)
 	m.list.marks = map[string]bool{}
+	m.earlier = map[string]int{}
 	m.places.pending = map[string]string{}
 	m.log = logView{follow: true, level: levelOf("info"), times: true}
 	m.paint(cmp.Or(o.Theme, "auto"))
