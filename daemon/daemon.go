@@ -116,7 +116,7 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context) error{
-		d.shareDescriptors, d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.announce, d.startControl, d.startDestinations, d.startNotifier,
+		d.haveMemory, d.shareDescriptors, d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.announce, d.startControl, d.startDestinations, d.startNotifier,
 		d.serve, d.watchAccess,
 	} {
 		if err := step(ctx, own); err != nil {
