@@ -35,12 +35,16 @@ func (v *victim) hostile(ctx context.Context, token string, seed uint64, sent *a
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-		if addr == v.mqtt && rng.IntN(2) == 0 {
+		in := addr == v.mqtt && rng.IntN(2) == 0
+		if in {
 			_, _ = c.Write(connectPacket(c, token))
 		}
-		for range 1 + rng.IntN(20) {
-			b := slices.Clone(whole[rng.IntN(len(whole))])
-			switch rng.IntN(4) {
+		for n := range 1 + rng.IntN(20) {
+			b, how := slices.Clone(whole[rng.IntN(len(whole))]), rng.IntN(5)
+			if in && n == 0 { // nothing before it has ended the connection
+				b, how = whole[rng.IntN(3)], 3
+			}
+			switch how {
 			case 0:
 				b = make([]byte, 1+rng.IntN(300))
 				for i := range b {
@@ -50,6 +54,8 @@ func (v *victim) hostile(ctx context.Context, token string, seed uint64, sent *a
 				b[rng.IntN(len(b))] ^= 1 << rng.IntN(8)
 			case 2:
 				b = b[:1+rng.IntN(len(b))]
+			case 3: // whole by its length, and with less in it than its type has
+				b = packet(b[0], b[2:max(2, len(b)-1-rng.IntN(3))]...)
 			}
 			if _, err := c.Write(b); err != nil {
 				break
