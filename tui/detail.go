@@ -83,6 +83,7 @@ func (m *model) facts(p *page, r *row) {
 		{"schedule   " + schedule(r), "next       " + next},
 		{"lag        " + lag, "complete   " + complete(r, m.now)},
 		{"records    " + thousands(r.Records) + " live, " + thousands(r.Tombstones) + " tombstones", "open ids   " + thousands(uint64(max(r.OpenIDs, 0))) + " (named, not handed out)"},
+		{"stored     " + storedText(r), "tries      " + tries(r)},
 		{"object     " + r.Object + " of portal " + r.Portal, "calls      " + thousands(m.pic.callsToday(r)) + " today"},
 	} {
 		if m.w <= sideWidth {
@@ -99,6 +100,28 @@ func (m *model) facts(p *page, r *row) {
 		p.text(" budget     "+clean(b), t.warn)
 	}
 	m.rateLine(p, " rate 15m   ", r)
+}
+
+// storedText is what the records take, packed.
+func storedText(r *row) string {
+	switch {
+	case r.Bytes == nil:
+		return "-"
+	case r.Records > 0:
+		return sizeText(*r.Bytes) + ", " + sizeText(*r.Bytes/r.Records) + " a record"
+	}
+	return sizeText(*r.Bytes)
+}
+
+// tries says at which attempt the run is, or how many runs have failed.
+func tries(r *row) string {
+	switch {
+	case r.Run != nil && r.Run.Attempts > 0:
+		return fmt.Sprintf("attempt %d of %d", r.Run.Attempt, r.Run.Attempts)
+	case r.Failures > 0:
+		return howMany(r.Failures, "run") + " failed in a row"
+	}
+	return "the last run did not fail"
 }
 
 // problem writes an error in full, with what to do about it.
@@ -118,7 +141,11 @@ func (m *model) problem(p *page, r *row) {
 		}
 	}
 	if r.Until != nil && r.Until.After(m.now) {
-		p.text(" it tries again in "+age(r.Until.Sub(m.now))+"; "+m.on(actStart)+" tries now", ink{})
+		failed := ""
+		if r.Failures > 1 {
+			failed = fmt.Sprintf(" %d runs in a row failed;", r.Failures)
+		}
+		p.text(failed+" it tries again in "+age(r.Until.Sub(m.now))+"; "+m.on(actStart)+" tries now", ink{})
 	}
 }
 

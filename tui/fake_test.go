@@ -46,6 +46,7 @@ func (f *fake) Healthy(context.Context) error { return f.err }
 func (f *fake) Streams(context.Context) ([]client.Status, error)           { return f.listed, f.err }
 func (f *fake) Workers(context.Context) ([]client.Worker, error)           { return nil, f.err }
 func (f *fake) Portals(context.Context) ([]client.Portal, error)           { return nil, f.err }
+func (f *fake) Figures(context.Context) (client.Figures, error)            { return client.Figures{}, f.err }
 func (f *fake) Destinations(context.Context) ([]client.Destination, error) { return nil, f.err }
 func (f *fake) PauseDestination(_ context.Context, name string) (client.Destination, error) {
 	d := someDestinations()[0]
@@ -117,7 +118,8 @@ func newBenchWith(t tester, w, h int, o Options) *bench {
 func (b *bench) connect(ss ...client.Status) *bench {
 	b.take(news{at: b.now, link: &link{up: true, since: b.now}})
 	b.take(news{at: b.now, daemon: &client.Daemon{State: "online", Version: "devel", Started: b.now.Add(-3*time.Hour - 12*time.Minute)},
-		whole: &snapshot{at: b.now, streams: ss, workers: someWorkers(), portals: somePortals(), runs: someRuns(), lines: someLines()}})
+		whole: &snapshot{at: b.now, streams: ss, workers: someWorkers(), portals: somePortals(), runs: someRuns(), lines: someLines(),
+			figures: &client.Figures{StoreBytes: 412 << 20, FreeBytes: 80 << 30, BrokerConnections: new(5)}}})
 	b.settle()
 	return b
 }
@@ -170,14 +172,15 @@ func at(d time.Duration) *time.Time {
 
 func stream(name, state string, records uint64) client.Status {
 	return client.Status{Name: name, Portal: "main", Object: name, State: state, Interval: "5m", EffectiveInterval: "5m", SetBy: "file",
-		Records: records, LagSeconds: new(int64(180)), CompleteUntil: at(-3 * time.Minute), NextRun: at(130 * time.Second)}
+		Records: records, Bytes: new(records * 230), LagSeconds: new(int64(180)), CompleteUntil: at(-3 * time.Minute), NextRun: at(130 * time.Second)}
 }
 
 // everyState is a stream of each state, as they come.
 func everyState() []client.Status {
 	contacts := stream("contacts", client.StateRunning, 182340)
 	contacts.LagSeconds, contacts.NextRun = new(int64(4)), nil
-	contacts.Run = &client.Run{ID: "r8f2c", Stream: "contacts", Kind: "incremental", State: "running", Started: noon.Add(-51 * time.Second), Records: 10812, Pages: 108, Requests: 109}
+	contacts.Run = &client.Run{ID: "r8f2c", Stream: "contacts", Kind: "incremental", State: "running", Started: noon.Add(-51 * time.Second), Records: 10812, Pages: 108, Requests: 109,
+		Attempt: 2, Attempts: 5}
 	companies := stream("companies", client.StateRunning, 41007)
 	companies.Run = &client.Run{ID: "r8f2d", Stream: "companies", Kind: "reconcile", State: "running", Started: noon.Add(-20 * time.Second), Pages: 41, Requests: 41,
 		Report: []byte(`{"checked":8201}`)}
@@ -185,6 +188,7 @@ func everyState() []client.Status {
 	deals.LagSeconds, deals.NextRun, deals.Until = new(int64(8040)), nil, at(41*time.Second)
 	deals.Error = &client.Problem{Type: "missing-scope", Title: "403 missing scope", Detail: "crm.objects.deals.read is not granted to the private app of account 4711001",
 		Hint: "add the scope to the private app, then press s to try at once"}
+	deals.Failures = 7
 	deals.LastRun = &client.Run{ID: "r8e91", Stream: "deals", Kind: "incremental", State: "failed", Started: noon.Add(-2 * time.Minute), Ended: at(-119 * time.Second), Requests: 1}
 	tickets := stream("tickets", client.StateThrottled, 9412)
 	tickets.Until, tickets.Error = at(7*time.Second), &client.Problem{Type: "throttled", Title: "HubSpot's limits make it wait", Detail: "ten_secondly_rolling", Hint: "it goes on by itself"}
@@ -217,8 +221,9 @@ func someWorkers() []client.Worker {
 
 func somePortals() []client.Portal {
 	remaining := int64(442660)
-	return []client.Portal{{Name: "main", Account: 4711001, TimeZone: "Europe/Berlin", Limits: client.Limits{Burst: 190, BurstWindow: "10s", Rate: 18, SearchRate: 4, Daily: 625000},
+	return []client.Portal{{Name: "main", Account: 4711001, TimeZone: "Europe/Berlin", Limits: client.Limits{Burst: 190, BurstUsed: 112, BurstWindow: "10s", Rate: 18, SearchRate: 4, Daily: 625000},
 		Day: "2026-11-23", DayEnds: noon.Add(11 * time.Hour), UsedToday: 182340, Remaining: &remaining, Reserve: 0.2,
+		RepliesToday: map[string]uint64{"ok": 182300, "limited": 2, "failed": 31, "refused": 7},
 		UsedByStream: map[string]map[string]uint64{"contacts": {"incremental": 1204}, "deals": {"incremental": 9}},
 		Shares:       []client.Share{{Kind: "incremental", Limit: 500000, Used: 182000, Wanted: 129600}, {Kind: "reconcile", Limit: 300, Used: 300, Wanted: 900, Spent: "its share of the day is used"}}}}
 }

@@ -30,6 +30,7 @@ type api interface {
 	Streams(ctx context.Context) ([]client.Status, error)
 	Workers(ctx context.Context) ([]client.Worker, error)
 	Portals(ctx context.Context) ([]client.Portal, error)
+	Figures(ctx context.Context) (client.Figures, error)
 	Destinations(ctx context.Context) ([]client.Destination, error)
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
 	Logs(ctx context.Context, streamName, level string, limit int) ([]client.Line, error)
@@ -58,6 +59,7 @@ type snapshot struct {
 	lines   []client.Line
 
 	destinations []client.Destination
+	figures      *client.Figures
 }
 
 // news is what came since the last was taken, each thing as it is now.
@@ -70,6 +72,7 @@ type news struct {
 	portals map[string]client.Portal
 
 	destinations map[string]client.Destination
+	figures      *client.Figures
 
 	lines   []client.Line
 	dropped int // lines
@@ -293,6 +296,11 @@ func (f *feed) fetch(ctx context.Context) error {
 			return err // a daemon that has none says so; it is older
 		}
 	}
+	if figures, err := f.api.Figures(ctx); err == nil {
+		s.figures = &figures
+	} else if _, lacks := errors.AsType[*client.Problem](err); !lacks {
+		return err
+	}
 	if !f.first { // later the events bring them
 		if s.runs, err = f.api.Runs(ctx, client.RunQuery{Limit: 1000}); err != nil {
 			return err
@@ -329,6 +337,10 @@ func (f *feed) event(e client.Event) {
 	case client.EventDestination:
 		if v, ok := decoded[client.Destination](e.Data); ok {
 			f.put(func(n *news) { n.destinations = with(n.destinations, v.Name, v) })
+		}
+	case client.EventFigures:
+		if v, ok := decoded[client.Figures](e.Data); ok {
+			f.put(func(n *news) { n.figures = &v })
 		}
 	case client.EventDaemon:
 		if v, ok := decoded[client.Daemon](e.Data); ok {

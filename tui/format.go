@@ -106,6 +106,15 @@ func short(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
+// sizeText writes bytes as people read them: 999 B, 12.3 kB, 4.1 MB.
+func sizeText(n uint64) string {
+	s := short(n)
+	if last := len(s) - 1; s[last] > '9' {
+		return s[:last] + " " + s[last:] + "B"
+	}
+	return s + " B"
+}
+
 // age writes a span by its two greatest units: 41s, 2m10s, 3h12m, 1d2h.
 func age(d time.Duration) string {
 	d = max(d, 0)

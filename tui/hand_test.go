@@ -240,6 +240,9 @@ func TestHeadIsNotCut(t *testing.T) {
 		b := newBench(t, w, 24)
 		b.connect(ss...)
 		head := strings.TrimRight(strings.Split(ansi.Strip(b.frame()), "\n")[0], " ")
+		if at := strings.Index(head, "  store 432 MB  5 at the broker"); at > 0 { // where there is room for that too
+			head = head[:at]
+		}
 		last := map[bool]string{true: "180 stopped", false: "o 180"}[strings.Contains(head, "stopped")]
 		if strings.HasSuffix(head, "~") || !strings.HasSuffix(head, last) || !strings.Contains(head, "* live") || strings.Contains(head, "8377") != strings.Contains(head, "devel") {
 			t.Fatalf("at %d: %q", w, head)

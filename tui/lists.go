@@ -38,6 +38,15 @@ func (m *model) workersPage(p *page) {
 	if len(m.pic.workers) == 0 {
 		body.text(" no worker has been heard of, so nothing is fetched; start one with `hubpipe worker`", t.bad)
 	}
+	if f := m.pic.figures; f != nil {
+		body.add("")
+		at := "a broker of others"
+		if f.BrokerConnections != nil {
+			at = howMany(*f.BrokerConnections, "connection") + ", two of them the daemon's own"
+		}
+		body.text(" broker     "+at, t.faint)
+		body.text(" store      "+sizeText(f.StoreBytes)+" of the disk, "+sizeText(f.FreeBytes)+" free", t.faint)
+	}
 	m.scrolled(p, fmt.Sprintf(form, "WORKERS", "NAME", "SEEN", "RUNS", "VERSION", "PORTALS"), body)
 }
 
@@ -53,8 +62,10 @@ func (m *model) portalsPage(p *page) {
 			account = fmt.Sprintf("account %d, %s", x.Account, x.TimeZone)
 		}
 		body.add(parts(m.w, part{" " + x.Name, t.title}, part{"   " + account + fmt.Sprintf("   %d streams", m.streamsOf(x.Name)), ink{}}))
-		body.add(parts(m.w, m.budget(x)...))
+		body.add(parts(m.w, m.budget(x, m.w)...))
 		body.text(fmt.Sprintf(" pace %s requests/s, search %s/s   %.0f %% of the day are left to others", rateText(x.Limits.Rate), rateText(x.Limits.SearchRate), x.Reserve*100), t.faint)
+		body.text(fmt.Sprintf(" replies today: %s ok, %s over a limit (429), %s refused otherwise, %s failed", thousands(x.RepliesToday[client.ReplyOK]),
+			thousands(x.RepliesToday[client.ReplyLimited]), thousands(x.RepliesToday[client.ReplyRefused]), thousands(x.RepliesToday[client.ReplyFailed])), t.faint)
 		if x.Error != nil {
 			for _, s := range wrapText(explain(x.Error), m.w-2) {
 				body.text(" "+s, t.bad)

@@ -242,6 +242,9 @@ func (m *model) take(n news) tea.Cmd {
 	for _, d := range n.destinations {
 		m.pic.destination(d)
 	}
+	if n.figures != nil {
+		m.pic.figures = n.figures
+	}
 	for _, l := range n.lines {
 		m.pic.lines.add(l)
 	}

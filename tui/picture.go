@@ -182,6 +182,7 @@ type picture struct {
 	portals []client.Portal
 
 	destinations []client.Destination
+	figures      *client.Figures // nil before they were told
 	lines        lineRing
 	ready        bool // a whole picture has come
 }
@@ -210,6 +211,9 @@ func (p *picture) whole(s snapshot, count bool) {
 	}
 	for _, d := range s.destinations {
 		p.destination(d)
+	}
+	if s.figures != nil {
+		p.figures = s.figures
 	}
 	if !p.ready {
 		p.history(s.runs, s.at)

@@ -143,7 +143,7 @@ func (m *model) frame() string {
 // What does not fit is said in fewer words, and the address goes first: it is the
 // counts that people look for.
 func (m *model) head(p *page) {
-	for _, how := range []heading{{true, true, true, true}, {up: true, total: true, words: true}, {up: true, words: true}, {words: true}, {up: true, total: true}, {up: true}, {}} {
+	for _, how := range []heading{{true, true, true, true, true}, {addr: true, up: true, total: true, words: true}, {up: true, total: true, words: true}, {up: true, words: true}, {words: true}, {up: true, total: true}, {up: true}, {}} {
 		list := m.heading(how)
 		n := 0
 		for _, x := range list {
@@ -159,7 +159,7 @@ func (m *model) head(p *page) {
 }
 
 // heading is how much the first line says.
-type heading struct{ addr, up, total, words bool }
+type heading struct{ addr, up, total, words, size bool }
 
 func (m *model) heading(how heading) []part {
 	t := m.theme
@@ -197,6 +197,12 @@ func (m *model) heading(how heading) []part {
 			list = append(list, part{word, t.stateInks[s]})
 		}
 	}
+	if f := m.pic.figures; how.size && f != nil {
+		list = append(list, part{"  store " + sizeText(f.StoreBytes), t.faint})
+		if f.BrokerConnections != nil {
+			list = append(list, part{fmt.Sprintf("  %d at the broker", *f.BrokerConnections), t.faint})
+		}
+	}
 	return list
 }
 
@@ -228,7 +234,11 @@ func (m *model) second(p *page) {
 	case len(m.pic.portals) == 0:
 		p.text(" no portal yet", t.faint)
 	default:
-		p.add(parts(m.w, append(m.unwell(), m.budget(m.tightest())...)...))
+		list, room := m.unwell(), m.w
+		for _, x := range list {
+			room -= width(x.text)
+		}
+		p.add(parts(m.w, append(list, m.budget(m.tightest(), room)...)...))
 	}
 }
 
@@ -266,14 +276,12 @@ func dayShare(x client.Portal) float64 {
 }
 
 // budget is a portal's limits and what is used of them, as far as HubSpot has
-// named them.
-func (m *model) budget(x client.Portal) []part {
+// named them, in w cells or a little more.
+func (m *model) budget(x client.Portal, w int) []part {
 	t := m.theme
-	burst := "-"
-	if x.Limits.Burst > 0 {
-		burst = fmt.Sprintf("%d/%s", x.Limits.Burst, clean(x.Limits.BurstWindow))
-	}
-	list := []part{{" API " + x.Name + "  limit " + burst + "  day ", ink{}}}
+	list := append([]part{{" API " + x.Name + "  burst ", ink{}}}, m.burst(x.Limits, w)...)
+	list = append(list, part{"  day ", ink{}})
+	ends := part{}
 	if x.Limits.Daily > 0 {
 		share := dayShare(x)
 		i, word := t.good, ""
@@ -281,11 +289,16 @@ func (m *model) budget(x client.Portal) []part {
 			i, word = t.warn, " LOW"
 		}
 		used := max(float64(x.Limits.Daily)*share, 0)
-		list = append(list, part{bar(share, 12), i}, part{" " + short(uint64(used)) + "/" + short(uint64(x.Limits.Daily)) + word, i},
-			part{"  new in " + age(x.DayEnds.Sub(m.now)), t.faint})
+		list = append(list, part{bar(share, budgetCells(w)), i}, part{" " + short(uint64(used)) + "/" + short(uint64(x.Limits.Daily)) + word, i})
+		ends = part{"  new in " + age(x.DayEnds.Sub(m.now)), t.faint}
 	} else {
 		list = append(list, part{thousands(x.UsedToday) + " calls, no limit known", t.faint})
 	}
+	limited := ink{}
+	if x.RepliesToday[client.ReplyLimited] > 0 {
+		limited = t.warn
+	}
+	list = append(list, part{"  429s " + short(x.RepliesToday[client.ReplyLimited]), limited})
 	switch {
 	case x.Error != nil:
 		list = append(list, part{"  X " + x.Error.Title, t.blocked})
@@ -299,7 +312,39 @@ func (m *model) budget(x client.Portal) []part {
 	if n := len(m.pic.portals) - 1; n > 0 && m.screen != screenPortals {
 		list = append(list, part{fmt.Sprintf("  and %d more (%s)", n, m.on(actPortals)), t.faint})
 	}
+	room := w - width(ends.text)
+	for _, x := range list {
+		room -= width(x.text)
+	}
+	if room >= 0 { // what is least missed
+		list = append(list, ends)
+	}
 	return list
+}
+
+// burst is how much of the burst limit is used, "-" before HubSpot has named it.
+func (m *model) burst(l client.Limits, w int) []part {
+	if l.Burst <= 0 {
+		return []part{{"-", m.theme.faint}}
+	}
+	share := float64(l.BurstUsed) / float64(l.Burst)
+	i, word := m.theme.good, ""
+	if share >= 0.8 {
+		i, word = m.theme.warn, "!"
+	}
+	var list []part
+	if w >= 80 {
+		list = append(list, part{bar(share, budgetCells(w)) + " ", i})
+	}
+	return append(list, part{fmt.Sprintf("%d/%d%s %s", l.BurstUsed, l.Burst, word, clean(l.BurstWindow)), i})
+}
+
+// budgetCells are those of a bar where there is so much room.
+func budgetCells(w int) int {
+	if w < 100 {
+		return 6
+	}
+	return 12
 }
 
 // foot is the state of the screen, and the keys that matter most on it.

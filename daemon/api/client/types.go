@@ -192,6 +192,14 @@ type Portal struct {
 	Throttled *Throttled `json:"throttled"`
 }
 
+// What came of a request, as Portal.RepliesToday counts it.
+const (
+	ReplyOK      = "ok"
+	ReplyLimited = "limited"
+	ReplyRefused = "refused"
+	ReplyFailed  = "failed"
+)
+
 // Limits are what HubSpot grants a portal; 0 is not known.
 type Limits struct {
 	// Burst is how many requests are let through in BurstWindow, BurstUsed how
