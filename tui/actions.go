@@ -267,7 +267,7 @@ func (m *model) command(text string) tea.Cmd {
 	act, isVerb := verbs[word]
 	switch {
 	case !isVerb && word != "reload" && word != "shutdown":
-		m.complain("there is no %q: start, stop, sync, reconcile or resync with a stream or all; reload, shutdown, theme NAME, quit", word)
+		m.complain("there is no command %q; %s shows those that there are", word, m.on(actPalette))
 		return nil
 	case m.readOnly() != "":
 		m.complain("no %s: %s", word, m.readOnly())

@@ -105,7 +105,7 @@ func (m *model) facts(p *page, r *row) {
 // storedText is what the records take, packed.
 func storedText(r *row) string {
 	switch {
-	case r.Bytes == nil:
+	case r.Bytes == nil, *r.Bytes == 0:
 		return "-"
 	case r.Records > 0:
 		return sizeText(*r.Bytes) + ", " + sizeText(*r.Bytes/r.Records) + " a record"
@@ -118,7 +118,9 @@ func tries(r *row) string {
 	switch {
 	case r.Run != nil && r.Run.Attempts > 0:
 		return fmt.Sprintf("attempt %d of %d", r.Run.Attempt, r.Run.Attempts)
-	case r.Failures > 0:
+	case r.Failures == 1:
+		return "the last run failed"
+	case r.Failures > 1:
 		return howMany(r.Failures, "run") + " failed in a row"
 	}
 	return "the last run did not fail"

@@ -23,6 +23,7 @@ type fake struct {
 	calls  []string
 	runs   []client.Run
 	listed []client.Status
+	asked  func() // while runs are asked for
 }
 
 func (f *fake) call(format string, args ...any) error {
@@ -62,6 +63,9 @@ func (f *fake) ResyncDestination(_ context.Context, name, streamName string) (cl
 	return client.Destination{}, f.call("rewrite %s %s", name, streamName)
 }
 func (f *fake) Runs(_ context.Context, q client.RunQuery) ([]client.Run, error) {
+	if f.asked != nil {
+		f.asked()
+	}
 	return f.runs, f.call("runs %s %d", q.Stream, q.Limit)
 }
 func (f *fake) Logs(context.Context, string, string, int) ([]client.Line, error) { return nil, f.err }

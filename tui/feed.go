@@ -104,8 +104,11 @@ type feed struct {
 
 	mu      sync.Mutex
 	waiting news
-	taken   time.Time // the last time
-	seldom  bool
+	// during is what comes while everything is fetched, nil at other times: it is
+	// newer than what was fetched, however long that takes.
+	during *news
+	taken  time.Time // the last time
+	seldom bool
 }
 
 func newFeed(a api, events eventSource, now func() time.Time) *feed {
@@ -124,6 +127,9 @@ func poke(ch chan struct{}) {
 func (f *feed) put(change func(n *news)) {
 	f.mu.Lock()
 	change(&f.waiting)
+	if f.during != nil {
+		change(f.during)
+	}
 	f.mu.Unlock()
 	poke(f.wake)
 }
@@ -279,6 +285,10 @@ func (f *feed) watch(ctx context.Context, giveUp context.CancelCauseFunc, heard 
 func (f *feed) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	f.mu.Lock()
+	f.during = &news{}
+	f.mu.Unlock()
+	defer func() { f.mu.Lock(); f.during = nil; f.mu.Unlock() }()
 	var s snapshot
 	var err error
 	if s.streams, err = f.api.Streams(ctx); err != nil {
@@ -314,7 +324,15 @@ func (f *feed) fetch(ctx context.Context) error {
 		if n.whole != nil && s.runs == nil {
 			s.runs, s.lines = n.whole.runs, n.whole.lines
 		}
-		n.whole = &s // what waits besides is newer, or is told again
+		if n == f.during {
+			return
+		}
+		n.whole = &s
+		n.streams, n.workers = over(f.during.streams, n.streams), over(f.during.workers, n.workers)
+		n.portals, n.destinations = over(f.during.portals, n.portals), over(f.during.destinations, n.destinations)
+		if n.figures == nil {
+			n.figures = f.during.figures
+		}
 	})
 	return nil
 }
@@ -374,6 +392,14 @@ func (f *feed) lines(l client.Line) {
 
 func decoded[T any](data []byte) (v T, ok bool) {
 	return v, json.Unmarshal(data, &v) == nil
+}
+
+// over is what came during a fetch below what still waits, which is newer.
+func over[T any](during, waiting map[string]T) map[string]T {
+	for key, v := range waiting {
+		during = with(during, key, v)
+	}
+	return during
 }
 
 func with[T any](m map[string]T, key string, v T) map[string]T {

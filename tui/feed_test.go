@@ -147,3 +147,29 @@ func TestFeedGathers(t *testing.T) {
 		t.Errorf("%d lines, %d left out, %v", len(n.lines), n.dropped, n.streams)
 	}
 }
+
+// What comes while everything is fetched is newer than what was fetched, though
+// it was shown before.
+func TestFeedWhileItFetches(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 100, 30)
+	b.f.listed = everyState()
+	feed := newFeed(b.f, nil, time.Now)
+	b.f.asked = func() {
+		feed.event(event(t, 1, client.EventStream, stream("emails", client.StateRunning, 7)))
+		n, _ := feed.take(t.Context())
+		b.take(n)
+		feed.event(event(t, 2, client.EventStream, stream("owners", client.StateStopped, 8)))
+	}
+	if err := feed.fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n, _ := feed.take(t.Context())
+	b.take(n)
+	if n.whole == nil || b.pic.streams["emails"].State != client.StateRunning || b.pic.streams["owners"].State != client.StateStopped || b.pic.streams["calls"].State != client.StateFailing {
+		t.Errorf("emails %s, owners %s, calls %s", b.pic.streams["emails"].State, b.pic.streams["owners"].State, b.pic.streams["calls"].State)
+	}
+	if feed.during != nil {
+		t.Error("it goes on keeping what comes")
+	}
+}

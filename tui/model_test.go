@@ -49,7 +49,7 @@ func TestKeys(t *testing.T) {
 		{"esc never leaves", []string{"esc", "esc"}, nil, "q leaves"},
 		{"command", []string{":", "s", "t", "o", "p", " ", "d", "e", "a", "l", "s", "enter"}, []string{"stop deals"}, "deals stopped"},
 		{"command on all", []string{":", "s", "y", "n", "c", " ", "a", "l", "l", "enter"}, []string{"sync calls", "sync companies", "sync contacts", "sync deals", "sync emails", "sync owners", "sync quotes", "sync tickets"}, "sync of 8 streams began"},
-		{"bad command", []string{":", "f", "o", "o", "enter"}, nil, `there is no "foo"`},
+		{"bad command", []string{":", "f", "o", "o", "enter"}, nil, `there is no command "foo"`},
 		{"command on nobody", []string{":", "s", "t", "o", "p", " ", "x", "enter"}, nil, `there is no stream "x"`},
 		{"shutdown is typed", []string{":", "s", "h", "u", "t", "d", "o", "w", "n", "enter", "y", "enter"}, nil, "that is not shutdown"},
 		{"reload", []string{":", "r", "e", "l", "o", "a", "d", "enter"}, []string{"reload"}, "reload: done"},

@@ -290,7 +290,7 @@ func (m *model) budget(x client.Portal, w int) []part {
 		}
 		used := max(float64(x.Limits.Daily)*share, 0)
 		list = append(list, part{bar(share, budgetCells(w)), i}, part{" " + short(uint64(used)) + "/" + short(uint64(x.Limits.Daily)) + word, i})
-		ends = part{"  new in " + age(x.DayEnds.Sub(m.now)), t.faint}
+		ends = part{"  resets in " + age(x.DayEnds.Sub(m.now)), t.faint}
 	} else {
 		list = append(list, part{thousands(x.UsedToday) + " calls, no limit known", t.faint})
 	}
@@ -328,21 +328,21 @@ func (m *model) burst(l client.Limits, w int) []part {
 		return []part{{"-", m.theme.faint}}
 	}
 	share := float64(l.BurstUsed) / float64(l.Burst)
-	i, word := m.theme.good, ""
-	if share >= 0.8 {
-		i, word = m.theme.warn, "!"
+	i, word := m.theme.good, "" // nearly all of it is what hubpipe aims at
+	if share >= 1 {
+		i, word = m.theme.warn, " FULL"
 	}
 	var list []part
 	if w >= 80 {
 		list = append(list, part{bar(share, budgetCells(w)) + " ", i})
 	}
-	return append(list, part{fmt.Sprintf("%d/%d%s %s", l.BurstUsed, l.Burst, word, clean(l.BurstWindow)), i})
+	return append(list, part{fmt.Sprintf("%d/%d %s%s", l.BurstUsed, l.Burst, clean(l.BurstWindow), word), i})
 }
 
 // budgetCells are those of a bar where there is so much room.
 func budgetCells(w int) int {
 	if w < 100 {
-		return 6
+		return 5
 	}
 	return 12
 }
@@ -412,6 +412,8 @@ func (m *model) hints() string {
 		return "enter confirms  esc cancels"
 	case m.dialog != nil:
 		return "y does it  n, esc and enter cancel"
+	case m.prompt != nil && m.prompt.label == ":":
+		return "start, stop, sync, reconcile, resync: STREAM or all; reload, shutdown, theme, quit"
 	case m.prompt != nil:
 		return "enter keeps it  esc takes it back"
 	}

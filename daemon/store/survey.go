@@ -22,7 +22,7 @@ func (s *Store) Bytes(streamName string) (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, ok := s.bytes[streamName]
-	return n, ok || s.surveyed
+	return n, ok || s.surveyed && s.counts[streamName].All() == 0
 }
 
 // survey counts what each stream takes, and has ghosts dropped. It returns when
