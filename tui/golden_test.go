@@ -72,7 +72,15 @@ func scenes() map[string]func(b *bench) {
 			b.connect(everyState()...)
 			b.Update(newsMsg{at: b.now, destinations: map[string]client.Destination{"warehouse": failingDestination()}})
 		},
-		"help": func(b *bench) { b.connect(everyState()...); b.press("?") },
+		"spent": func(b *bench) {
+			b.connect(everyState()...)
+			p := somePortals()[0]
+			p.Remaining, p.Limits.BurstUsed = new(int64), p.Limits.Burst
+			p.Throttled = &client.Throttled{Reason: "HubSpot's daily limit is used up", Until: &p.DayEnds}
+			b.Update(newsMsg{at: b.now, portals: map[string]client.Portal{"main": p}})
+		},
+		"palette": func(b *bench) { b.connect(everyState()...); b.press(":", "s") },
+		"help":    func(b *bench) { b.connect(everyState()...); b.press("?") },
 	}
 }
 

@@ -288,17 +288,15 @@ func (m *model) budget(x client.Portal, w int) []part {
 		if share >= 0.8 {
 			i, word = t.warn, " LOW"
 		}
+		if share >= 1 {
+			word = " SPENT"
+		}
 		used := max(float64(x.Limits.Daily)*share, 0)
 		list = append(list, part{bar(share, budgetCells(w)), i}, part{" " + short(uint64(used)) + "/" + short(uint64(x.Limits.Daily)) + word, i})
 		ends = part{"  resets in " + age(x.DayEnds.Sub(m.now)), t.faint}
 	} else {
 		list = append(list, part{thousands(x.UsedToday) + " calls, no limit known", t.faint})
 	}
-	limited := ink{}
-	if x.RepliesToday[client.ReplyLimited] > 0 {
-		limited = t.warn
-	}
-	list = append(list, part{"  429s " + short(x.RepliesToday[client.ReplyLimited]), limited})
 	switch {
 	case x.Error != nil:
 		list = append(list, part{"  X " + x.Error.Title, t.blocked})
@@ -309,6 +307,11 @@ func (m *model) budget(x client.Portal, w int) []part {
 		}
 		list = append(list, part{text, t.warn})
 	}
+	limited := ink{}
+	if x.RepliesToday[client.ReplyLimited] > 0 {
+		limited = t.warn
+	}
+	list = append(list, part{"  429s " + short(x.RepliesToday[client.ReplyLimited]), limited})
 	if n := len(m.pic.portals) - 1; n > 0 && m.screen != screenPortals {
 		list = append(list, part{fmt.Sprintf("  and %d more (%s)", n, m.on(actPortals)), t.faint})
 	}
