@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -19,9 +21,10 @@ const (
 
 // haveMemory refuses to begin what would end in the middle.
 func (d *Daemon) haveMemory(context.Context, context.Context) error {
-	var addresses, data syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_AS, &addresses) != nil || syscall.Getrlimit(syscall.RLIMIT_DATA, &data) != nil {
-		return nil // what is not known cannot be held against it
+	// What is not known cannot be held against it.
+	addresses, data := syscall.Rlimit{Cur: math.MaxUint64}, syscall.Rlimit{Cur: math.MaxUint64}
+	if err := errors.Join(syscall.Getrlimit(syscall.RLIMIT_AS, &addresses), syscall.Getrlimit(syscall.RLIMIT_DATA, &data)); err != nil {
+		d.log.Debug("the limits on memory are not known", "error", err)
 	}
 	files, mapped := filepath.Join(d.o.Config.DataDir, "store", "badger"), uint64(0)
 	entries, err := os.ReadDir(files)

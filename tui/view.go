@@ -416,7 +416,7 @@ func (m *model) hints() string {
 	case m.dialog != nil:
 		return "y does it  n, esc and enter cancel"
 	case m.prompt != nil && m.prompt.label == ":":
-		return "start, stop, sync, reconcile, resync: STREAM or all; reload, shutdown, theme, quit"
+		return "start, stop, sync, reconcile, resync STREAM or all; reload, shutdown, theme, q"
 	case m.prompt != nil:
 		return "enter keeps it  esc takes it back"
 	}
