@@ -263,7 +263,7 @@ func (c *Client) Crowded() bool { return c.burst.crowded() }
 // Usage is what is known of a portal's limits and what was used of them.
 type Usage struct {
 	// ByKind counts requests: account, properties, list, search, batch, get,
-	// rows, token.
+	// rows, token, journal.
 	ByKind map[string]uint64
 	// Replies counts what requests came to: ReplyOK and the others.
 	Replies map[string]uint64

@@ -46,6 +46,7 @@ const (
 // at a time.
 type renewer struct {
 	o    OAuth
+	own  bool          // the app asks in its own name: see Journal
 	turn chan struct{} // held during an exchange
 
 	mu     sync.Mutex // under it: all of the following
@@ -279,6 +280,9 @@ func (r *renewer) post(ctx context.Context, c *Client, refresh string) (grant, e
 
 func (r *renewer) send(ctx context.Context, c *Client, version, refresh string) (int, http.Header, []byte, error) {
 	form := url.Values{"grant_type": {"refresh_token"}, "client_id": {r.o.ClientID}, "client_secret": {r.o.ClientSecret()}, "refresh_token": {refresh}}
+	if r.own {
+		form = url.Values{"grant_type": {"client_credentials"}, "client_id": {r.o.ClientID}, "client_secret": {r.o.ClientSecret()}, "scope": {journalScope}}
+	}
 	address := *c.base
 	address.Path = strings.TrimSuffix(address.Path, "/") + catalogue.TokenPath(version)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address.String(), strings.NewReader(form.Encode()))

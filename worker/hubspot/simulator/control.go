@@ -188,6 +188,8 @@ func (c *call) switchOver() {
 		Limits         *bool               `json:"limits"`
 		StrictBodies   *bool               `json:"strict_bodies"`
 		Token          *string             `json:"token"`
+		JournalSecret  *string             `json:"journal_secret"`
+		LoseJournal    bool                `json:"lose_journal"`
 		Unauthorized   *bool               `json:"unauthorized"`
 		DailyRemaining *int                `json:"daily_remaining"`
 		ScopesMissing  map[string][]string `json:"scopes_missing"`
@@ -217,6 +219,7 @@ func (c *call) switchOver() {
 		put(&w.limits, in.Limits)
 		put(&w.strictBodies, in.StrictBodies)
 		put(&w.token, in.Token)
+		put(&w.journalSecret, in.JournalSecret)
 		put(&w.unauthorized, in.Unauthorized)
 		put(&w.missing, in.Missing)
 		put(&w.restoreKeepsTime, in.RestoreKeeps)
@@ -243,6 +246,9 @@ func (c *call) switchOver() {
 	}
 	if in.ExpireTokens || in.RevokeRefresh {
 		c.s.expire(c.now, in.RevokeRefresh)
+	}
+	if in.LoseJournal {
+		c.s.LoseJournal()
 	}
 	if in.DailyRemaining != nil {
 		c.s.setDailyRemaining(*in.DailyRemaining)

@@ -30,7 +30,7 @@ type grants struct {
 
 // tokenRoute reads the address of the token endpoint.
 func (s *Simulator) tokenRoute(p []string, w *switches) (route, bool) {
-	if s.o.OAuth == nil || len(p) != 3 || p[0] != "oauth" || p[2] != "token" {
+	if s.o.OAuth == nil && s.o.Journal == nil || len(p) != 3 || p[0] != "oauth" || p[2] != "token" {
 		return route{}, false
 	}
 	if !slices.Contains(w.versions, p[1]) && p[1] != "v1" {
@@ -47,6 +47,10 @@ func (c *call) token() {
 		return
 	}
 	app, f := c.s.o.OAuth, c.r.PostForm
+	if c.s.o.Journal != nil && (app == nil || f.Get("grant_type") == "client_credentials") {
+		c.journalToken()
+		return
+	}
 	g := &c.s.grants
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -15,6 +15,9 @@ func (s *Simulator) further(p []string, w *switches) route {
 	if rt, ok := s.tokenRoute(p, w); ok {
 		return rt
 	}
+	if rt, ok := s.journalRoute(p, w); ok {
+		return rt
+	}
 	if rt, ok := s.associationRoute(p, w); ok {
 		return rt
 	}

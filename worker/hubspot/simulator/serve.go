@@ -27,12 +27,13 @@ const (
 	kindOfSchemas
 	kindOfToken
 	kindOfSet
+	kindOfJournal
 	kindOfOther
 	kinds
 )
 
 func (k requestKind) String() string {
-	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "token", "set", "other"}[k]
+	return [...]string{"list", "get", "batch_read", "search", "properties", "account", "associations", "linked", "schemas", "token", "set", "journal", "other"}[k]
 }
 
 // burst says whether the ten-second limit binds.
@@ -71,12 +72,20 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.draw = mix(uint64(s.o.Seed)<<20 ^ s.drawn.Add(1))
+	if s.o.Journal != nil && strings.HasPrefix(r.URL.Path, filePath) {
+		c.journalFile() // storage, which is another's: no token, no limits
+		return
+	}
 	rt := s.route(r.URL.Path, c.sw)
 	s.count.kinds[rt.kind].Add(1)
 	c.header().Set("X-HubSpot-Correlation-Id", c.correlation())
 	if len(r.RequestURI) > s.o.MaxURL {
 		s.count.tooLong.Add(1)
 		c.html(http.StatusRequestURITooLong, "414 Request-URI Too Large")
+		return
+	}
+	if rt.kind == kindOfJournal && rt.known {
+		c.serveJournal(rt)
 		return
 	}
 	if rt.kind != kindOfToken && !c.authorized() {

@@ -79,6 +79,9 @@ type Options struct {
 	// Webhooks are sent between Start and Stop; nil for none.
 	Webhooks *Webhooks
 
+	// Journal is an app's journal of everything that changes; nil for none.
+	Journal *Journal
+
 	// Scenario is what happens by and by: see Scenario.Apply. A step is done
 	// each ScenarioEvery after Start; 0 leaves it to NextStep.
 	Scenario      *Scenario
@@ -131,11 +134,12 @@ type Simulator struct {
 
 	progress progress
 
-	hooks  hooks
-	graphs graphs
-	limits limits
-	count  counters
-	drawn  atomic.Uint64 // requests so far: the place in the sequence of draws
+	hooks   hooks
+	journal journal
+	graphs  graphs
+	limits  limits
+	count   counters
+	drawn   atomic.Uint64 // requests so far: the place in the sequence of draws
 
 	reuse
 

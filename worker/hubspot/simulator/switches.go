@@ -9,6 +9,7 @@ import (
 // to once it is in place.
 type switches struct {
 	token          string
+	journalSecret  string
 	unauthorized   bool
 	limits         bool
 	strictBodies   bool
@@ -33,6 +34,9 @@ func switchesOf(o Options) *switches {
 		latency: o.Latency, searchLateness: o.SearchLateness, missing: o.Missing, opaqueAfter: o.OpaqueAfter, versions: o.Versions,
 		restoreKeepsTime: o.RestoreKeepsTime, mergedArchived: o.MergedArchived, batchGivesSurvivor: o.BatchGivesSurvivor,
 		shortPages: o.ShortPages, unordered: o.Unordered,
+	}
+	if o.Journal != nil {
+		w.journalSecret = o.Journal.ClientSecret
 	}
 	if o.OAuth != nil {
 		w.rotateRefresh = o.OAuth.Rotate
@@ -65,7 +69,7 @@ type Refused struct {
 // Stats are what happened since the simulator was made. Requests of the
 // control addresses are not counted.
 type Stats struct {
-	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, token, set, other
+	Requests     map[string]int64 `json:"requests"` // by kind: list, get, batch_read, search, properties, account, associations, linked, schemas, token, set, journal, other
 	Total        int64            `json:"total"`    // of all kinds, refused and failed ones included
 	Refused      Refused          `json:"refused"`
 	Faults       map[string]int64 `json:"faults"` // injected ones by kind: 500, 502, 503, 423, 477, cut, invalid, reset

@@ -61,6 +61,9 @@ func (s *Simulator) WebhookStats() (sent WebhookStats, waiting int) {
 
 // tell notes an event of each of these records; extra is what it says besides.
 func (s *Simulator) tell(st *store, what string, ids []string, extra map[string]any) {
+	if what != "associationChange" {
+		s.journalize(st, what, ids, extra)
+	}
 	if s.o.Webhooks == nil {
 		return
 	}
@@ -106,6 +109,8 @@ func (st *store) word() string {
 func (s *Simulator) tellLink(a, b *store, from, to uint64, removed bool) {
 	says := map[string]any{"associationType": a.sc.singular + "_TO_" + b.sc.singular, "fromObjectId": from, "toObjectId": to,
 		"associationRemoved": removed, "isPrimaryAssociation": false}
+	s.journalize(a, "associationChange", []string{""}, map[string]any{"fromObjectId": from, "toObjectId": to, "associationRemoved": removed,
+		"fromTypeId": a.sc.typeID, "toTypeId": b.sc.typeID})
 	if a.word() == "object" || b.word() == "object" {
 		says["fromObjectTypeId"], says["toObjectTypeId"] = a.sc.typeID, b.sc.typeID
 	}

@@ -1,0 +1,160 @@
+package hubspot
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An event of the journal, as HubSpot documents it: type (crmObject, association,
+// app_lifecycle_event …), portalId, occurredAt, action, and of a record
+// objectTypeId, objectId and propertyChanges, of an association fromObjectId,
+// toObjectId and their types. The actions are CREATE, UPDATE, DELETE, MERGE,
+// RESTORE, ASSOCIATION_ADDED, ASSOCIATION_REMOVED, SNAPSHOT, APP_INSTALL,
+// APP_UNINSTALL, ADDED_TO_LIST, REMOVED_FROM_LIST and GDPR_DELETE.
+//
+// What the events of merges and privacy deletions say besides is written nowhere;
+// they are taken to name records as those of webhooks do. Nothing depends on it:
+// an event names records, and whatever names a record too much costs one reading.
+
+// journalMany is how many records of one object an entry names at most: the daemon
+// lets no more wait, and what is more is an import, which search reads sooner.
+const journalMany = 2000
+
+// JournalHint is a record that an entry of the journal names.
+type JournalHint struct {
+	Object       string // HubSpot's number of the type, such as "0-1"
+	Record       string
+	Associations bool // they have changed, too
+}
+
+// journalID is an id, written as a number or as text.
+type journalID string
+
+func (n *journalID) UnmarshalJSON(b []byte) error {
+	text := strings.Trim(string(b), `"`)
+	if text == "null" {
+		text = ""
+	}
+	if len(text) > 20 || strings.Trim(text, "0123456789") != "" {
+		return fmt.Errorf("%.40q is no id", text)
+	}
+	*n = journalID(text)
+	return nil
+}
+
+type journalEvent struct {
+	Action       string    `json:"action"`
+	PortalID     journalID `json:"portalId"`
+	ObjectTypeID string    `json:"objectTypeId"`
+	ObjectID     journalID `json:"objectId"`
+
+	PrimaryObjectID journalID   `json:"primaryObjectId"`
+	NewObjectID     journalID   `json:"newObjectId"`
+	MergedObjectIDs []journalID `json:"mergedObjectIds"`
+
+	FromObjectTypeID string    `json:"fromObjectTypeId"`
+	FromObjectID     journalID `json:"fromObjectId"`
+	ToObjectTypeID   string    `json:"toObjectTypeId"`
+	ToObjectID       journalID `json:"toObjectId"`
+	// As an older description has the other end of an association.
+	AssociatedObjectTypeID string    `json:"associatedObjectTypeId"`
+	AssociatedObjectID     journalID `json:"associatedObjectId"`
+}
+
+// decodeJournal reads a file of the journal. An event that is none is counted and
+// left out; a file that is none is an error.
+func decodeJournal(file []byte, account int64) (JournalEntry, error) {
+	var said struct {
+		Events    []json.RawMessage `json:"journalEvents"`
+		Published string            `json:"publishedAt"`
+	}
+	file = bytes.TrimSpace(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")))
+	var err error
+	if bytes.HasPrefix(file, []byte("[")) {
+		err = json.Unmarshal(file, &said.Events)
+	} else {
+		err = json.Unmarshal(file, &said)
+	}
+	switch {
+	case err != nil:
+		// The decoder's words may repeat what is in it.
+		return JournalEntry{}, errors.New("it is no list of events")
+	case said.Events == nil:
+		return JournalEntry{}, errors.New("it has no journalEvents")
+	}
+	entry := JournalEntry{Events: len(said.Events)}
+	if at, err := time.Parse(time.RFC3339, said.Published); err == nil {
+		entry.Published = at
+	}
+	own, named := journalID(fmt.Sprint(account)), naming{at: map[JournalHint]int{}, of: map[string]int{}}
+	for _, raw := range said.Events {
+		var e journalEvent
+		switch {
+		case json.Unmarshal(raw, &e) != nil:
+			entry.Unread++
+		case account != 0 && e.PortalID != "" && e.PortalID != own:
+			entry.Others++
+		default:
+			e.names(&named)
+		}
+	}
+	entry.Hints, entry.Many = named.hints, named.many
+	return entry, nil
+}
+
+// naming gathers records, each once.
+type naming struct {
+	hints []JournalHint
+	at    map[JournalHint]int
+	of    map[string]int // by object
+	many  []string
+}
+
+var typePattern = regexp.MustCompile(`^[0-9]{1,9}-[0-9]{1,19}$`)
+
+func (n *naming) add(object string, id journalID, links bool) {
+	if id == "" || !typePattern.MatchString(object) {
+		return
+	}
+	key := JournalHint{Object: object, Record: string(id)}
+	i, known := n.at[key]
+	switch {
+	case known:
+		n.hints[i].Associations = n.hints[i].Associations || links
+	case n.of[object] < journalMany:
+		n.at[key] = len(n.hints)
+		n.of[object]++
+		n.hints = append(n.hints, JournalHint{object, string(id), links})
+	case !slices.Contains(n.many, object):
+		n.many = append(n.many, object)
+	}
+}
+
+// names are the records that an event names. Creation and restore bring
+// associations with them.
+func (e journalEvent) names(n *naming) {
+	links := false
+	switch e.Action {
+	case "SNAPSHOT", "ADDED_TO_LIST", "REMOVED_FROM_LIST", "APP_INSTALL", "APP_UNINSTALL":
+		return // no record has changed
+	case "CREATE", "RESTORE", "MERGE", "ASSOCIATION_ADDED", "ASSOCIATION_REMOVED":
+		links = true
+	}
+	n.add(e.ObjectTypeID, e.ObjectID, links)
+	for _, id := range append([]journalID{e.PrimaryObjectID, e.NewObjectID}, e.MergedObjectIDs...) {
+		n.add(e.ObjectTypeID, id, true)
+	}
+	from := e.FromObjectTypeID
+	if from == "" {
+		from = e.ObjectTypeID
+	}
+	n.add(from, e.FromObjectID, true)
+	n.add(e.ToObjectTypeID, e.ToObjectID, true)
+	n.add(e.AssociatedObjectTypeID, e.AssociatedObjectID, true)
+}
