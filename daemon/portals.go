@@ -17,7 +17,11 @@ func (d *Daemon) Portals(ctx context.Context) (out []client.Portal, err error) {
 	out = []client.Portal{}
 	err = d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
 		for _, p := range x.Portals(now) {
-			out = append(out, portalOf(p))
+			one := portalOf(p)
+			if cfg, ok := d.running.PortalByName(p.Name); (!ok || cfg.Journal == nil) && (p.Journal == nil || !p.Journal.Live) {
+				one.Journal = nil // it was read once
+			}
+			out = append(out, one)
 		}
 		return nil
 	})
@@ -29,7 +33,7 @@ func portalOf(p dispatch.PortalView) client.Portal {
 	out := client.Portal{Name: p.Name, Account: p.Account, TimeZone: p.TimeZone, Currency: p.Currency, Error: wireProblem(p.Problem),
 		Limits: client.Limits{Burst: p.Use.Ceiling, BurstUsed: p.BurstUsed, Rate: p.Use.Rate, SearchRate: p.Use.SearchRate, Daily: p.Use.Daily},
 		Day:    p.Use.Day, DayEnds: p.DayEnds, UsedToday: p.Used.Sum(), UsedByKind: p.Used.ByKind(), UsedByStream: p.Used,
-		Reserve: p.Reserve, Shares: []client.Share{}, Throttled: throttledOf(p.Throttled), RepliesToday: map[string]uint64{}}
+		Reserve: p.Reserve, Shares: []client.Share{}, Throttled: throttledOf(p.Throttled), Journal: journalOf(p.Journal), RepliesToday: map[string]uint64{}}
 	for _, word := range dispatch.ReplyOutcomes() {
 		out.RepliesToday[word] = p.Replies[word]
 	}
@@ -41,6 +45,21 @@ func portalOf(p dispatch.PortalView) client.Portal {
 	}
 	for _, s := range p.Shares {
 		out.Shares = append(out.Shares, client.Share{Kind: string(s.Work), Limit: s.Limit, Used: s.Used, Wanted: s.Wanted, Spent: s.Spent})
+	}
+	return out
+}
+
+// journalOf is a journal as it travels.
+func journalOf(j *dispatch.JournalView) *client.Journal {
+	if j == nil {
+		return nil
+	}
+	out := &client.Journal{Error: wireProblem(j.Problem)}
+	if !j.PulledAt.IsZero() {
+		out.PulledAt = &j.PulledAt
+	}
+	if j.Gap != "" {
+		out.Gap, out.GapAt = &j.Gap, &j.GapAt
 	}
 	return out
 }

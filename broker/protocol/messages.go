@@ -25,6 +25,8 @@ type Heartbeat struct {
 	Failed   []AttemptFailure `json:"failed,omitempty"`
 	// Usage is what the process has asked of its portals today.
 	Usage []PortalUsage `json:"usage,omitempty"`
+	// Journals are those that the process has credentials for.
+	Journals []PortalJournal `json:"journals,omitempty"`
 }
 
 // PortalUsage is what a process has asked of a portal in the portal's own day,
@@ -258,4 +260,6 @@ type Answer struct {
 	// as they now are.
 	Ranges []Range `json:"ranges,omitempty"`
 	Reason string  `json:"reason,omitempty"`
+	// Journals answer those of a heartbeat.
+	Journals []JournalPlace `json:"journals,omitempty"`
 }

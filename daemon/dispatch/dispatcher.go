@@ -180,6 +180,7 @@ type Dispatcher struct {
 	zones     map[string]*time.Location // by name
 	counts    Counts
 	unknown   map[string]unknown // by stream
+	pulls     map[string]*pull   // by portal
 }
 
 // endedRun remembers what the last pages of a run were, so that a repeat is
@@ -230,7 +231,7 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, unknown: map[string]unknown{}, missing: map[string]uint64{}, lastTick: now, counts: newCounts(),
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, unknown: map[string]unknown{}, pulls: map[string]*pull{}, missing: map[string]uint64{}, lastTick: now, counts: newCounts(),
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s

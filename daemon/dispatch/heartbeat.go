@@ -43,7 +43,7 @@ func (d *Dispatcher) Heartbeat(now time.Time, hb *protocol.Heartbeat) ([]Out, er
 	if hb.Store != "" && hb.Store != d.store.ID() {
 		// Its numbers are another store's; ours begin at one as well.
 		own := *hb
-		own.Attempts, own.Failed, own.Declined = nil, nil, nil
+		own.Attempts, own.Failed, own.Declined, own.Journals = nil, nil, nil, nil
 		hb = &own
 	}
 	c := d.begin(now)
@@ -77,8 +77,12 @@ func (d *Dispatcher) Heartbeat(now time.Time, hb *protocol.Heartbeat) ([]Out, er
 			c.command(hb.Worker, c.fetch(own))
 		}
 	}
-	if len(c.outs) == 0 {
-		c.answer(hb.Worker, protocol.Answer{Type: protocol.Seen, Process: hb.Process})
+	places, err := c.journals(w, hb)
+	if err != nil {
+		return nil, c.abandon(err)
+	}
+	if len(c.outs) == 0 || len(places) > 0 {
+		c.answer(hb.Worker, protocol.Answer{Type: protocol.Seen, Process: hb.Process, Journals: places})
 	}
 	return c.commit()
 }

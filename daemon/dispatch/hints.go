@@ -21,6 +21,9 @@ const (
 	// maxHints bounds those that wait. More than these are an import, which
 	// search reads sooner than names do.
 	maxHints = 2000
+	// catchUpAfter is how long after its cause a stream is asked for all that has
+	// changed: a search does not say yet what has changed in its last seconds.
+	catchUpAfter = 5 * time.Second
 )
 
 // Hint is a record that HubSpot says has changed.
@@ -41,24 +44,8 @@ func (d *Dispatcher) Hint(now time.Time, portal string, hints []Hint) (taken int
 		return 0, nil, ErrStopped
 	}
 	c := d.begin(now)
-	for _, name := range d.streamNames() {
-		s, cfg := d.streams[name], d.config[name]
-		if s == nil || s.Portal != portal || !s.Active || cfg.Problem != nil || !cfg.ofCRM() || !d.mayRun(s) {
-			continue
-		}
-		mine := false
-		for _, h := range hints {
-			if names(cfg, h.Object) && stream.CheckID(h.Record) == "" {
-				taken, mine = taken+1, true
-				c.noteHint(c.stream(name), h)
-			}
-		}
-		if !mine || s.Error != nil && s.Error.Blocked || d.retryAt(s, now).After(now) || d.blocks(now)[portal].problem != nil {
-			continue // none, or they wait until the stream can be read
-		}
-		if err := c.readHints(name); err != nil {
-			return 0, nil, c.abandon(err)
-		}
+	if taken, err = c.hint(portal, hints, nil); err != nil {
+		return 0, nil, c.abandon(err)
 	}
 	if c.empty() {
 		return taken, nil, nil
@@ -68,6 +55,36 @@ func (d *Dispatcher) Hint(now time.Time, portal string, hints []Hint) (taken int
 	}
 	outs, err = c.commit()
 	return taken, outs, err
+}
+
+// hint notes hints and has them read. A stream that whole says yes to falls due,
+// so that it asks for all that has changed, whether it is hinted at or not; nil
+// says yes to none.
+func (c *change) hint(portal string, hints []Hint, whole func(*StreamConfig) bool) (taken int, err error) {
+	d := c.d
+	for _, name := range d.streamNames() {
+		s, cfg := d.streams[name], d.config[name]
+		if s == nil || s.Portal != portal || !s.Active || cfg.Problem != nil || !cfg.ofCRM() || !d.mayRun(s) {
+			continue
+		}
+		mine, all := false, whole != nil && whole(cfg)
+		for _, h := range hints {
+			if names(cfg, h.Object) && stream.CheckID(h.Record) == "" {
+				taken, mine = taken+1, true
+				c.noteHint(c.stream(name), h)
+			}
+		}
+		if all {
+			c.catchUp(c.stream(name))
+		}
+		if !mine || s.Error != nil && s.Error.Blocked || d.retryAt(s, c.now).After(c.now) || d.blocks(c.now)[portal].problem != nil {
+			continue // none, or they wait until the stream can be read
+		}
+		if err := c.readHints(name); err != nil {
+			return 0, err
+		}
+	}
+	return taken, nil
 }
 
 // Account is HubSpot's number of a portal's account, 0 before anything was read
@@ -88,16 +105,22 @@ func names(cfg *StreamConfig, object string) bool {
 	return known && !row.Custom && row.Name == cfg.row.Name
 }
 
-// noteHint puts a hint with those that wait.
+// catchUp has a stream asked for all that has changed, whatever its schedule says.
+func (c *change) catchUp(s *stream.Stream) { s.DueAt = c.now.Add(catchUpAfter).Round(0) }
+
+// noteHint puts a hint with those that wait. Where there are too many, all that
+// has changed is asked for instead.
 func (c *change) noteHint(s *stream.Stream, h Hint) {
 	links := h.Associations && len(c.d.linkedWith(s.Name)) > 0
 	if i := slices.IndexFunc(s.Hints, func(l stream.Listed) bool { return l.ID == h.Record }); i >= 0 {
 		s.Hints[i].Parts = s.Hints[i].Parts || links
 		return
 	}
-	if len(s.Hints) < maxHints {
-		s.Hints = append(s.Hints, stream.Listed{ID: h.Record, Parts: links, Past: c.d.historyOf(s.Name) != nil})
+	if len(s.Hints) >= maxHints {
+		c.catchUp(s)
+		return
 	}
+	s.Hints = append(s.Hints, stream.Listed{ID: h.Record, Parts: links, Past: c.d.historyOf(s.Name) != nil})
 }
 
 // readHints makes a run for the hints of a stream, unless one of its kind or an

@@ -208,6 +208,9 @@ func TestManyHints(t *testing.T) {
 	if got := b.view().Stream.Hints; len(got) != maxHints-hintsAtOnce {
 		t.Errorf("%d wait", len(got))
 	}
+	if due := b.view().Stream.DueAt; !due.Equal(b.now.Add(catchUpAfter)) {
+		t.Errorf("what did not fit is asked for at %v", due)
+	}
 }
 
 // Long walks fill a worker, and hints are read all the same; hints fill it, and a

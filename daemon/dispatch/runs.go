@@ -190,6 +190,9 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	}
 	run.Settle, run.From, run.Pass = settle, s.Cursor, passOf(settle)
 	s.LastStarted = c.now.Round(0)
+	if !c.now.Before(s.DueAt) {
+		s.DueAt = time.Time{}
+	}
 	return run, nil
 }
 

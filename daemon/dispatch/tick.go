@@ -198,7 +198,11 @@ func (d *Dispatcher) dueAt(s *stream.Stream, now time.Time) time.Time {
 	if s.Fails > 0 {
 		return d.retryAt(s, now)
 	}
-	return d.pacedAt(s, d.schedule(s).Next(s.LastStarted, now.Round(0)), now)
+	at := d.schedule(s).Next(s.LastStarted, now.Round(0))
+	if !s.DueAt.IsZero() && s.DueAt.Before(at) {
+		at = s.DueAt
+	}
+	return d.pacedAt(s, at, now)
 }
 
 // retryAt is when a stream may be tried again. A time that no wait reaches is

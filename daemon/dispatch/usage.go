@@ -134,6 +134,8 @@ type PortalView struct {
 	Shares  []ShareView
 	// Throttled says why nothing is asked now, nil where something may be.
 	Throttled *protocol.Wait
+	// Journal is how its journal stands, nil where none is read.
+	Journal *JournalView
 }
 
 // Portals lists the portals that are configured or that data was read from, by
@@ -158,6 +160,7 @@ func (d *Dispatcher) Portals(now time.Time) []PortalView {
 				v.Problem = cfg.Problem
 			}
 		}
+		v.Journal = d.journalOf(name)
 		v.Use, v.DayEnds = d.today(name, now)
 		v.Used, v.Replies = v.Use.Total(), v.Use.Answered()
 		v.Reserve, v.Shares = d.purse(name, now).plan.Reserve, d.shares(name, now)

@@ -64,7 +64,7 @@ func full(streams int) *Reading {
 	r.Destinations = []destination.Status{d}
 	r.Portals = []dispatch.PortalView{{Portal: stream.Portal{Name: "main", Account: 4711001}, Used: requests, DayEnds: at.Add(time.Hour), Reserve: 0.2,
 		Use:    stream.Usage{Ceiling: 190, WindowSeconds: 10, Rate: 18, SearchRate: 4, Daily: 625000, Remaining: 600000},
-		Shares: []dispatch.ShareView{{Work: budget.Reconcile, Limit: 1000, Used: 20}}, Throttled: &protocol.Wait{Reason: "canary-wait"}}}
+		Shares: []dispatch.ShareView{{Work: budget.Reconcile, Limit: 1000, Used: 20}}, Throttled: &protocol.Wait{Reason: "canary-wait"}, Journal: &dispatch.JournalView{PulledAt: at}}}
 	return r
 }
 

@@ -90,5 +90,12 @@ func portalRows() []row {
 			always(func(p *dispatch.PortalView) float64 { return bit(p.Throttled != nil) })},
 		{"hubpipe_portal_blocked", gauge, "1 while nothing can be read from the portal until a person acts: a bad token, another account.", one,
 			always(func(p *dispatch.PortalView) float64 { return bit(p.Problem != nil) })},
+		{"hubpipe_portal_journal_pulled_timestamp_seconds", gauge, "When HubSpot last said what is in its journal of the portal's changes, to the minute. Absent where none was read.", one,
+			of(func(p *dispatch.PortalView) float64 {
+				if p.Journal == nil {
+					return 0
+				}
+				return unix(p.Journal.PulledAt)
+			})},
 	}
 }

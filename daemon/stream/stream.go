@@ -29,7 +29,7 @@ const (
 	// Fill reads the records that have a value of a new property.
 	Fill      Kind = "fill"
 	OneRecord Kind = "record"
-	// Hinted reads the records that HubSpot's webhooks have named.
+	// Hinted reads the records that HubSpot's webhooks or its journal have named.
 	Hinted Kind = "hint"
 )
 
@@ -109,10 +109,13 @@ type Stream struct {
 	SchemaAsOf int64    `json:"schema_as_of,omitempty"`
 
 	LastStarted time.Time `json:"last_started"` // of the incremental run
-	RetryAt     time.Time `json:"retry_at"`     // nothing is started before
-	Fails       int       `json:"fails,omitempty"`
-	LastRun     string    `json:"last_run,omitempty"`
-	Error       *Problem  `json:"error,omitempty"`
+	// DueAt is when an incremental run is due besides the schedule, zero for never:
+	// HubSpot could not tell what has changed, or it was too much.
+	DueAt   time.Time `json:"due_at,omitzero"`
+	RetryAt time.Time `json:"retry_at"` // nothing is started before
+	Fails   int       `json:"fails,omitempty"`
+	LastRun string    `json:"last_run,omitempty"`
+	Error   *Problem  `json:"error,omitempty"`
 
 	// ArchivedAt and ReconciledAt are when the last walk of that kind began;
 	// ReconcileNow asks for one as soon as no other walk runs, and AcceptNext
@@ -530,6 +533,19 @@ type Portal struct {
 	Currency string `json:"currency,omitempty"`
 	// Usage is replaced, never changed in place; nil before the first report.
 	Usage *Usage `json:"usage,omitempty"`
+	// Journal likewise; nil before one was read.
+	Journal *Journal `json:"journal,omitempty"`
+}
+
+// Journal is how far HubSpot's journal of changes has been read.
+type Journal struct {
+	Place string `json:"place,omitempty"`
+	// PulledAt is when HubSpot last said what lies behind Place, by our clock and
+	// some minutes late.
+	PulledAt time.Time `json:"pulled_at,omitzero"`
+	// Gap is why something was missing last, and GapAt when that was seen.
+	Gap   string    `json:"gap,omitempty"`
+	GapAt time.Time `json:"gap_at,omitzero"`
 }
 
 // Property is one property definition of HubSpot.

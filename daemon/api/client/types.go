@@ -190,6 +190,22 @@ type Portal struct {
 	// Throttled says why nothing is asked now and until when, null where
 	// something may be.
 	Throttled *Throttled `json:"throttled"`
+	// Journal is how HubSpot's journal of the portal's changes is read, null where
+	// none is.
+	Journal *Journal `json:"journal"`
+}
+
+// Journal is how HubSpot's journal of a portal's changes is read.
+type Journal struct {
+	// PulledAt is when HubSpot last said what is in it, to the minute; null before
+	// it did.
+	PulledAt *time.Time `json:"pulled_at"`
+	// Gap is why something in it was missing last, and GapAt when that was seen: the
+	// streams have asked for all that had changed then. Null where nothing was.
+	Gap   *string    `json:"gap"`
+	GapAt *time.Time `json:"gap_at"`
+	// Error is why it is not read, null where it is.
+	Error *Problem `json:"error"`
 }
 
 // What came of a request, as Portal.RepliesToday counts it.
