@@ -31,7 +31,7 @@ type CoreOptions struct {
 }
 
 // Event is what the owner of a Core has to do: Start, AddRanges, Cancel,
-// Answered or Displaced.
+// Answered, Journals or Displaced.
 type Event interface{ event() }
 
 // Start begins an attempt.
@@ -65,7 +65,11 @@ type Answered struct {
 // has to end.
 type Displaced struct{ Reason string }
 
+// Journals says where the process's journals are to be read on from.
+type Journals struct{ Places []protocol.JournalPlace }
+
 func (Start) event()     {}
+func (Journals) event()  {}
 func (AddRanges) event() {}
 func (Cancel) event()    {}
 func (Answered) event()  {}

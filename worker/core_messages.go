@@ -163,6 +163,9 @@ func (c *Core) Answer(now time.Time, an protocol.Answer) []Event {
 		c.displaced = true
 		return append(events, Displaced{an.Reason})
 	}
+	if an.Type == protocol.Seen && len(an.Journals) > 0 {
+		events = append(events, Journals{an.Journals})
+	}
 	a := c.attempts[an.Attempt]
 	if a == nil || an.Type == protocol.Seen {
 		return events

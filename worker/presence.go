@@ -37,7 +37,7 @@ func (w *Worker) presence(ctx context.Context, state string) {
 func (w *Worker) heartbeat(ctx context.Context, qos byte) {
 	w.mu.Lock()
 	hb := w.core.Heartbeat(time.Now())
-	hb.Usage = w.use.report()
+	hb.Usage, hb.Journals = w.use.report(), w.pulling()
 	w.mu.Unlock()
 	payload, err := json.Marshal(hb)
 	if err == nil {

@@ -50,6 +50,10 @@ type Options struct {
 	// Limits say what is known of a portal's limits and of its day; Requests of
 	// what they return is not read. A portal without one counts in no day.
 	Limits map[string]func() protocol.PortalUsage
+	// Journals are those of portals that have one; JournalEvery is how often they
+	// are asked for what is new (2 s).
+	Journals     map[string]Journal
+	JournalEvery time.Duration
 	// Concurrency is how many attempts run at once, 8 by default.
 	Concurrency int
 	Topics      protocol.Topics
@@ -82,7 +86,8 @@ type Worker struct {
 	done  chan struct{}
 	joins map[string]*protocol.Joiner // by topic; of the goroutine that reads the inbox
 	know  *knowledge
-	use   *usage // under mu
+	use   *usage                 // under mu
+	pulls map[string]*journaling // by portal; what they hold is under mu
 
 	// ctx ends the worker's own goroutines, work the attempts'.
 	ctx, work          context.Context //nolint:containedctx // the process's own life
@@ -126,6 +131,7 @@ func New(o Options) (*Worker, error) {
 	o.HeartbeatEvery = cmp.Or(o.HeartbeatEvery, 3*time.Second)
 	o.SchemaEvery = cmp.Or(o.SchemaEvery, time.Hour)
 	o.DrainTime = cmp.Or(o.DrainTime, 5*time.Second)
+	o.JournalEvery = cmp.Or(o.JournalEvery, 2*time.Second)
 	if o.RereadDelays == [2]time.Duration{} {
 		o.RereadDelays = [2]time.Duration{5 * time.Second, time.Minute}
 	}
@@ -135,7 +141,7 @@ func New(o Options) (*Worker, error) {
 	return &Worker{o: o, log: o.Logger, gate: newGate(), inbox: make(chan message, inboxQueue),
 		pages: make(chan struct{}, 1), beats: make(chan struct{}, 1), done: make(chan struct{}),
 		joins: map[string]*protocol.Joiner{o.Topics.Commands(o.Name): {}, o.Topics.Answers(o.Name): {}},
-		know:  newKnowledge(), use: newUsage(o.Limits), core: core, running: map[uint64]*attempt{}}, nil
+		know:  newKnowledge(), use: newUsage(o.Limits), pulls: journals(o.Journals), core: core, running: map[uint64]*attempt{}}, nil
 }
 
 // Process names this process; no other has the same.
@@ -155,6 +161,9 @@ func (w *Worker) Start(ctx context.Context) error {
 		w.wg.Go(w.listen)
 		w.wg.Go(w.beat)
 		w.wg.Go(func() { w.pump(out) })
+		for _, j := range w.pulls {
+			w.wg.Go(func() { w.pull(j) }) //nolint:contextcheck // as below
+		}
 		for range publishers {
 			w.wg.Go(func() { w.publish(out) }) //nolint:contextcheck // it lives as long as the worker
 		}
@@ -349,6 +358,9 @@ func (w *Worker) do(e Event) bool {
 			a.log.Info("the attempt ends", "reason", e.Reason)
 			a.cancel(errOver)
 		}
+	case Journals:
+		w.places(e.Places)
+		return false
 	case Displaced:
 		w.err = ErrDisplaced
 		if e.Reason != "" {

@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+)
+
+// nobody is a bus that reaches nobody.
+type nobody struct{}
+
+func (nobody) Publish(context.Context, string, []byte, []byte, byte, bool, time.Duration) error {
+	return nil
+}
+func (nobody) MaxPacket() int  { return 0 }
+func (nobody) Connected() bool { return true }
+
+// script answers for a journal, by place.
+type script func(place string) (hubspot.JournalEntry, error)
+
+func (s script) Next(_ context.Context, place string, _ int64) (hubspot.JournalEntry, error) {
+	return s(place)
+}
+
+// reader is a worker that reads a scripted journal, step by step.
+func reader(t *testing.T, s script) (*Worker, *journaling) {
+	t.Helper()
+	w, err := New(Options{Name: "one", Codec: new(protocol.Codec), Bus: nobody{}, Journals: map[string]Journal{"main": s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ctx = t.Context()
+	w.gate.set(true)
+	t.Cleanup(w.gate.stop)
+	j := w.pulls["main"]
+	w.places([]protocol.JournalPlace{{Portal: "main", Pull: true, Account: 7}, {Portal: "other", Pull: true}})
+	return w, j
+}
+
+// What an entry names is said until the daemon has it, and the next one is asked
+// for only then.
+func TestAJournalWaitsForItsAnswer(t *testing.T) {
+	t.Parallel()
+	w, j := reader(t, func(place string) (hubspot.JournalEntry, error) {
+		if place != "" {
+			return hubspot.JournalEntry{}, nil
+		}
+		return hubspot.JournalEntry{Place: "a", Many: []string{"0-2"}, Hints: []hubspot.JournalHint{{Object: "0-1", Record: "1"}, {Object: "0-1", Record: "2", Associations: true}}}, nil
+	})
+	w.pullOnce(j, j.place, j.account)
+	want := []protocol.PortalJournal{{Portal: "main", Asked: 1, To: "a", Many: []string{"0-2"},
+		Hints: []protocol.JournalHints{{Object: "0-1", IDs: []string{"1"}, Linked: []string{"2"}}}}}
+	place := func(at protocol.JournalPlace) {
+		at.Portal = "main"
+		w.places([]protocol.JournalPlace{at})
+	}
+	for range 2 {
+		if d := cmp.Diff(want, w.pulling()); d != "" {
+			t.Fatal(d)
+		}
+		place(protocol.JournalPlace{Pull: true, Account: 7}) // of before the daemon heard it
+	}
+	place(protocol.JournalPlace{Pull: true, Account: 7, Place: "a"})
+	if j.report != nil || j.place != "a" {
+		t.Errorf("%+v at %s", j.report, j.place)
+	}
+	w.pullOnce(j, "a", 7)
+	if d := cmp.Diff([]protocol.PortalJournal{{Portal: "main", Asked: 2}}, w.pulling()); d != "" {
+		t.Error(d)
+	}
+	// Another's place, another process: what was read for this one is of no use.
+	for _, at := range []protocol.JournalPlace{{Pull: true, Place: "z"}, {Place: "a"}} {
+		j.place, j.report = "a", &protocol.PortalJournal{Portal: "main", From: "a", To: "b"}
+		if place(at); j.report != nil || j.pull != at.Pull || j.place != at.Place {
+			t.Errorf("%+v left %+v", at, j.report)
+		}
+	}
+}
+
+// A gap leads on to a place that there is; a file that cannot be used is one after
+// some tries, and what passes is none.
+func TestAJournalWithGaps(t *testing.T) {
+	t.Parallel()
+	bad := &hubspot.JournalFileError{Place: "b", Reason: "it is none"}
+	for name, c := range map[string]struct {
+		at    string
+		s     script
+		tries int // of which the last one says it
+		to    string
+		gap   string
+	}{
+		"a lost place": {"a", func(place string) (hubspot.JournalEntry, error) {
+			if place == "a" {
+				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
+			}
+			return hubspot.JournalEntry{Place: "z"}, nil
+		}, 1, "z", "does not know the place"},
+		"and nothing else": {"a", func(place string) (hubspot.JournalEntry, error) {
+			if place == "a" {
+				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
+			}
+			return hubspot.JournalEntry{}, nil
+		}, 1, hubspot.JournalEarliest, "does not know the place"},
+		"which is the newest": {"a", func(place string) (hubspot.JournalEntry, error) {
+			if place == "a" {
+				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
+			}
+			return hubspot.JournalEntry{Place: "a"}, nil
+		}, 1, hubspot.JournalEarliest, "does not know the place"},
+		"an empty journal": {"", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, nil }, 1, hubspot.JournalEarliest, ""},
+		"a bad file":       {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, bad }, badFiles, "b", "it is none"},
+		"what passes":      {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, errors.New("no") }, 2 * badFiles, "", ""},
+	} {
+		w, j := reader(t, c.s)
+		j.place = c.at
+		for try := range c.tries {
+			if j.report != nil {
+				t.Errorf("%s: after %d tries it says %+v", name, try, j.report)
+			}
+			w.pullOnce(j, j.place, 7)
+		}
+		got := w.pulling()[0]
+		if got.To != c.to || (c.gap == "") != (got.Gap == "") || !strings.Contains(got.Gap, c.gap) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// Credentials that are refused are said at once, one failure among successes is
+// not, and neither when it goes on.
+func TestAJournalThatIsRefused(t *testing.T) {
+	t.Parallel()
+	var err error
+	w, j := reader(t, func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{Place: "a"}, err })
+	j.place = "a"
+	says := func() *protocol.Problem {
+		w.pullOnce(j, "a", 7)
+		return w.pulling()[0].Problem
+	}
+	err = &hubspot.Blocked{Type: "journal", Detail: "no", Hint: "mend it"}
+	if p := says(); p == nil || p.Hint != "mend it" || !p.Blocked {
+		t.Errorf("%+v", p)
+	}
+	if err = nil; says() != nil {
+		t.Error("it goes on, and the refusal is still said")
+	}
+	err = errors.New("a fault")
+	for range 2 {
+		if p := says(); p != nil {
+			t.Errorf("%+v", p)
+		}
+	}
+	if p := says(); p == nil || p.Blocked || p.Hint == "" {
+		t.Errorf("%+v", p)
+	}
+}
