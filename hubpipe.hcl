@@ -105,7 +105,9 @@ portal "main" {
   # How much of HubSpot's daily limit is left to other integrations.
   daily_reserve = "20%"
 
-  # HubSpot's journal of changes, pulled every few seconds.
+  # HubSpot's journal of changes, pulled every two seconds with an app's own
+  # token: changes in seconds, without an address that HubSpot reaches
+  # (docs/OPERATIONS.md).
   # journal {
   #   client_id     = "00000000-0000-0000-0000-000000000000"
   #   client_secret = env("HUBSPOT_JOURNAL_SECRET")

@@ -71,6 +71,11 @@ func (m *model) portalsPage(p *page) {
 				body.text(" "+s, t.bad)
 			}
 		}
+		if x.Journal != nil && x.Journal.Error != nil {
+			for _, s := range wrapText(explain(x.Journal.Error), m.w-2) {
+				body.text(" "+s, t.warn)
+			}
+		}
 		for _, s := range x.Shares {
 			share := 0.0
 			if s.Limit > 0 {

@@ -258,6 +258,11 @@ func (p *picture) portal(x client.Portal) {
 		t.Reason = clean(t.Reason)
 		x.Throttled = &t
 	}
+	if x.Journal != nil {
+		j := *x.Journal
+		j.Error = cleanProblem(j.Error)
+		x.Journal = &j
+	}
 	p.portals = put(p.portals, x, func(x client.Portal) string { return x.Name })
 }
 

@@ -31,6 +31,16 @@ type portalCost struct {
 	Work    []workCost   `json:"work"`
 	Streams []streamCost `json:"streams"`
 	Error   string       `json:"error,omitempty"`
+	// Fresh says by which ways changes come in seconds, and why not by another.
+	Fresh []freshWay `json:"fresh,omitempty"`
+}
+
+// freshWay is "journal" or "webhook": Ready says that it can be used, Says what
+// keeps it from it, or what is to be known.
+type freshWay struct {
+	Way   string `json:"way"`
+	Ready bool   `json:"ready"`
+	Says  string `json:"says"`
 }
 
 // portalLimits is what a portal says of itself.
@@ -91,9 +101,10 @@ func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
 		client.Impatient()
 		bound, cancel := context.WithTimeout(ctx, estimateTime)
 		e := estimatePortal(bound, client, x, cfg.Streams, measure)
+		e.Fresh = freshWays(bound, client, x)
 		cancel()
 		client.Close()
-		failed = failed || e.Error != ""
+		failed = failed || e.Error != "" || slices.ContainsFunc(e.Fresh, func(f freshWay) bool { return !f.Ready })
 		for _, s := range e.Streams {
 			failed = failed || s.Error != ""
 		}
@@ -107,6 +118,25 @@ func (c *command) estimate(ctx context.Context, cfg *config.Config) error {
 	}
 	return nil
 }
+
+// freshWays tells what of a portal's journal and webhooks works; nil where it has
+// neither.
+func freshWays(ctx context.Context, client *hubspot.Client, x config.Portal) (out []freshWay) {
+	if x.Journal != nil {
+		f := freshWay{Way: "journal", Ready: true, Says: "HubSpot hands it out"}
+		if err := client.Journal(journalOf(*x.Journal)).Ready(ctx); err != nil {
+			f = freshWay{Way: "journal", Says: inWords(err)}
+		}
+		out = append(out, f)
+	}
+	if x.Webhook != nil {
+		out = append(out, freshWay{Way: "webhook", Ready: true, Says: "taken at /v1/webhooks/hubspot/" + x.Name + "; whether HubSpot sends any shows when something changes"})
+	}
+	return out
+}
+
+// noFresh is what a portal without either is told.
+const noFresh = "no journal and no webhook block: changes come with the interval. Both need an app: a private app has webhooks, one with OAuth both, a service key neither"
 
 // measuring asks for the size of a stream.
 type measuring func(context.Context, *hubspot.Client, config.Stream) (worker.Size, error)
@@ -262,6 +292,16 @@ func estimateTable(w io.Writer, all []portalCost, each bool) error {
 			}
 			speed := config.FormatDuration(time.Duration(r.Seconds * float64(time.Second)).Round(time.Second))
 			work = append(work, []string{r.Work, fmt.Sprint(r.Requests), speed, perDay, share, r.Stretched})
+		}
+		if each && len(e.Fresh) == 0 {
+			fmt.Fprintf(w, "changes in seconds: %s\n", noFresh)
+		}
+		for _, f := range e.Fresh {
+			mark := ""
+			if !f.Ready {
+				mark = "no: "
+			}
+			fmt.Fprintf(w, "changes in seconds, by %s: %s%s\n", f.Way, mark, clean(f.Says))
 		}
 		var left []string
 		streams := [][]string{{"STREAM", "RECORDS", "CHANGED IN A DAY", "PROPERTIES", "FIRST LOAD", "PROBLEM"}}

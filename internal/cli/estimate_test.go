@@ -2,11 +2,15 @@ package cli
 
 import (
 	"encoding/json"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/budget"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/worker/hubspot"
+	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
 )
 
 func TestWorkOfAPortal(t *testing.T) {
@@ -69,5 +73,37 @@ func TestEstimateSaysNothingOfWhatIsUnknown(t *testing.T) {
 		`{"stream":"owners","records":0,"changed_in_a_day":0,"properties":0,"wide":false,"first_load":0}]}]`
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n%s\n%s", err, got, want)
+	}
+}
+
+// Which way brings changes in seconds is said, with what keeps it from it.
+func TestEstimateSaysWhichWaysBringChanges(t *testing.T) {
+	t.Parallel()
+	sim := httptest.NewServer(simulator.New(simulator.Options{Journal: &simulator.Journal{ClientID: "app", ClientSecret: "right"}}))
+	defer sim.Close()
+	client := hubspot.New(hubspot.Options{BaseURL: sim.URL, Unpaced: true})
+	defer client.Close()
+	journal := func(secret string) config.Portal {
+		return config.Portal{Name: "main", Journal: &config.Journal{ClientID: "app", ClientSecret: config.NewSecret(secret)}}
+	}
+	hooked := config.Portal{Name: "main", Webhook: &config.Webhook{ClientSecret: config.NewSecret("x")}}
+	for name, c := range map[string]struct {
+		portal config.Portal
+		ready  bool
+		says   string
+	}{
+		"a journal": {journal("right"), true, "by journal: HubSpot hands it out"},
+		"refused":   {journal("wrong-canary"), false, "by journal: no: HubSpot gives no token"},
+		"webhooks":  {hooked, true, "by webhook: taken at /v1/webhooks/hubspot/main"},
+		"neither":   {config.Portal{}, false, "a service key neither"},
+	} {
+		ways := freshWays(t.Context(), client, c.portal)
+		var b strings.Builder
+		if err := estimateTable(&b, []portalCost{{Portal: "main", portalLimits: &portalLimits{}, Fresh: ways}}, true); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), c.says) || strings.Contains(b.String(), "canary") || len(ways) > 0 && ways[0].Ready != c.ready {
+			t.Errorf("%s: %+v\n%s", name, ways, b.String())
+		}
 	}
 }

@@ -52,6 +52,8 @@ func usageTable(w io.Writer, ps []client.Portal) error {
 			if p.Throttled.Until != nil {
 				problem += " until " + p.Throttled.Until.Format(time.RFC3339)
 			}
+		case p.Journal != nil && p.Journal.Error != nil:
+			problem = p.Journal.Error.Error()
 		}
 		rows = append(rows, []string{p.Name, account, p.Day, fmt.Sprint(p.UsedToday), remaining, daily, p.DayEnds.Format(time.RFC3339), problem})
 		for _, name := range slices.Sorted(maps.Keys(p.UsedByStream)) {

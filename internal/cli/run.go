@@ -45,9 +45,6 @@ func (c *command) load() (*config.Config, error) {
 	if err != nil {
 		return nil, configError(err)
 	}
-	for _, line := range unread(cfg) {
-		fmt.Fprintln(c.env.Stderr, "note:", line)
-	}
 	c.setLevel(cfg)
 	c.json = cfg.Log.Format == "json"
 	return cfg, nil

@@ -73,6 +73,7 @@ func (c *command) simulator() *cobra.Command {
 	f.Float64Var(&o.ShortPages, "short-pages", 0, "share of replies that are short but not the last, 0 to 1")
 	f.Float64Var(&o.SearchNever, "search-never", 0, "share of records that search never shows, 0 to 1")
 	f.Var(oauthFlag{&o.OAuth}, "oauth", "an app as client_id:client_secret:refresh_token; its token endpoint gives tokens of 30 minutes")
+	f.Var(journalFlag{&o.Journal}, "journal", "an app as client_id:client_secret, whose journal tells of every change")
 	f.StringVar(&hook.URL, "webhook", "", "address that is told of every change, such as http://127.0.0.1:8377/v1/webhooks/hubspot/main")
 	f.StringVar(&hook.ClientSecret, "webhook-secret", "simulated-secret", "what it is signed with")
 	f.StringVar(&scenario, "scenario", "", scenarioUsage())
@@ -169,6 +170,20 @@ func (o oauthFlag) Set(s string) error {
 		return errors.New("an app is written client_id:client_secret:refresh_token")
 	}
 	*o.v = &simulator.OAuth{ClientID: p[0], ClientSecret: p[1], RefreshToken: p[2]}
+	return nil
+}
+
+// journalFlag reads the two secrets of an app.
+type journalFlag struct{ v **simulator.Journal }
+
+func (j journalFlag) String() string { return "" }
+func (j journalFlag) Type() string   { return "app" }
+func (j journalFlag) Set(s string) error {
+	id, secret, _ := strings.Cut(s, ":")
+	if id == "" || secret == "" || strings.Contains(secret, ":") {
+		return errors.New("an app is written client_id:client_secret")
+	}
+	*j.v = &simulator.Journal{ClientID: id, ClientSecret: secret}
 	return nil
 }
 

@@ -193,6 +193,11 @@ func portalOptions(x config.Portal, dataDir string) hubspot.Options {
 	return o
 }
 
+// journalOf are the credentials of a portal's journal.
+func journalOf(x config.Journal) hubspot.JournalApp {
+	return hubspot.JournalApp{ClientID: x.ClientID, ClientSecret: x.ClientSecret.Reveal}
+}
+
 // tempo is what a worker does at another speed than against HubSpot: one that is
 // unpaced asks as fast as it is answered, schemaEvery is how old what it knows of
 // definitions may be, reread how long it waits before it believes an old reading
@@ -208,6 +213,7 @@ type tempo struct {
 func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, t tempo) (*workerProcess, error) {
 	p := &workerProcess{}
 	portals, limits := map[string]worker.Portal{}, map[string]func() protocol.PortalUsage{}
+	journals := map[string]worker.Journal{}
 	for _, x := range cfg.Portals {
 		if x.Problem != "" {
 			continue
@@ -219,6 +225,9 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 		}
 		client := hubspot.New(o)
 		portals[x.Name], limits[x.Name] = worker.HubSpot(client), worker.Limits(client)
+		if x.Journal != nil {
+			journals[x.Name] = client.Journal(journalOf(*x.Journal))
+		}
 		p.clients = append(p.clients, client)
 	}
 	topics := protocol.Topics{Prefix: cfg.Broker.Prefix}
@@ -244,7 +253,7 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 		o.URL, o.Username, o.Password = "mqtt://"+cfg.Broker.Listen, topics.WorkerClient(name), token
 	}
 	var err error
-	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Limits: limits, Concurrency: cfg.Worker.Concurrency,
+	p.w, err = worker.NewService(worker.Options{Name: name, Version: version, Portals: portals, Limits: limits, Journals: journals, Concurrency: cfg.Worker.Concurrency,
 		SchemaEvery: t.schemaEvery, RereadDelays: [2]time.Duration{t.reread / 2, t.reread}, Topics: topics, Codec: new(protocol.Codec), Logger: log.Named("worker")}, o)
 	if err != nil {
 		return nil, err

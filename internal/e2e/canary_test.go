@@ -27,13 +27,13 @@ import (
 func TestCanaries(t *testing.T) {
 	t.Parallel()
 	need(t, "mosquitto")
-	s := newSystem(t, "--contacts", "300", "--deals", "20", "--limits=false", "--oauth", "app:canary-client-secret:canary-refresh-token")
+	s := newSystem(t, "--contacts", "300", "--deals", "20", "--limits=false", "--oauth", "app:canary-client-secret:canary-refresh-token", "--journal", "app:canary-of-the-journal")
 	port := freePort(t)
 	startMosquitto(t, port)
 	canaries := map[string]string{
 		"the portal's token": hubspotToken, "a token that HubSpot refuses": "canary-of-a-wrong-token", "the app's secret": "canary-client-secret",
 		"the app's refresh token": "canary-refresh-token", "the broker's password": "canary-of-the-broker", "the warehouse's password": "canary-of-the-warehouse",
-		"the webhook's secret": "canary-of-the-webhook", "a user's password": "her password", "a user's hash": "Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q",
+		"the webhook's secret": "canary-of-the-webhook", "the journal's secret": "canary-of-the-journal", "a user's password": "her password", "a user's hash": "Es1cvhDJrpj7J6bhTRAY5upnVwoN9s0xH89GU7kDu9V6J3Q",
 	}
 	s.configure(settings{broker: fmt.Sprintf("url = \"mqtt://127.0.0.1:%d\"\n  username = \"hubpipe\"\n  password = \"canary-of-the-broker\"", port)})
 	s.replace("stream \"deals\" {}", "stream \"deals\" { portal = \"app\" }")
@@ -47,6 +47,10 @@ portal "app" {
     refresh_token = "canary-refresh-token"
   }
   webhook { client_secret = "canary-of-the-webhook" }
+  journal {
+    client_id     = "app"
+    client_secret = "canary-of-the-journal"
+  }
 }
 portal "wrong" {
   base_url = %[1]q

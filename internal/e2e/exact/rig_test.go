@@ -70,6 +70,7 @@ type rig struct {
 	portal       string                 // what else the portal's block says
 	recalculated bool                   // a reconcile has brought what HubSpot calculated last
 
+	journal hubspot.JournalApp    // of which the worker reads the journal; without an id none
 	session broker.SessionOptions // the worker's; without an address over the socket
 
 	d       *daemon.Daemon
@@ -152,8 +153,8 @@ func (r *rig) serve(w http.ResponseWriter, q *http.Request) {
 	watched, sent := &status{ResponseWriter: w}, body(q)
 	defer func() {
 		// To ask whether a list can be shared is no mistake, nor is what a test's
-		// configuration names and HubSpot lacks, nor a form that has no submissions.
-		probe := slices.ContainsFunc([]string{"is not a cursor of this list", "There are no associations between", "This form type is not allowed"},
+		// configuration names and HubSpot lacks: a form that has no submissions, an app.
+		probe := slices.ContainsFunc([]string{"is not a cursor of this list", "There are no associations between", "This form type is not allowed", "missing or unknown client id"},
 			func(s string) bool { return bytes.Contains(watched.said, []byte(s)) })
 		if watched.code == http.StatusBadRequest && !probe || watched.code == http.StatusRequestURITooLong {
 			says := fmt.Sprintf("%d %s %.3000s: %s", watched.code, q.URL, sent, watched.said)
@@ -282,8 +283,12 @@ func (r *rig) startWorker() {
 	if session.URL == "" {
 		session.URL = "unix://" + filepath.Join(r.dir, "mqtt.sock")
 	}
+	journals := map[string]worker.Journal{}
+	if r.journal.ClientID != "" {
+		journals["main"] = r.hubspot.Journal(r.journal)
+	}
 	var err error
-	r.w, err = worker.NewService(worker.Options{Name: "one", Version: "test", Portals: map[string]worker.Portal{"main": worker.HubSpot(r.hubspot)},
+	r.w, err = worker.NewService(worker.Options{Journals: journals, JournalEvery: 100 * time.Millisecond, Name: "one", Version: "test", Portals: map[string]worker.Portal{"main": worker.HubSpot(r.hubspot)},
 		Topics: protocol.Topics{Prefix: config.DefaultPrefix}, Codec: new(protocol.Codec), Logger: r.logger("worker"),
 		Lease: 4 * time.Second, HeartbeatEvery: time.Second, SchemaEvery: r.schemaEvery,
 		RereadDelays: [2]time.Duration{100 * time.Millisecond, 500 * time.Millisecond}}, session)
