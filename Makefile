@@ -18,7 +18,7 @@ BENCHFLAGS ?= -benchtime=1x
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## one static binary, bin/hubpipe
@@ -101,6 +101,10 @@ docs: ## writes docs/KEYS.md, docs/asyncapi.json, the words of the API and the d
 	HUBPIPE_WRITE_DOCS=1 $(GO) test -count=1 -run='^(TestWordsAreTheCodes|TestAsyncAPI)$$' ./daemon/api
 	HUBPIPE_WRITE_DOCS=1 $(GO) test -count=1 -run='^(TestWordsAreTheCodes|TestAsyncAPI)$$' ./daemon
 	HUBPIPE_WRITE_DOCS=1 $(GO) test -run='^(TestKeyMap|TestFrames|TestThemes)$$' ./tui -update
+
+.PHONY: openapi-check
+openapi-check: ## the API's description by spectral's rules, and a TypeScript client of it at work (needs node and npm's registry)
+	HUBPIPE_OPENAPI=1 $(GO) test -count=1 -run='^TestTypeScriptClient$$' -v ./daemon/api
 
 .PHONY: pictures
 pictures: ## the documents' pictures of the dashboard, from the program in tmux

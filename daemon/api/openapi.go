@@ -221,7 +221,7 @@ func contentOf(made *schemas, a *answer) (object, error) {
 		var schema any = &jsonschema.Schema{Type: "string"}
 		switch {
 		case media == mediaJSON && a.value == nil:
-			schema = &jsonschema.Schema{Type: "object"}
+			schema = &jsonschema.Schema{Type: "object", AdditionalProperties: anything()}
 		case media == mediaJSON || media == mediaNDJSON && a.value != nil && !slices.Contains(a.media, mediaJSON):
 			var err error
 			if schema, err = valueOf(made, a.value); err != nil {

@@ -98,6 +98,43 @@ func TestTheDocumentIsOfTheRoutes(t *testing.T) {
 	}
 }
 
+// An object of which nothing is said has no members, for makers of clients.
+func TestObjectsSayWhatTheyHold(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	res := do(t, b, "GET", "/openapi.json", "")
+	defer res.Body.Close()
+	var all any
+	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	objects := 0
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case []any:
+			for i := range v {
+				walk(fmt.Sprint(at, "/", i), v[i])
+			}
+		case map[string]any:
+			types, _ := v["type"].([]any)
+			if v["type"] == "object" || slices.Contains(types, any("object")) {
+				objects++
+				if v["properties"] == nil && v["additionalProperties"] == nil {
+					t.Errorf("%s: %v", at, v)
+				}
+			}
+			for name := range v {
+				walk(at+"/"+name, v[name])
+			}
+		}
+	}
+	walk("", all)
+	if objects < 30 {
+		t.Errorf("only %d objects are described", objects)
+	}
+}
+
 func TestTheDocumentIsNotSentTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

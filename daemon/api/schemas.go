@@ -34,13 +34,13 @@ func shapes() map[string]*jsonschema.Schema {
 		}
 		return s
 	}
-	object := &jsonschema.Schema{Type: "object"}
+	object := &jsonschema.Schema{Type: "object", AdditionalProperties: anything()}
 	return map[string]*jsonschema.Schema{
 		"Status.state": one(client.StateStopped, client.StateWaiting, client.StateRunning, client.StateThrottled, client.StateFailing,
 			client.StateBlocked),
 		"Status.set_by":        one(client.SetByFile, client.SetByAPI),
 		"Run.state":            one(client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped),
-		"Run.report":           {Types: []string{"object", "null"}},
+		"Run.report":           {Types: []string{"object", "null"}, AdditionalProperties: anything()},
 		"Worker.state":         one(client.WorkerOnline, client.WorkerOffline),
 		"Answer.status":        {Description: "a Status, or for all streams a list of them"},
 		"Record.state":         one("live", "archived", "purged", "merged"),
@@ -51,6 +51,10 @@ func shapes() map[string]*jsonschema.Schema {
 		"PlannedPortal.change": one(client.ChangeNew, client.ChangeRemoved, client.ChangeChanged, client.ChangeRefused),
 	}
 }
+
+// anything is what the members of an object may be. It has to be said: makers of
+// clients take an object of which nothing is said for one that has no members.
+func anything() *jsonschema.Schema { return &jsonschema.Schema{} }
 
 // schemas makes a schema of each type that is asked for, and of those in it.
 type schemas struct {
