@@ -17,7 +17,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, _ params) error
 	id := r.PathValue("id")
 	rec, err := s.o.Data.Record(name, id)
 	if err != nil {
-		return s.missing(err, client.TypeUnknownRecord, "fetch it with `hubpipe sync "+name+" --record ID`", "stream %q has no record %q", name, clip(id))
+		return s.noRecord(err, name, id)
 	}
 	out := client.Explanation{Stream: name, Record: rec.ID, Seq: rec.Seq, Head: s.o.Data.PositionOf(name), State: string(rec.State), Version: MillisOf(rec.Version), Read: MillisOf(rec.AsOf),
 		Committed: MillisOf(rec.Synced), AssociationsRead: MillisOf(rec.AssociationsPart.AsOf), HistoryRead: MillisOf(rec.HistoryPart.AsOf),

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -174,6 +175,24 @@ func (s *Server) unchanged(w http.ResponseWriter, r *http.Request, name, media s
 	return true
 }
 
+// noRecord is the problem of a record that is not stored. Its hint is a line for
+// a shell, whatever was asked for.
+func (s *Server) noRecord(err error, name, id string) error {
+	hint := "it may be new: fetch it with `hubpipe sync " + name + " --record " + quoted(id) + "`"
+	if wrong := stream.BadRecord(id); wrong != nil {
+		hint = wrong.Hint
+	}
+	return s.missing(err, client.TypeUnknownRecord, hint, "stream %q has no record %q", name, clip(id))
+}
+
+// quoted is a word for a shell, in quotes where it needs them.
+func quoted(word string) string {
+	if word != "" && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:,/@%+=-") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
 // headerNext is the trailer with the cursor of the next page, for NDJSON.
 const headerNext = "Hubpipe-Next"
 
@@ -189,8 +208,7 @@ func (s *Server) record(w http.ResponseWriter, r *http.Request, q params) error 
 	id := r.PathValue("id")
 	rec, err := s.o.Data.Record(name, id)
 	if err != nil {
-		return s.missing(err, client.TypeUnknownRecord, "it may be new: fetch it with `hubpipe sync "+name+" --record ID`",
-			"stream %q has no record %q", name, clip(id))
+		return s.noRecord(err, name, id)
 	}
 	if s.unchanged(w, r, name, mediaJSON) {
 		return nil

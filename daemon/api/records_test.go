@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -469,5 +470,20 @@ func TestEventsEndWithTheServer(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a hint says can be typed as it stands, whatever the record is called.
+func TestHintOfARecordThatIsNotStored(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for id, want := range map[string]string{"4711": "`hubpipe sync contacts --record 4711`", "a'b;c": "`hubpipe sync contacts --record 'a'\\''b;c'`",
+		"x y": "an id is what HubSpot shows"} {
+		for _, end := range []string{"", "/explain"} {
+			p := problem(t, do(t, b, "GET", "/v1/streams/contacts/records/"+url.PathEscape(id)+end, ""))
+			if p.Status != 404 || p.Type != client.TypeUnknownRecord || !strings.Contains(p.Hint, want) {
+				t.Errorf("%s%s: %+v", id, end, p)
+			}
+		}
 	}
 }

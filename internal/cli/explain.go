@@ -58,9 +58,10 @@ func (c *command) explain() *cobra.Command {
 		})
 	cmd.Long = `Say why a record is as it is: its place in the change feed, when it was read and
 stored and by which run, how far each destination is with it, and what HubSpot
-says of it now, property by property. HubSpot is asked from here, with the
-credentials of this configuration; nothing is stored. 'hubpipe sync STREAM
---record ID' reads it again.`
+says of it now, property by property. The run is inferred: of a record it is kept
+when it was stored, not by whom, and the runs are named that went on then. HubSpot
+is asked from here, with the credentials of this configuration; nothing is stored.
+'hubpipe sync STREAM --record 123' reads record 123 again.`
 	cmd.Flags().BoolVar(&stored, "stored", false, "only what is stored; HubSpot is not asked")
 	return cmd
 }
@@ -185,7 +186,7 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 	}
 	for i := range e.Runs {
 		r := &e.Runs[i]
-		what := "by run"
+		what := "inferred: by run"
 		if len(e.Runs) > 1 {
 			what = "by one of the runs"
 		}

@@ -27,7 +27,7 @@ type Explanation struct {
 	AssociationsRead *time.Time `json:"associations_read"`
 	HistoryRead      *time.Time `json:"history_read"`
 	// Runs are those that went on when it was stored, newest first: it came by
-	// one of them. Old runs are forgotten.
+	// one of them, as is inferred from the times. Old runs are forgotten.
 	Runs []Run `json:"runs"`
 	// Destinations are those that follow the stream.
 	Destinations []Explained `json:"destinations"`
