@@ -190,9 +190,9 @@ func (c *command) firstContact(ctx context.Context, b beginning, talks bool) (hu
 		case typed && try < tokenTries:
 			fmt.Fprintln(c.env.Stderr, clean(blocked.Detail))
 		case typed:
-			return none, nil, "", configErrorf("%s\n  hint: make a new one in HubSpot", clean(blocked.Detail))
+			return none, nil, "", configErrorf("%s\n  hint: copy it from HubSpot again, or make a new one", clean(blocked.Detail))
 		default:
-			return none, nil, "", configErrorf("%s\n  hint: make a new one in HubSpot, and set %s to it", clean(blocked.Detail), b.variable)
+			return none, nil, "", configErrorf("%s\n  hint: copy it from HubSpot again, or make a new one, and set %s to it", clean(blocked.Detail), b.variable)
 		}
 	}
 }

@@ -121,7 +121,9 @@ func TestInitRefuses(t *testing.T) {
 		says  string
 	}{
 		"no token":         {"", []string{"-o", fresh, "--base-url", url}, ExitConfig, "variable HUBSPOT_TOKEN is not set"},
-		"wrong token":      {"pat-wrong", []string{"-o", fresh, "--base-url", url, "--yes"}, ExitConfig, "HubSpot does not accept the token"},
+		"wrong token":      {"wrong", []string{"-o", fresh, "--base-url", url, "--yes"}, ExitConfig, "HubSpot does not accept the token"},
+		"a wrong one":      {"pat-eu1-00000000-wrong", []string{"-o", fresh, "--base-url", url}, ExitConfig, "does not accept the token: Authentication credentials"},
+		"half a token":     {"pat-00000000-1111", []string{"-o", fresh, "--base-url", url}, ExitConfig, "status 530, which it answers with to one that is not whole\n  hint: copy it from HubSpot again, or make a new one, and set HUBSPOT_TOKEN to it"},
 		"blanks":           {"pat wrong", []string{"-o", fresh, "--base-url", url}, ExitConfig, "that is no token of HubSpot"},
 		"a line break":     {tokenOfTests + "\n", []string{"-o", fresh, "--base-url", url}, ExitConfig, "that is no token of HubSpot"},
 		"nobody there":     {tokenOfTests, []string{"-o", fresh, "--base-url", gone.URL}, ExitFailure, "connection refused"},

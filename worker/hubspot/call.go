@@ -241,6 +241,10 @@ func (c *Client) hear(h http.Header, took time.Duration) int64 {
 	return now.Add(-took).UnixMilli()
 }
 
+// statusNowhere is what HubSpot's proxy answers with where nobody is behind it
+// for a request: it finds the data centre by what stands in the token.
+const statusNowhere = 530
+
 // judge says what a status means.
 func (c *Client) judge(q call, version string, status int, h http.Header, body []byte, failures, refusals int) verdict {
 	e := parseEnvelope(body)
@@ -269,6 +273,17 @@ func (c *Client) judge(q call, version string, status int, h http.Header, body [
 		v.reason = "HubSpot does not accept the token (status 401): " + orElse(e.words(), "it does not say why")
 		v.hint = "look whether the portal's token is right and still there; it is asked again, and after a minute of refusals the portal is blocked"
 		return v
+	case status == statusNowhere:
+		// A proxy that is not well says the same, so that it is asked again; only a
+		// person who waits is told at once what is most likely.
+		v.reason += ", as it does to a token that is not whole"
+		if c.refused.Load() && failures >= 3 {
+			return verdict{err: &Blocked{
+				Type:   "token",
+				Detail: "HubSpot does not accept the token: status 530, which it answers with to one that is not whole",
+				Hint:   "copy the token again, from its beginning to its end",
+			}}
+		}
 	case status == http.StatusForbidden:
 		if scopes := e.scopes(); len(scopes) > 0 {
 			return verdict{err: &Blocked{

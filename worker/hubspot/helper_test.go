@@ -42,7 +42,7 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-const testToken = "pat-test-not-a-secret"
+const testToken = "pat-eu1-not-a-secret"
 
 func contacts(tb testing.TB) catalogue.Object {
 	tb.Helper()

@@ -24,6 +24,12 @@ func TestToken(t *testing.T) {
 			t.Errorf("%q: %+v", auth, pg)
 		}
 	}
+	p.ok(401, "GET", contactsPath, nil, "Authorization", "Bearer pat-eu1-wrong")
+	for _, nowhere := range []string{"pat-", "pat-wrong", "pat-e11-1", "pat-00000000-1111"} {
+		if a := p.do("GET", contactsPath, nil, "Authorization", "Bearer "+nowhere); a.status != 530 {
+			t.Errorf("%q: %d", nowhere, a.status)
+		}
+	}
 	p.ok(200, "POST", "/_simulator/faults", `{"unauthorized":true}`)
 	if pg := p.ok(401, "GET", contactsPath, nil); pg.Category != "EXPIRED_AUTHENTICATION" {
 		t.Errorf("%+v", pg)
@@ -31,7 +37,7 @@ func TestToken(t *testing.T) {
 	p.ok(200, "POST", "/_simulator/faults", `{"unauthorized":false,"token":"new"}`)
 	p.ok(401, "GET", contactsPath, nil)
 	p.ok(200, "GET", contactsPath, nil, "Authorization", "Bearer new")
-	if n := p.Stats().Unauthorized; n != 6 {
+	if n := p.Stats().Unauthorized; n != 11 {
 		t.Errorf("%d unauthorized counted", n)
 	}
 }

@@ -184,6 +184,14 @@ func (s *Simulator) route(path string, sw *switches) route {
 	return rt
 }
 
+// nowhere tells whether a token is one of a private app that names no data
+// centre, as pat-eu1-... does: the proxy does not know where to ask.
+func nowhere(token string) bool {
+	of, isPrivate := strings.CutPrefix(token, "pat-")
+	place, _, _ := strings.Cut(of, "-")
+	return isPrivate && (len(place) != 3 || strings.Trim(place[:2], "abcdefghijklmnopqrstuvwxyz") != "" || strings.Trim(place[2:], "0123456789") != "")
+}
+
 func (c *call) authorized() bool {
 	auth := c.r.Header.Get("Authorization")
 	token, ok := strings.CutPrefix(auth, "Bearer ")
@@ -201,6 +209,8 @@ func (c *call) authorized() bool {
 		c.fail(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired "+strconv.Itoa(int(ended.Seconds()))+" second(s) ago.", `"context":{"expire time":["`+string(appendTime(nil, c.now.Add(-ended).UnixMilli()))+`"]}`)
 	case given:
 		return true
+	case token != c.sw.token && nowhere(token):
+		c.html(530, "530 origin unreachable")
 	case token != c.sw.token && (c.sw.token != "" || c.s.o.OAuth != nil):
 		c.fail(401, "INVALID_AUTHENTICATION", "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview", "")
 	default:
