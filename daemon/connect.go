@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/broker/protocol"
-	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -229,10 +229,8 @@ func (d *Daemon) listens() string {
 // startControl makes the second connection, on which commands come.
 func (d *Daemon) startControl(ctx, own context.Context) error {
 	d.control = newControl(d.topics, d.do, time.Now, d.log.Named("control"))
-	d.control.recall(d.answers)
-	d.control.keep = func(ctx context.Context, a *stream.Answered, forget []string) error {
-		return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Remember(now, a, forget) })
-	}
+	d.control.recall(slices.DeleteFunc(slices.Clone(d.answers), func(a *stream.Answered) bool { return a.Door != "" }))
+	d.control.keep = d.remember
 	o := d.sessionOptions(d.topics.DaemonControlClient())
 	o.CleanStart = true
 	o.Subscriptions = []broker.Subscription{{Topic: d.topics.Control(), QoS: 1, RetainHandling: 2, RetainAsPublished: true}}

@@ -24,7 +24,7 @@ func (d *Daemon) serve(ctx, own context.Context) error {
 		AllowedHosts: d.o.Config.HTTP.Hosts, IsHost: func(name string) bool { return d.httpTLS != nil && d.httpTLS.Names(name) },
 		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Webhooks: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
 		Epoch: fmt.Sprintf("%s/%d", d.store.ID(), d.store.Epoch()), Logger: d.log.Named("http"),
-		Known: knownErrors()})
+		Known: knownErrors(), Kept: repeated(d.answers), Keep: d.keepRepeated})
 	if err := s.Start(ctx); err != nil {
 		return err
 	}

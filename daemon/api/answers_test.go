@@ -10,13 +10,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -171,7 +174,74 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-// Of many at once one is done, and all get its answer.
+// What was answered is answered again after a restart, for a day and for a
+// thousand keys; what failed inside is not kept.
+func TestIdempotencyKeyOverARestart(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	kept := map[string]api.Repeated{}
+	order := []string{}
+	var forgotten []string
+	begin := func() *bundle {
+		mu.Lock()
+		defer mu.Unlock()
+		return setup(t, func(o *api.Options) {
+			for _, k := range order {
+				o.Kept = append(o.Kept, kept[k])
+			}
+			o.Keep = func(ctx context.Context, a *api.Repeated, forget []string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				kept[a.Key], order, forgotten = *a, append(order, a.Key), append(forgotten, forget...)
+				return ctx.Err()
+			}
+		})
+	}
+	post := func(b *bundle, body, key string) (int, string, bool) {
+		res := do(t, b, "POST", "/v1/streams/contacts/sync", body, "Idempotency-Key", key)
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(text), res.Header.Get("Idempotency-Replayed") != ""
+	}
+	b := begin()
+	b.d.err = errFull
+	if code, _, _ := post(b, "", "failed"); code != 507 || len(order) != 0 {
+		t.Errorf("%d, %d are kept", code, len(order))
+	}
+	b.d.err = nil
+	_, first, _ := post(b, `{"record":"7"}`, "one")
+	b = begin()
+	if code, again, replayed := post(b, `{"record":"7"}`, "one"); code != 202 || again != first || !replayed || len(b.d.called()) != 0 {
+		t.Errorf("after a restart: %d %s %t, done: %v", code, again, replayed, b.d.called())
+	}
+	if code, text, _ := post(b, `{"record":"8"}`, "one"); code != 409 || !strings.Contains(text, client.TypeIDUsed) {
+		t.Errorf("another request: %d %s", code, text)
+	}
+	// A day later, and behind a thousand others, it is a new one.
+	key := order[0]
+	old := kept[key]
+	old.At = old.At.Add(-24 * time.Hour)
+	kept[key] = old
+	b = begin()
+	if _, _, replayed := post(b, `{"record":"7"}`, "one"); replayed || len(b.d.called()) != 1 {
+		t.Errorf("after a day: %t, done: %v", replayed, b.d.called())
+	}
+	if !slices.Contains(forgotten, key) {
+		t.Errorf("%v are forgotten, not %s", forgotten, key)
+	}
+	order, forgotten = order[:1], nil
+	for i := range 1000 {
+		k := fmt.Sprint("k", i)
+		kept[k], order = api.Repeated{Key: k, At: time.Now(), Status: 200}, append(order, k)
+	}
+	b = begin()
+	if _, _, replayed := post(b, `{"record":"7"}`, "one"); replayed || !slices.Equal(forgotten, []string{key, "k0"}) {
+		t.Errorf("behind a thousand: %t, %v are forgotten", replayed, forgotten)
+	}
+}
+
 // Who gives up waiting is the one who comes again with the same key: what it
 // asked for goes on, and is done once.
 func TestIdempotencyKeyOfOneWhoGaveUp(t *testing.T) {
@@ -199,6 +269,7 @@ func TestIdempotencyKeyOfOneWhoGaveUp(t *testing.T) {
 	}
 }
 
+// Of many at once one is done, and all get its answer.
 func TestIdempotencyKeyAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -153,7 +153,7 @@ type header struct{ name, what, example string }
 func headersOf(r *Route) []header {
 	var out []header
 	if r.Method == http.MethodPost && !isHubSpots(r.Pattern) {
-		out = append(out, header{headerKey, "names the command: a repeat within a day, until the daemon ends, gets the same answer and does nothing", "7f3a9c"})
+		out = append(out, header{headerKey, "names the command: a repeat within a day gets the same answer and does nothing", "7f3a9c"})
 	}
 	if tagged(r) {
 		out = append(out, header{"If-None-Match", "the ETag of an answer that you have", `"0"`})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,14 +28,62 @@ const (
 	maxRemembered  = 256 << 10
 )
 
-// repeats are the answers to requests with a key. They live as long as the
-// process.
+// Repeated is what became of a request with a key, to be answered with again.
+type Repeated struct {
+	Key    string // of its caller; tells nothing of the credentials
+	Digest string // of what was asked for
+	At     time.Time
+	Status int
+	Media  string
+	Body   []byte
+}
+
+// repeats are the answers to requests with a key.
 type repeats struct {
 	now func() time.Time
 
 	mu    sync.Mutex
 	known map[string]*repeated
 	order []string
+	// forgotten are the keys of those that are known no more, and that may still be
+	// kept elsewhere.
+	forgotten []string
+}
+
+// recall takes over what was kept, oldest first.
+func (r *repeats) recall(kept []Repeated) {
+	done := make(chan struct{})
+	close(done)
+	for i := range kept {
+		k := &kept[i]
+		if r.known[k.Key] == nil {
+			r.order = append(r.order, k.Key)
+		}
+		r.known[k.Key] = &repeated{digest: k.Digest, at: k.At, done: done, kept: true, status: k.Status, media: k.Media, body: k.Body}
+	}
+	r.trim()
+}
+
+// trim forgets what is too old, as far as it stands first, and what is too much.
+func (r *repeats) trim() {
+	n := max(0, len(r.order)-rememberedKeys)
+	for n < len(r.order) && r.now().Sub(r.known[r.order[n]].at) >= rememberFor {
+		n++
+	}
+	for _, old := range r.order[:n] {
+		delete(r.known, old)
+	}
+	r.forgotten = append(r.forgotten, r.order[:n]...)
+	r.order = r.order[n:]
+}
+
+// forget takes the keys that were forgotten since it was called last.
+func (r *repeats) forget() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := r.forgotten
+	r.forgotten = nil
+	return out
 }
 
 // repeated is a request that was made under a key. What became of it is there
@@ -58,17 +107,11 @@ func (r *repeats) begin(key, digest string) (x *repeated, mine bool) {
 	if x = r.known[key]; x != nil && r.now().Sub(x.at) < rememberFor {
 		return x, false
 	}
-	if x == nil {
-		r.order = append(r.order, key)
-	}
+	r.drop(key) // it is too old: its place is at the end now
+	r.order = append(r.order, key)
 	x = &repeated{digest: digest, at: r.now(), done: make(chan struct{})}
 	r.known[key] = x
-	if n := len(r.order) - rememberedKeys; n > 0 {
-		for _, old := range r.order[:n] {
-			delete(r.known, old)
-		}
-		r.order = r.order[n:]
-	}
+	r.trim()
 	return x, true
 }
 
@@ -78,15 +121,20 @@ func (r *repeats) end(key string, x *repeated) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !x.kept && r.known[key] == x {
-		delete(r.known, key)
-		for i, k := range r.order {
-			if k == key {
-				r.order = append(r.order[:i], r.order[i+1:]...)
-				break
-			}
-		}
+		r.drop(key)
 	}
 	close(x.done)
+}
+
+// drop leaves a key to the next that comes.
+func (r *repeats) drop(key string) {
+	if r.known[key] == nil {
+		return
+	}
+	delete(r.known, key)
+	if i := slices.Index(r.order, key); i >= 0 {
+		r.order = slices.Delete(r.order, i, i+1)
+	}
 }
 
 // keeping is an answer that is remembered while it is sent.
@@ -143,6 +191,9 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 			// What failed inside may be tried again.
 			x.kept = k.status >= 200 && k.status < 500 && k.body.Len() <= maxRemembered
 			x.status, x.media, x.body = k.status, w.Header().Get("Content-Type"), k.body.Bytes()
+			if x.kept {
+				s.keep(r, whole, x)
+			}
 			s.repeats.end(whole, x)
 		}()
 		f(k, r)
@@ -169,6 +220,23 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 	w.WriteHeader(x.status)
 	_, _ = w.Write(x.body)
 	return nil
+}
+
+// keepTime bounds how long a request waits for its answer to be kept.
+const keepTime = 5 * time.Second
+
+// keep makes an answer outlast the process, before anybody is answered with it
+// again.
+func (s *Server) keep(r *http.Request, key string, x *repeated) {
+	if s.o.Keep == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), keepTime) // the server's end does not end this
+	defer cancel()
+	forget := s.repeats.forget()
+	if err := s.o.Keep(ctx, &Repeated{Key: key, Digest: x.digest, At: x.at.Round(0), Status: x.status, Media: x.media, Body: x.body}, forget); err != nil {
+		s.log.Warn("a request's answer is remembered until the next start only", "path", r.URL.Path, "error", err)
+	}
 }
 
 func checkKey(key string, times int) (wrong string) {

@@ -69,6 +69,11 @@ type Options struct {
 	// KeepAlive is how often a quiet event stream gives a sign of life; 15 s by
 	// default.
 	KeepAlive time.Duration
+	// Kept are the answers to requests with a key that outlasted the process before,
+	// oldest first; Keep makes one outlast this one, in place of those to forget. It
+	// may be nil.
+	Kept []Repeated
+	Keep func(ctx context.Context, a *Repeated, forget []string) error
 	// Grace is how long requests may go on when the server stops; 3 s by default.
 	Grace time.Duration
 }
@@ -118,6 +123,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, log: o.Logger, hosts: map[string]bool{"localhost": true},
 		visits: map[*visit]struct{}{}, repeats: repeats{now: time.Now, known: map[string]*repeated{}}}
+	s.repeats.recall(o.Kept)
 	s.life, s.leave = context.WithCancelCause(context.Background())
 	s.quit = s.life.Done()
 	for _, h := range o.AllowedHosts {

@@ -509,9 +509,11 @@ type Worker struct {
 
 // Answered is a command that was done, with its answer as it was sent: the same
 // command under the same id is answered again and not done again. Digest names
-// the command; "" is one that was kept before there were digests.
+// the command; "" is one that was kept before there were digests. Door is where
+// it came in: "" is the control topic.
 type Answered struct {
 	ID     string          `json:"id"`
+	Door   string          `json:"door,omitempty"`
 	Digest string          `json:"digest,omitempty"`
 	At     time.Time       `json:"at"`
 	Answer json.RawMessage `json:"answer"`

@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,6 +83,7 @@ func TestEventsOverARestart(t *testing.T) {
 		ended <- last
 	}()
 	<-here
+	run, replayed := s.keyed("/v1/streams/deals/sync", "before")
 	daemon.kill(syscall.SIGTERM)
 	if code := daemon.exit(t); code != 0 {
 		t.Errorf("exit %d", code)
@@ -89,6 +92,9 @@ func TestEventsOverARestart(t *testing.T) {
 		t.Errorf("the answer was cut: %v", err)
 	}
 	s.daemon()
+	if again, known := s.keyed("/v1/streams/deals/sync", "before"); replayed || !known || again != run {
+		t.Errorf("a request that comes again after the restart: %q, and before %q", again, run)
+	}
 	seen := ""
 	follow("everything", func(e client.Event) bool {
 		seen += e.Type + " "
@@ -98,4 +104,25 @@ func TestEventsOverARestart(t *testing.T) {
 	if !strings.Contains(out, `"message":"ready"`) {
 		t.Errorf("the log: %s", out)
 	}
+}
+
+// keyed makes a request under a key, and tells whether it is answered as before.
+func (s *system) keyed(path, key string) (text string, replayed bool) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.http+path, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+s.token())
+	r.Header.Set("Idempotency-Key", key)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusAccepted {
+		s.t.Fatalf("%s %s %v", res.Status, b, err)
+	}
+	return string(b), res.Header.Get("Idempotency-Replayed") != ""
 }
