@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 	runtimepprof "runtime/pprof"
@@ -48,7 +49,13 @@ func (s *Server) profile(w http.ResponseWriter, r *http.Request, q params) error
 	name := r.PathValue("profile")
 	if !slices.Contains(profileNames(), name) {
 		return &client.Problem{Type: client.TypeNotFound, Title: "there is no such profile", Status: http.StatusNotFound,
-			Hint: "there are " + strings.Join(profileNames(), ", ")}
+			Detail: fmt.Sprintf("%q is none", clip(name)), Hint: "there are " + strings.Join(profileNames(), ", ")}
+	}
+	for p, most := range map[string]int{"debug": 2, "gc": 1} {
+		text, given := q[p]
+		if n, err := strconv.Atoi(text); given && (err != nil || len(text) > 1 || n < 0 || n > most) {
+			return badParameter(p+" is 0 to "+strconv.Itoa(most), "%s is %q", p, clip(text))
+		}
 	}
 	seconds := 0
 	if text, given := q["seconds"]; given {

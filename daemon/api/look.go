@@ -83,6 +83,9 @@ func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
 	if _, given := q["state"]; given && !slices.Contains([]string{client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped}, query.State) {
 		return badParameter("state is running, done, failed or stopped", "state is %q", clip(query.State))
 	}
+	if _, given := q["before"]; given && !isRun(query.Before) {
+		return badParameter("before is the id of a run, such as r000000000009", "before is %q", clip(query.Before))
+	}
 	list, err := s.o.Control.Runs(r.Context(), query)
 	if err != nil {
 		return err
@@ -99,6 +102,12 @@ func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
 	}
 	s.reply(w, r, http.StatusOK, client.Runs{Runs: orEmpty(list)})
 	return nil
+}
+
+// isRun tells whether text may be the id of a run: as runPattern has it.
+func isRun(text string) bool {
+	digits, ok := strings.CutPrefix(text, "r")
+	return ok && digits != "" && len(digits) <= 20 && strings.Trim(digits, "0123456789") == ""
 }
 
 func (s *Server) run1(w http.ResponseWriter, r *http.Request, _ params) error {

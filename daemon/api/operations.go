@@ -136,6 +136,7 @@ type parameter struct {
 // Patterns of parameters that are text.
 const (
 	durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$|^0$`
+	runPattern      = `^r[0-9]{1,20}$`
 	sincePattern    = `^([0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt].*)$`
 )
 
@@ -179,10 +180,10 @@ func parameterOf(pattern, name string) (parameter, bool) {
 		"follow":        {"go on with what comes", &jsonschema.Schema{Type: "boolean"}, false},
 		"format":        {"ndjson by default", oneOf("ndjson", "csv", "parquet"), "ndjson"},
 		"formulas":      {"of CSV: safe puts an apostrophe before what a spreadsheet would run, keep leaves every value as it is", oneOf("safe", "keep"), "safe"},
-		"debug":         {"as Go's own handler has it: 1 and 2 are text", text(""), "1"},
-		"gc":            {"1 collects garbage before a profile of the heap", text(""), "1"},
+		"debug":         {"as Go's own handler has it: 1 and 2 are text", text(`^[0-2]$`), "1"},
+		"gc":            {"1 collects garbage before a profile of the heap", text(`^[01]$`), "1"},
 		"stream":        {"only of this stream", text(""), "contacts"},
-		"before":        {"the id of the last run that was seen", text(""), "r000000000009"},
+		"before":        {"the id of the last run that was seen", text(runPattern), "r000000000009"},
 		"level":         {"of at least this level", oneOf("trace", "debug", "info", "warn", "error"), "warn"},
 		"last_event_id": {"the id of the last event that came, as the header Last-Event-ID", text(`^[0-9]*$`), "0"},
 	}[name]
