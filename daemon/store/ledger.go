@@ -272,10 +272,20 @@ func (t *Tx) DropRanges(runID string) error {
 	return nil
 }
 
+// getRun reads a run. One that was let go may be back without its place among
+// those of its stream, which is too small for the value log (see ghost).
+func getRun(txn *badger.Txn, id string, r *stream.Run) error {
+	if err := getJSON(txn, textKey(kRun, id), r); err != nil {
+		return err
+	}
+	_, err := txn.Get(append(streamKey(kOfRun, r.Stream), id...))
+	return err
+}
+
 // Run returns a run by its id, ErrNotFound where there is none.
 func (s *Store) Run(id string) (*stream.Run, error) {
 	r := new(stream.Run)
-	err := s.view(func(txn *badger.Txn) error { return getJSON(txn, textKey(kRun, id), r) })
+	err := s.view(func(txn *badger.Txn) error { return getRun(txn, id, r) })
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, ErrNotFound
 	}
@@ -311,7 +321,11 @@ func (s *Store) Runs(ctx context.Context, streamName string, state stream.RunSta
 				continue
 			}
 			r := new(stream.Run)
-			if err := getJSON(txn, textKey(kRun, id), r); err != nil {
+			err := getRun(txn, id, r)
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				continue
+			}
+			if err != nil {
 				return err
 			}
 			if state == "" || r.State == state {

@@ -119,3 +119,41 @@ func TestADroppedBlockThatComesBack(t *testing.T) {
 		t.Error("blocks that lost their notes are dropped")
 	}
 }
+
+// So it is with a run that was let go.
+func TestARunThatComesBack(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	<-s.Ready()
+	putRun := func(n int, state stream.RunState) {
+		commit(t, s, func(tx *Tx) error {
+			return tx.PutRun(&stream.Run{ID: fmt.Sprintf("r%012d", n), Stream: "contacts", Kind: stream.Incremental, State: state})
+		})
+	}
+	putRun(1, stream.Running)
+	key, old := string(textKey(kRun, "r000000000001")), []byte(nil)
+	if err := s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte(key))
+		if err == nil {
+			old, err = item.ValueCopy(nil)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 10 * pruneEvery {
+		putRun(n+1, stream.Done)
+	}
+	before, err := s.Runs(t.Context(), "", "", 0, "")
+	if err != nil || before[len(before)-1].ID == "r000000000001" {
+		t.Fatalf("the first was not let go: %v", err)
+	}
+	write(t, s, map[string][]byte{key: old})
+	after, err := s.Runs(t.Context(), "", "", 0, "")
+	if err != nil || len(after) != len(before) {
+		t.Errorf("%d runs, were %d: %v", len(after), len(before), err)
+	}
+	if _, err := s.Run("r000000000001"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("it is there: %v", err)
+	}
+}
