@@ -39,8 +39,9 @@ type journaling struct {
 	portal string
 	source Journal
 	wake   chan struct{}
-	fails  int // in a row; of the goroutine that reads
-	bad    int // of them for a file of one entry
+	fails  int    // in a row; of the goroutine that reads
+	bad    int    // of them for a file of one entry
+	lost   string // the place that HubSpot did not know when it was last asked
 
 	pull    bool
 	place   string
@@ -121,7 +122,12 @@ func (w *Worker) pullOnce(j *journaling, place string, account int64) time.Durat
 	defer cancel()
 	gap := ""
 	entry, err := j.source.Next(ctx, place, account)
-	if errors.Is(err, hubspot.ErrPlaceLost) {
+	if !errors.Is(err, hubspot.ErrPlaceLost) {
+		j.lost = ""
+	} else if j.lost != place {
+		j.lost = place
+		return w.o.JournalEvery // one such answer alone is not believed
+	} else {
 		// What came behind it is asked for otherwise; the newest entry is a place
 		// that there is.
 		gap = "HubSpot does not know the place in its journal any more: it keeps three days"
@@ -141,8 +147,11 @@ func (w *Worker) pullOnce(j *journaling, place string, account int64) time.Durat
 		return w.pullFailed(j, err)
 	}
 	j.fails, j.bad = 0, 0
-	if entry.Place == "" && place == "" || gap != "" && (entry.Place == "" || entry.Place == place) {
+	switch {
+	case entry.Place == "" && (place == "" || gap != ""):
 		entry.Place = hubspot.JournalEarliest // it is empty: all that comes counts
+	case entry.Place == place:
+		gap = "" // it is the newest, known or not: nothing has come behind it
 	}
 	w.mu.Lock()
 	mended, moved := j.problem != nil, entry.Place != "" && entry.Place != place

@@ -101,19 +101,34 @@ func TestAJournalWithGaps(t *testing.T) {
 				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
 			}
 			return hubspot.JournalEntry{Place: "z"}, nil
-		}, 1, "z", "does not know the place"},
+		}, 2, "z", "does not know the place"},
 		"and nothing else": {"a", func(place string) (hubspot.JournalEntry, error) {
 			if place == "a" {
 				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
 			}
 			return hubspot.JournalEntry{}, nil
-		}, 1, hubspot.JournalEarliest, "does not know the place"},
+		}, 2, hubspot.JournalEarliest, "does not know the place"},
 		"which is the newest": {"a", func(place string) (hubspot.JournalEntry, error) {
 			if place == "a" {
 				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
 			}
 			return hubspot.JournalEntry{Place: "a"}, nil
-		}, 1, hubspot.JournalEarliest, "does not know the place"},
+		}, 4, "", ""},
+		"which is the newest, its file bad": {"b", func(place string) (hubspot.JournalEntry, error) {
+			if place == "b" {
+				return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
+			}
+			return hubspot.JournalEntry{}, bad
+		}, 2 * badFiles, "", ""},
+		"lost once": {"a", func() script {
+			asked := 0
+			return func(place string) (hubspot.JournalEntry, error) {
+				if asked++; place == "a" && asked%2 == 1 {
+					return hubspot.JournalEntry{}, hubspot.ErrPlaceLost
+				}
+				return hubspot.JournalEntry{}, nil
+			}
+		}(), 6, "", ""},
 		"an empty journal": {"", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, nil }, 1, hubspot.JournalEarliest, ""},
 		"a bad file":       {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, bad }, badFiles, "b", "it is none"},
 		"what passes":      {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, errors.New("no") }, 2 * badFiles, "", ""},
