@@ -89,10 +89,14 @@ func (c *change) mayPull(w *worker, portal string) bool {
 // pulled takes in what lies behind a portal's place.
 func (c *change) pulled(w *worker, r *protocol.PortalJournal) error {
 	next := pull{holder: holder{worker: w.id, process: w.process}, asked: r.Asked, problem: problemOf(r.Problem)}
-	answered := r.Asked > 0
+	// What a process says first is what its replies are counted from: they may be of
+	// before. Only an entry was certainly read.
+	answered := r.Asked > 0 && r.To != ""
 	if old := c.d.pulls[r.Portal]; old != nil {
 		next.heard = old.heard
-		answered = answered && (old.holder != next.holder || r.Asked > old.asked)
+		if old.holder == next.holder {
+			answered = r.Asked > old.asked
+		}
 	}
 	if answered {
 		next.heard = c.now

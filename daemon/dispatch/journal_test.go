@@ -152,6 +152,28 @@ func TestJournalGaps(t *testing.T) {
 	}
 }
 
+// Replies of before the daemon knew the process are none of now: HubSpot may have
+// been silent since.
+func TestRepliesAreCountedFromTheFirstReport(t *testing.T) {
+	t.Parallel()
+	b := journaled(t)
+	b.pulls(protocol.PortalJournal{To: "a", Asked: 5})
+	first := b.d.portals["main"].Journal.PulledAt
+	b.restart()
+	b.now = b.now.Add(4 * 24 * time.Hour)
+	for range 2 {
+		b.pulls(protocol.PortalJournal{Asked: 5, Problem: &protocol.Problem{Type: "journal"}})
+		v := b.d.Portals(b.now)[0].Journal
+		if j := b.d.portals["main"].Journal; !j.PulledAt.Equal(first) || j.Gap != "" || !v.PulledAt.Equal(first.Truncate(time.Minute)) {
+			t.Fatalf("HubSpot has not answered: %+v, %+v", j, v)
+		}
+	}
+	b.pulls(protocol.PortalJournal{Asked: 6})
+	if j := b.d.portals["main"].Journal; !j.PulledAt.Equal(b.now) || !strings.Contains(j.Gap, "4.0 days") {
+		t.Errorf("HubSpot has answered: %+v", j)
+	}
+}
+
 // One process reads a journal, for as long as it lives; what it cannot read of it
 // is shown, and holds nothing else up.
 func TestWhoReadsAJournal(t *testing.T) {
