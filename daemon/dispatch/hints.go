@@ -106,7 +106,18 @@ func names(cfg *StreamConfig, object string) bool {
 }
 
 // catchUp has a stream asked for all that has changed, whatever its schedule says.
-func (c *change) catchUp(s *stream.Stream) { s.DueAt = c.now.Add(catchUpAfter).Round(0) }
+// Associations change without their records: all of them are read again, within
+// missingRetry and no sooner, since one cause may follow another.
+func (c *change) catchUp(s *stream.Stream) {
+	s.DueAt = c.now.Add(catchUpAfter).Round(0)
+	if len(c.d.linkedWith(s.Name)) == 0 {
+		return
+	}
+	soon := c.now.Add(missingRetry - c.d.config[s.Name].AssociateEvery).Round(0)
+	if s.AssociatedAt.After(soon) {
+		s.AssociatedAt = soon
+	}
+}
 
 // noteHint puts a hint with those that wait. Where there are too many, all that
 // has changed is asked for instead.

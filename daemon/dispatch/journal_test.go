@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -148,6 +149,57 @@ func TestJournalGaps(t *testing.T) {
 		b.now = b.now.Add(catchUpAfter)
 		if got := fetches(b.beat(protocol.Heartbeat{})); (got["incremental"] != 0) != c.syncs || !b.view().Stream.DueAt.IsZero() {
 			t.Errorf("%s: handed out %v, due %v", name, got, b.view().Stream.DueAt)
+		}
+	}
+}
+
+// Associations change without their records, so that after a gap they are read
+// again, all of them: once an hour at most, however many gaps there are, and never
+// before one of them.
+func TestAssociationsAfterAGap(t *testing.T) {
+	t.Parallel()
+	b := journaled(t)
+	b.pulls(protocol.PortalJournal{To: "a", Asked: 1})
+	cfg := modelConfig()
+	cfg[0].Associations, cfg[0].AssociateEvery, cfg[0].ArchivedEvery, cfg[0].ReconcileEvery = []string{"deals"}, 24*time.Hour, 0, 100*time.Hour
+	s := b.d.streams[modelStream].Clone()
+	s.Linked, s.AssociatedAt, s.ReconciledAt, s.ArchivedAt = cfg[0].Associations, b.now, b.now, b.now
+	b.d.streams[modelStream], b.store.streams[modelStream] = s, s
+	b.must(b.d.Reload(b.now, cfg))
+	due := func() stream.Kind { return b.d.walkDue(b.d.streams[modelStream], b.now) }
+	b.now = b.now.Add(2 * time.Hour)
+	b.pulls(protocol.PortalJournal{From: "a", To: "b", Asked: 2})
+	if b.now = b.now.Add(missingRetry); due() != "" {
+		t.Fatalf("without a gap %q is due", due())
+	}
+	b.pulls(protocol.PortalJournal{From: "b", To: "c", Asked: 3, Gap: "it is gone"})
+	b.now = b.now.Add(missingRetry / 2)
+	b.pulls(protocol.PortalJournal{From: "c", To: "d", Asked: 4, Many: []string{"0-1"}})
+	if due() != "" {
+		t.Errorf("%q is due at once", due())
+	}
+	if b.now = b.now.Add(missingRetry / 2); due() != stream.Associations {
+		t.Errorf("%q is due an hour after the gap", due())
+	}
+}
+
+// What does not fit is asked for, also where a stream waits to be read.
+func TestManyHintsOfAStreamThatWaits(t *testing.T) {
+	t.Parallel()
+	b := journaled(t)
+	b.pulls(protocol.PortalJournal{To: "a", Asked: 1})
+	s := b.d.streams[modelStream].Clone()
+	s.Error, s.Fails, s.RetryAt = &stream.Problem{Type: "x", Blocked: true}, 1, b.now.Add(time.Minute)
+	b.d.streams[modelStream], b.store.streams[modelStream] = s, s
+	for i := range 3 {
+		ids := make([]string, maxHints/2)
+		for n := range ids {
+			ids[n] = fmt.Sprint(i*maxHints + n + 1)
+		}
+		from := string(rune('a' + i))
+		b.pulls(entry(from, string(rune('b'+i)), ids...))
+		if s := b.view().Stream; s.DueAt.IsZero() == (i == 2) || len(s.Hints) != min(i+1, 2)*maxHints/2 {
+			t.Fatalf("after %d entries %d wait, and it is due at %v", i+1, len(s.Hints), s.DueAt)
 		}
 	}
 }
