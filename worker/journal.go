@@ -20,6 +20,8 @@ const (
 	// badFiles is how often an entry is asked for whose file cannot be used: its
 	// address may have ended. After that it is left out, as a gap.
 	badFiles = 5
+	// failingFiles is the same where storage fails, about half an hour.
+	failingFiles = 30
 	// journalPatience bounds one try, file included.
 	journalPatience = 2 * time.Minute
 	// journalBlocked is how often a journal is tried that a person has to mend,
@@ -41,6 +43,7 @@ type journaling struct {
 	wake   chan struct{}
 	fails  int    // in a row; of the goroutine that reads
 	bad    int    // of them for a file of one entry
+	failed int    // and for one whose storage fails
 	lost   string // the place that HubSpot did not know when it was last asked
 
 	pull    bool
@@ -137,16 +140,21 @@ func (w *Worker) pullOnce(j *journaling, place string, account int64) time.Durat
 		return 0 // the gate has closed: it is entered again
 	}
 	if file := (*hubspot.JournalFileError)(nil); errors.As(err, &file) {
-		if j.bad++; j.bad >= badFiles && file.Place != "" {
+		if file.Passing {
+			j.failed++
+		} else {
+			j.bad++
+		}
+		if (j.bad >= badFiles || j.failed >= failingFiles) && file.Place != "" {
 			gap, entry, err = file.Error(), hubspot.JournalEntry{Place: file.Place}, nil
 		}
 	} else {
-		j.bad = 0
+		j.bad, j.failed = 0, 0
 	}
 	if err != nil {
 		return w.pullFailed(j, err)
 	}
-	j.fails, j.bad = 0, 0
+	j.fails, j.bad, j.failed = 0, 0, 0
 	switch {
 	case entry.Place == "" && (place == "" || gap != ""):
 		entry.Place = hubspot.JournalEarliest // it is empty: all that comes counts

@@ -131,7 +131,10 @@ func TestAJournalWithGaps(t *testing.T) {
 		}(), 6, "", ""},
 		"an empty journal": {"", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, nil }, 1, hubspot.JournalEarliest, ""},
 		"a bad file":       {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, bad }, badFiles, "b", "it is none"},
-		"what passes":      {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, errors.New("no") }, 2 * badFiles, "", ""},
+		"failing storage": {"a", func(string) (hubspot.JournalEntry, error) {
+			return hubspot.JournalEntry{}, &hubspot.JournalFileError{Place: "b", Reason: "status 503", Passing: true}
+		}, failingFiles, "b", "status 503"},
+		"what passes": {"a", func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, errors.New("no") }, 2 * failingFiles, "", ""},
 	} {
 		w, j := reader(t, c.s)
 		j.place = c.at

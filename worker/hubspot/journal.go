@@ -52,10 +52,11 @@ const (
 var ErrPlaceLost = errors.New("HubSpot's journal does not know the place any more")
 
 // JournalFileError says that the file of an entry cannot be used. Place is the
-// entry's.
+// entry's; Passing says that it may be had later, since its storage fails.
 type JournalFileError struct {
-	Place  string
-	Reason string
+	Place   string
+	Reason  string
+	Passing bool
 }
 
 func (e *JournalFileError) Error() string {
@@ -298,38 +299,43 @@ func (j *Journal) file(ctx context.Context, address string) ([]byte, error) {
 		return nil, bad("its address is none")
 	}
 	req.Header.Set("User-Agent", "hubpipe")
+	passing := func(format string, args ...any) error {
+		return &JournalFileError{Reason: fmt.Sprintf(format, args...), Passing: true}
+	}
 	resp, err := j.c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("fetch a file of the journal: %w", plainError(err))
+		return nil, passing("%v", plainError(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	switch {
 	case resp.StatusCode == http.StatusOK:
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return nil, fmt.Errorf("fetch a file of the journal: status %d", resp.StatusCode)
+		return nil, passing("its storage answers with status %d", resp.StatusCode)
 	default:
 		return nil, bad("its storage answers with status %d", resp.StatusCode)
 	}
-	body, err := unpacked(resp.Body, j.c.maxBody)
-	if errors.Is(err, errTooLarge) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
-		return nil, bad("%v", err)
+	body, err := io.ReadAll(&bounded{r: resp.Body, left: j.c.maxBody})
+	if err != nil && !errors.Is(err, errTooLarge) {
+		return nil, passing("%v", err)
+	}
+	if err == nil {
+		body, err = unpacked(body, j.c.maxBody)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch a file of the journal: %w", err)
+		return nil, bad("%v", err) // it is as it is, however often it is fetched
 	}
 	return body, nil
 }
 
-// unpacked reads to the end, what is packed with gzip unpacked, within a bound
-// each: storage does not always say what it holds.
-func unpacked(r io.Reader, most int64) ([]byte, error) {
-	body, err := io.ReadAll(&bounded{r: r, left: most})
-	if err != nil || !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
-		return body, err //nolint:wrapcheck // the caller says what it was reading
+// unpacked is what is packed with gzip unpacked, within a bound: storage does not
+// always say what it holds.
+func unpacked(body []byte, most int64) ([]byte, error) {
+	if !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
+		return body, nil
 	}
 	z, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
-		return nil, err //nolint:wrapcheck // as above
+		return nil, err //nolint:wrapcheck // the caller says what it was unpacking
 	}
 	return io.ReadAll(&bounded{r: z, left: most}) //nolint:wrapcheck // as above
 }

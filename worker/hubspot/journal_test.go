@@ -197,6 +197,10 @@ func TestJournalFilesAreBounded(t *testing.T) {
 	}{
 		"a file":           {200, good, ""},
 		"packed, unmarked": {200, packed(good), ""},
+		"packed, cut":      {200, packed(good)[:40], "unexpected EOF"},
+		"packed, spoilt":   {200, append(packed(good)[:10:10], 0xff, 0xff, 0xff, 0xff), "corrupt"},
+		"failing":          {503, nil, "status 503"},
+		"cut on its way":   {0, good, "EOF"},
 		"too large":        {200, bytes.Repeat([]byte(" "), 2<<20), "above the bound"},
 		"too large packed": {200, packed(bytes.Repeat([]byte(" "), 64<<20)), "above the bound"},
 		"moved":            {302, nil, "status 302"},
@@ -208,7 +212,11 @@ func TestJournalFilesAreBounded(t *testing.T) {
 		sim, j := journalOf(t, simulator.Options{}, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.HasPrefix(r.URL.Path, "/_storage/") {
 				w.Header().Set("Location", "http://"+r.Host+"/elsewhere")
-				w.WriteHeader(c.status)
+				if c.status == 0 {
+					w.Header().Set("Content-Length", "1000")
+				} else {
+					w.WriteHeader(c.status)
+				}
 				_, _ = w.Write(c.body)
 				return
 			}
@@ -222,7 +230,7 @@ func TestJournalFilesAreBounded(t *testing.T) {
 		switch {
 		case c.says == "" && (err != nil || len(e.Hints) != 1):
 			t.Errorf("%s: %+v, %v", name, e, err)
-		case c.says != "" && (!errors.As(err, &bad) || bad.Place == "" || !strings.Contains(bad.Reason, c.says)):
+		case c.says != "" && (!errors.As(err, &bad) || bad.Place == "" || !strings.Contains(bad.Reason, c.says) || bad.Passing != (c.status == 0 || c.status >= 500)):
 			t.Errorf("%s: %v", name, err)
 		case err != nil && strings.Contains(err.Error(), "signature"):
 			t.Errorf("%s shows the address: %v", name, err)
