@@ -175,6 +175,10 @@ func (w *Worker) pullOnce(j *journaling, place string, account int64) time.Durat
 	if gap != "" {
 		w.log.Warn("the journal has a gap: the portal's streams are asked for all that has changed", "portal", j.portal, "reason", gap)
 	}
+	if moved && entry.Unread > 0 {
+		w.log.Warn("events of HubSpot's journal are not understood: what they name comes with the interval", "portal", j.portal,
+			"events", entry.Events, "unread", entry.Unread)
+	}
 	if moved {
 		w.log.Debug("an entry of the journal", "portal", j.portal, "events", entry.Events, "named", len(entry.Hints),
 			"others", entry.Others, "unread", entry.Unread, "published", entry.Published)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/worker/hubspot"
@@ -148,6 +149,23 @@ func TestAJournalWithGaps(t *testing.T) {
 		if got.To != c.to || (c.gap == "") != (got.Gap == "") || !strings.Contains(got.Gap, c.gap) {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// Events that are not understood are said, once an entry.
+func TestUnreadEventsAreSaid(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	w, j := reader(t, func(place string) (hubspot.JournalEntry, error) {
+		return map[string]hubspot.JournalEntry{"a": {Place: "b", Events: 3, Unread: 2}, "b": {Place: "c", Events: 3}}[place], nil
+	})
+	w.log = hclog.New(&hclog.LoggerOptions{Output: &log})
+	for _, place := range []string{"a", "b", "c"} {
+		j.place, j.report = place, nil
+		w.pullOnce(j, place, 7)
+	}
+	if said := log.String(); strings.Count(said, "[WARN]") != 1 || !strings.Contains(said, "unread=2") {
+		t.Errorf("it says %q", said)
 	}
 }
 

@@ -93,7 +93,7 @@ func (c *Client) Journal(app JournalApp) *Journal {
 // JournalEntry is what lies behind a place: the records that its events name, each
 // once. Place is its own, "" where there is nothing yet. Many are objects of
 // which it names more records than are read by name. Unread counts events that
-// are none, Others those of other accounts.
+// are not understood, Others those of other accounts.
 type JournalEntry struct {
 	Place          string
 	Hints          []JournalHint

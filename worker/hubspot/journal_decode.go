@@ -100,9 +100,12 @@ func decodeJournal(file []byte, account int64) (JournalEntry, error) {
 			entry.Unread++
 		case account != 0 && e.PortalID != "" && e.PortalID != own:
 			entry.Others++
-		default:
-			e.names(&named)
+		case !e.names(&named):
+			entry.Unread++
 		}
+	}
+	if entry.Events > 0 && entry.Unread == entry.Events {
+		return JournalEntry{}, fmt.Errorf("none of its %d events is understood", entry.Events)
 	}
 	entry.Hints, entry.Many = named.hints, named.many
 	return entry, nil
@@ -114,14 +117,20 @@ type naming struct {
 	at    map[JournalHint]int
 	of    map[string]int // by object
 	many  []string
+	named int // with repeats
 }
 
 var typePattern = regexp.MustCompile(`^[0-9]{1,9}-[0-9]{1,19}$`)
 
-func (n *naming) add(object string, id journalID, links bool) {
-	if id == "" || !typePattern.MatchString(object) {
-		return
+// add takes a record up, and tells whether it is none at all or one of a type.
+func (n *naming) add(object string, id journalID, links bool) bool {
+	if id == "" {
+		return true
 	}
+	if !typePattern.MatchString(object) {
+		return false
+	}
+	n.named++
 	key := JournalHint{Object: object, Record: string(id)}
 	i, known := n.at[key]
 	switch {
@@ -134,27 +143,31 @@ func (n *naming) add(object string, id journalID, links bool) {
 	case !slices.Contains(n.many, object):
 		n.many = append(n.many, object)
 	}
+	return true
 }
 
-// names are the records that an event names. Creation and restore bring
-// associations with them.
-func (e journalEvent) names(n *naming) {
+// names takes up the records that an event names, and tells whether it is
+// understood: it names some, all by types that are some, or has none to name.
+// Creation and restore bring associations with them.
+func (e journalEvent) names(n *naming) bool {
 	links := false
 	switch e.Action {
 	case "SNAPSHOT", "ADDED_TO_LIST", "REMOVED_FROM_LIST", "APP_INSTALL", "APP_UNINSTALL":
-		return // no record has changed
+		return true // no record has changed
 	case "CREATE", "RESTORE", "MERGE", "ASSOCIATION_ADDED", "ASSOCIATION_REMOVED":
 		links = true
 	}
-	n.add(e.ObjectTypeID, e.ObjectID, links)
+	before := n.named
+	all := n.add(e.ObjectTypeID, e.ObjectID, links)
 	for _, id := range append([]journalID{e.PrimaryObjectID, e.NewObjectID}, e.MergedObjectIDs...) {
-		n.add(e.ObjectTypeID, id, true)
+		all = n.add(e.ObjectTypeID, id, true) && all
 	}
 	from := e.FromObjectTypeID
 	if from == "" {
 		from = e.ObjectTypeID
 	}
-	n.add(from, e.FromObjectID, true)
-	n.add(e.ToObjectTypeID, e.ToObjectID, true)
-	n.add(e.AssociatedObjectTypeID, e.AssociatedObjectID, true)
+	all = n.add(from, e.FromObjectID, true) && all
+	all = n.add(e.ToObjectTypeID, e.ToObjectID, true) && all
+	all = n.add(e.AssociatedObjectTypeID, e.AssociatedObjectID, true) && all
+	return all && n.named > before
 }

@@ -207,6 +207,7 @@ func TestJournalFilesAreBounded(t *testing.T) {
 		"expired":          {403, nil, "status 403"},
 		"no list":          {200, []byte("<xml/>"), "no list of events"},
 		"cut":              {200, good[:30], "no list of events"},
+		"nothing of it":    {200, []byte(`{"journalEvents":[{"portalId":4711,"action":"UPDATE","objectTypeId":"contact","objectId":7},{"portalId":4711,"action":"UPDATE","id":7}]}`), "none of its 2 events"},
 		"without events":   {200, []byte(`{"offset":"x"}`), "no journalEvents"},
 	} {
 		sim, j := journalOf(t, simulator.Options{}, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -270,7 +271,7 @@ func TestDecodeJournal(t *testing.T) {
 			JournalEntry{Events: 3}},
 		"another account's": {`{"journalEvents":[{"portalId":7,"action":"UPDATE","objectTypeId":"0-1","objectId":5}]}`, JournalEntry{Events: 1, Others: 1}},
 		"events that are none": {`{"journalEvents":[1,null,{"portalId":62515,"objectTypeId":"0-1","objectId":-1},{"portalId":62515,"objectTypeId":"../x","objectId":1},{"objectTypeId":"0-1","objectId":4}]}`,
-			JournalEntry{Events: 5, Unread: 2, Hints: []JournalHint{{"0-1", "4", false}}}},
+			JournalEntry{Events: 5, Unread: 4, Hints: []JournalHint{{"0-1", "4", false}}}},
 		"none": {`{"journalEvents":[]}`, JournalEntry{}},
 	} {
 		got, err := decodeJournal([]byte(c.file), 62515)
