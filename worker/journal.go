@@ -28,6 +28,8 @@ const (
 	// journalFailing the longest wait after other failures.
 	journalBlocked = 30 * time.Second
 	journalFailing = time.Minute
+	// journalBeat is how many records one heartbeat names of several journals.
+	journalBeat = 10_000
 )
 
 // Journal reads HubSpot's journal; see hubspot.Journal.
@@ -62,19 +64,34 @@ func journals(of map[string]Journal) map[string]*journaling {
 	return out
 }
 
-// pulling is what heartbeats say of the journals; w.mu is held.
+// pulling is what heartbeats say of the journals; w.mu is held. What does not fit
+// into one heartbeat is in the next, each journal being the first in turn.
 func (w *Worker) pulling() []protocol.PortalJournal {
-	var out []protocol.PortalJournal
-	for _, portal := range slices.Sorted(maps.Keys(w.pulls)) {
-		j := w.pulls[portal]
-		one := protocol.PortalJournal{Portal: portal}
-		if j.report != nil {
-			one = *j.report
+	portals := slices.Sorted(maps.Keys(w.pulls))
+	out, named := make([]protocol.PortalJournal, 0, len(portals)), 0
+	if w.turn++; w.turn >= len(portals) {
+		w.turn = 0
+	}
+	for i := range portals {
+		j := w.pulls[portals[(w.turn+i)%len(portals)]]
+		one := protocol.PortalJournal{Portal: j.portal}
+		if n := namedIn(j.report); j.report != nil && (named == 0 || named+n <= journalBeat) {
+			one, named = *j.report, named+n
 		}
 		one.Asked, one.Problem = j.asked, j.problem
 		out = append(out, one)
 	}
 	return out
+}
+
+func namedIn(r *protocol.PortalJournal) (n int) {
+	if r == nil {
+		return 0
+	}
+	for _, h := range r.Hints {
+		n += len(h.IDs) + len(h.Linked)
+	}
+	return n
 }
 
 // places takes up what the daemon says; w.mu is held.

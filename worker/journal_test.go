@@ -152,6 +152,38 @@ func TestAJournalWithGaps(t *testing.T) {
 	}
 }
 
+// Large entries of several portals share no heartbeat, and each has its turn;
+// small ones travel together.
+func TestLargeEntriesTakeTurns(t *testing.T) {
+	t.Parallel()
+	none := script(func(string) (hubspot.JournalEntry, error) { return hubspot.JournalEntry{}, nil })
+	w, err := New(Options{Name: "one", Codec: new(protocol.Codec), Bus: nobody{}, Journals: map[string]Journal{"a": none, "b": none, "c": none}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for records, together := range map[int]int{3: 3, journalBeat/2 + 1: 1} {
+		for portal, j := range w.pulls {
+			j.report = &protocol.PortalJournal{Portal: portal, To: "x", Hints: []protocol.JournalHints{{Object: "0-1", IDs: make([]string, records)}}}
+		}
+		said := map[string]int{}
+		for range 3 {
+			all, full := w.pulling(), 0
+			for _, r := range all {
+				if r.To != "" {
+					said[r.Portal]++
+					full++
+				}
+			}
+			if len(all) != 3 || full != together {
+				t.Errorf("of %d records each, %d of %d are said", records, full, len(all))
+			}
+		}
+		if d := cmp.Diff(map[string]int{"a": together, "b": together, "c": together}, said); d != "" {
+			t.Errorf("of %d records each: %s", records, d)
+		}
+	}
+}
+
 // Events that are not understood are said, once an entry.
 func TestUnreadEventsAreSaid(t *testing.T) {
 	t.Parallel()

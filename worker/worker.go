@@ -88,6 +88,7 @@ type Worker struct {
 	know  *knowledge
 	use   *usage                 // under mu
 	pulls map[string]*journaling // by portal; what they hold is under mu
+	turn  int                    // which of them heartbeats say first; under mu
 
 	// ctx ends the worker's own goroutines, work the attempts'.
 	ctx, work          context.Context //nolint:containedctx // the process's own life

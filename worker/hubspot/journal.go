@@ -45,6 +45,8 @@ const (
 	journalRate = 5
 	// journalFileTime bounds how long a file may take.
 	journalFileTime = 30 * time.Second
+	// journalBytes bounds a file, as it is sent and unpacked.
+	journalBytes = 16 << 20
 )
 
 // ErrPlaceLost says that the journal does not know a place any more: what came
@@ -314,12 +316,13 @@ func (j *Journal) file(ctx context.Context, address string) ([]byte, error) {
 	default:
 		return nil, bad("its storage answers with status %d", resp.StatusCode)
 	}
-	body, err := io.ReadAll(&bounded{r: resp.Body, left: j.c.maxBody})
+	most := min(journalBytes, j.c.maxBody)
+	body, err := io.ReadAll(&bounded{r: resp.Body, left: most})
 	if err != nil && !errors.Is(err, errTooLarge) {
 		return nil, passing("%v", err)
 	}
 	if err == nil {
-		body, err = unpacked(body, j.c.maxBody)
+		body, err = unpacked(body, most)
 	}
 	if err != nil {
 		return nil, bad("%v", err) // it is as it is, however often it is fetched

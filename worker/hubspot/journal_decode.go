@@ -26,6 +26,45 @@ import (
 // lets no more wait, and what is more is an import, which search reads sooner.
 const journalMany = 2000
 
+const (
+	// journalNamed is how many records an entry names in all: they travel in one
+	// heartbeat. Of an object that is behind them none is read by name.
+	journalNamed = 8000
+	// journalObjects bounds the objects of which there are too many.
+	journalObjects = 500
+	// journalEvents bounds the events of a file, ten times what HubSpot puts into
+	// one, and journalEventSize what is read of one.
+	journalEvents    = 100_000
+	journalEventSize = 1 << 20
+)
+
+var errManyEvents = fmt.Errorf("it has more than %d events", journalEvents)
+
+// eventList is a list that is not read to its end where it is too long: what is
+// small as text is not in memory.
+type eventList []json.RawMessage
+
+func (l *eventList) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return errors.New("it is no list")
+	}
+	for *l = (eventList{}); d.More(); {
+		if len(*l) == journalEvents {
+			return errManyEvents
+		}
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return fmt.Errorf("read an event: %w", err)
+		}
+		*l = append(*l, raw)
+	}
+	return nil
+}
+
 // JournalHint is a record that an entry of the journal names.
 type JournalHint struct {
 	Object       string // HubSpot's number of the type, such as "0-1"
@@ -71,8 +110,8 @@ type journalEvent struct {
 // left out; a file that is none is an error.
 func decodeJournal(file []byte, account int64) (JournalEntry, error) {
 	var said struct {
-		Events    []json.RawMessage `json:"journalEvents"`
-		Published string            `json:"publishedAt"`
+		Events    eventList `json:"journalEvents"`
+		Published string    `json:"publishedAt"`
 	}
 	file = bytes.TrimSpace(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")))
 	var err error
@@ -82,6 +121,8 @@ func decodeJournal(file []byte, account int64) (JournalEntry, error) {
 		err = json.Unmarshal(file, &said)
 	}
 	switch {
+	case errors.Is(err, errManyEvents):
+		return JournalEntry{}, errManyEvents
 	case err != nil:
 		// The decoder's words may repeat what is in it.
 		return JournalEntry{}, errors.New("it is no list of events")
@@ -96,7 +137,7 @@ func decodeJournal(file []byte, account int64) (JournalEntry, error) {
 	for _, raw := range said.Events {
 		var e journalEvent
 		switch {
-		case json.Unmarshal(raw, &e) != nil:
+		case len(raw) > journalEventSize || json.Unmarshal(raw, &e) != nil:
 			entry.Unread++
 		case account != 0 && e.PortalID != "" && e.PortalID != own:
 			entry.Others++
@@ -136,11 +177,14 @@ func (n *naming) add(object string, id journalID, links bool) bool {
 	switch {
 	case known:
 		n.hints[i].Associations = n.hints[i].Associations || links
-	case n.of[object] < journalMany:
+	case n.of[object] < journalMany && len(n.hints) < journalNamed:
 		n.at[key] = len(n.hints)
 		n.of[object]++
 		n.hints = append(n.hints, JournalHint{object, string(id), links})
-	case !slices.Contains(n.many, object):
+	case slices.Contains(n.many, object):
+	case len(n.many) == journalObjects:
+		return false
+	default:
 		n.many = append(n.many, object)
 	}
 	return true

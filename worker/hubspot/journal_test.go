@@ -298,6 +298,64 @@ func TestManyOfAnObject(t *testing.T) {
 	}
 }
 
+// However many records, objects and events a file has, what is made of it is
+// bounded, and what is left out is named.
+func TestEntriesAreBounded(t *testing.T) {
+	t.Parallel()
+	file := func(n int, event func(i int) string) []byte {
+		events := make([]string, n)
+		for i := range events {
+			events[i] = event(i)
+		}
+		return []byte(`{"journalEvents":[` + strings.Join(events, ",") + `]}`)
+	}
+	event := func(object, id int) string {
+		return fmt.Sprintf(`{"portalId":1,"action":"UPDATE","objectTypeId":"0-%d","objectId":%d}`, object, id)
+	}
+	e, err := decodeJournal(file(journalNamed+3000, func(i int) string { return event(i/1000, i) }), 1)
+	if err != nil || len(e.Hints) != journalNamed || !slices.Equal(e.Many, []string{"0-8", "0-9", "0-10"}) || e.Unread != 0 {
+		t.Errorf("of many records: %d named, many of %v, %d unread, %v", len(e.Hints), e.Many, e.Unread, err)
+	}
+	e, err = decodeJournal(file(journalNamed+journalObjects+7, func(i int) string { return event(i, i) }), 1)
+	if err != nil || len(e.Hints) != journalNamed || len(e.Many) != journalObjects || e.Unread != 7 {
+		t.Errorf("of many objects: %d named, many of %d, %d unread, %v", len(e.Hints), len(e.Many), e.Unread, err)
+	}
+	e, err = decodeJournal(file(2, func(i int) string {
+		return strings.Replace(event(1, i), "{", `{"of":"`+strings.Repeat("x", i*journalEventSize)+`",`, 1)
+	}), 1)
+	if err != nil || len(e.Hints) != 1 || e.Unread != 1 {
+		t.Errorf("of a large event: %d named, %d unread, %v", len(e.Hints), e.Unread, err)
+	}
+	for n, bad := range map[int]bool{journalEvents: false, journalEvents + 1: true} {
+		for _, cut := range []string{``, `{"journalEvents":`} {
+			list := file(n, func(i int) string { return [...]string{event(1, 1), "1"}[min(i, 1)] })
+			if cut == "" {
+				list = bytes.TrimSuffix(bytes.TrimPrefix(list, []byte(`{"journalEvents":`)), []byte("}"))
+			}
+			if _, err := decodeJournal(list, 1); errors.Is(err, errManyEvents) != bad || !bad && err != nil {
+				t.Errorf("%d events: %v", n, err)
+			}
+		}
+	}
+	sim, j := journalOf(t, simulator.Options{}, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasPrefix(r.URL.Path, "/_storage/") {
+			z := gzip.NewWriter(w)
+			_, _ = z.Write(append([]byte(`{"journalEvents":[]}`), bytes.Repeat([]byte(" "), journalBytes)...))
+			_ = z.Close()
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	j.c = New(Options{BaseURL: j.c.address, Unpaced: true})
+	t.Cleanup(j.c.Close)
+	if _, err := sim.Change("contacts", simulator.Change{Create: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Next(t.Context(), "", 4711); err == nil || !strings.Contains(err.Error(), "above the bound") {
+		t.Errorf("a large file: %v", err)
+	}
+}
+
 // Whatever comes: no panic, and only types and ids that are some, each once.
 func FuzzDecodeJournal(f *testing.F) {
 	f.Add([]byte(`{"journalEvents":[{"portalId":1,"action":"MERGE","objectTypeId":"0-1","objectId":1,"mergedObjectIds":[2,"3"]}],"publishedAt":"x"}`))
