@@ -7,14 +7,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/go-json-experiment/json"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
-
-// farthest is how many letters a name may be off from the one that was meant.
-const farthest = 3
 
 // fieldsOf are the properties asked for; nil is all of them. One that the stream
 // does not have is a problem, where its definitions are known.
@@ -46,27 +42,12 @@ func (s *Server) fieldsOf(name string, q params) ([]string, error) {
 			continue
 		}
 		hint := "GET /v1/streams/" + name + "/schema lists them"
-		if near := nearest(f, known); near != "" {
+		if near := stream.Nearest(f, known); near != "" {
 			hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 		}
 		return nil, badParameter(hint, "%s has no property %q", name, clip(f))
 	}
 	return fields, nil
-}
-
-// nearest is the known name that was probably meant, "" where none is near.
-func nearest(name string, known []string) string {
-	best, least := "", farthest+1
-	if len(name) > 100 {
-		return ""
-	}
-	for _, k := range known {
-		d := levenshtein.Distance(strings.ToLower(name), k, nil)
-		if d < least && d < len(k) {
-			best, least = k, d
-		}
-	}
-	return best
 }
 
 // formulas is what is made of a cell of CSV that a spreadsheet would take for a

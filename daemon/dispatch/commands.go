@@ -18,7 +18,7 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 	}
 	cfg := d.config[name]
 	if cfg == nil {
-		return nil, notFound(name)
+		return nil, d.notFound(name)
 	}
 	if interval != "" {
 		_, text, err := d.opts.ParseInterval(interval)
@@ -70,7 +70,7 @@ func (c *change) abandon(err error) error {
 // run goes on from there. The attempts close in the commit itself.
 func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 	if d.config[name] == nil {
-		return nil, notFound(name)
+		return nil, d.notFound(name)
 	}
 	c := d.begin(now)
 	s := c.stream(name)
@@ -118,7 +118,7 @@ func (d *Dispatcher) runNow(now time.Time, name string, run func(*change, *strea
 	}
 	cfg := d.config[name]
 	if cfg == nil {
-		return "", nil, notFound(name)
+		return "", nil, d.notFound(name)
 	}
 	if cfg.Problem != nil {
 		return "", nil, cfg.Problem

@@ -309,8 +309,11 @@ func (d *Dispatcher) streamNames() []string {
 	return names
 }
 
-func notFound(name string) error {
+func (d *Dispatcher) notFound(name string) error {
+	hint := "list them with `hubpipe streams` or GET /v1/streams"
+	if near := stream.Nearest(name, d.streamNames()); near != "" {
+		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
+	}
 	return &stream.Problem{Type: "unknown-stream", Title: "unknown stream", Status: 404,
-		Detail: fmt.Sprintf("there is no stream %q", name),
-		Hint:   "list them with `hubpipe streams` or GET /v1/streams"}
+		Detail: fmt.Sprintf("there is no stream %q", name), Hint: hint}
 }

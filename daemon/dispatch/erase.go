@@ -13,7 +13,7 @@ import (
 // of it will be.
 func (d *Dispatcher) Erase(now time.Time, name, id string) ([]Out, error) {
 	if d.config[name] == nil {
-		return nil, notFound(name)
+		return nil, d.notFound(name)
 	}
 	if p := stream.BadRecord(id); p != nil {
 		return nil, p

@@ -42,7 +42,7 @@ const (
 func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	cfg, s := d.config[name], d.streams[name]
 	if cfg == nil || s == nil {
-		return View{}, notFound(name)
+		return View{}, d.notFound(name)
 	}
 	v := View{Config: *cfg, Stream: s.Clone(), Attempts: d.opts.MaxFruitless, Incremental: d.viewRun(name, false), Walk: d.viewRun(name, true)}
 	v.Error = s.Error

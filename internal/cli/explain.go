@@ -74,7 +74,7 @@ func (c *command) reach(name string) (*hubspot.Client, config.Stream, error) {
 	}
 	i := slices.IndexFunc(cfg.Streams, func(s config.Stream) bool { return s.Name == name })
 	if i < 0 {
-		return nil, config.Stream{}, configErrorf("this configuration has no stream %q: HubSpot cannot be asked from here", name)
+		return nil, config.Stream{}, configErrorf("this configuration has no stream %q: HubSpot cannot be asked from here\n  hint: `hubpipe check` names its file; the daemon's streams are shown by `hubpipe streams`", name)
 	}
 	s := cfg.Streams[i]
 	j := slices.IndexFunc(cfg.Portals, func(p config.Portal) bool { return p.Name == s.Portal })

@@ -3,18 +3,23 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
+// logLevels are those that a daemon takes.
+func logLevels() []string { return []string{"trace", "debug", "info", "warn", "error"} }
+
 // logLevel shows or changes how much a daemon logs.
 func (c *command) logLevel() *cobra.Command {
 	return c.talking("log-level [LEVEL]", "Show how much the daemon logs, or change it until the next reload or restart",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
-			if len(args) > 1 {
-				return usageError("log-level takes one of trace, debug, info, warn and error, or nothing\n  usage: hubpipe log-level [LEVEL]")
+			if len(args) > 1 || len(args) == 1 && !slices.Contains(logLevels(), strings.ToLower(args[0])) {
+				return usageError("log-level takes trace, debug, info, warn or error, or nothing\n  usage: hubpipe log-level [LEVEL]")
 			}
 			var now client.LogLevel
 			var err error

@@ -20,6 +20,7 @@ func (c *command) notify() *cobra.Command {
 		return c.show(map[string]any{"notify": list}, func(w io.Writer) error {
 			if len(list) == 0 {
 				fmt.Fprintln(c.env.Stderr, `nobody: add notify "ops" { webhook = env("SLACK_URL") } to the configuration`)
+				return nil
 			}
 			return notifyTables(w, list)
 		})

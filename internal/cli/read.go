@@ -66,6 +66,7 @@ func checkLimit(limit int) error {
 func (c *command) records() *cobra.Command {
 	var limit int
 	var state, since string
+	var fields []string
 	var form *string
 	cmd := c.asking("records STREAM [ID]", "Print records, a line of JSON each", func(cmd *cobra.Command, d *client.Client, args []string) error {
 		for _, err := range []error{oneOf("output", *form, "json", "table"), checkLimit(limit), oneOf("state", state, states()...), checkSince(since)} {
@@ -79,10 +80,10 @@ func (c *command) records() *cobra.Command {
 					return usageError("--%s selects among records, and %s names one already", name, args[1])
 				}
 			}
-			r, err := d.Record(cmd.Context(), args[0], args[1])
+			r, err := d.Record(cmd.Context(), args[0], args[1], fields...)
 			return printRecords(c.env.Stdout, *form, 1, func(yield func(client.Record, error) bool) { yield(r, err) })
 		}
-		q := client.RecordQuery{States: []string{state}, Since: since, Limit: 1000}
+		q := client.RecordQuery{States: []string{state}, Since: since, Fields: fields, Limit: 1000}
 		if limit > 0 {
 			q.Limit = min(limit, 1000)
 		}
@@ -92,6 +93,7 @@ func (c *command) records() *cobra.Command {
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (0: all)")
 	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all; several with commas")
 	cmd.Flags().StringVar(&since, "since", "", "only what changed after this feed position or time")
+	cmd.Flags().StringSliceVar(&fields, "fields", nil, "names of properties, with commas (default: all)")
 	return cmd
 }
 

@@ -91,7 +91,7 @@ func TestBadRequests(t *testing.T) {
 		code       int
 		says       string
 	}{
-		{"/v1/streams/contact/start", "", 404, "contact"},
+		{"/v1/streams/contact/start", "", 404, `did you mean \"contacts\"?`},
 		{"/v1/streams/nothing/sync", "", 404, "nothing"},
 		{"/v1/streams/contacts/start", `{"interval":"0s"}`, 400, "0s"},
 		{"/v1/streams/contacts/start", `{"interval":"0"}`, 400, "interval"},
@@ -115,7 +115,8 @@ func TestBadRequests(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"start", "contact"}, 1, "contact"},
+		{[]string{"start", "contact"}, 1, `did you mean "contacts"?`},
+		{[]string{"log-level", "loud"}, 2, "trace, debug, info, warn or error"},
 		{[]string{"start", "contacts", "--every", "0s"}, 2, "0s"},
 		{[]string{"start", "contacts", "--every", "soon"}, 2, "soon"},
 		{[]string{"records", "nothing"}, 1, "nothing"},

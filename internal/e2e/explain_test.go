@@ -66,6 +66,15 @@ func TestExplain(t *testing.T) {
 	if h := e.HubSpot; !h.Found || h.Same < 5 || len(h.Differences) > 0 || h.Error != "" {
 		t.Errorf("HubSpot: %+v", h)
 	}
+	for _, args := range [][]string{{"--limit", "1"}, {records[0].ID}} {
+		out, err := s.hubpipe(append([]string{"records", "contacts", "--fields", "email"}, args...)...)
+		if r := decode[client.Record](t, out); err != nil || !strings.HasPrefix(string(r.Properties), `{"email":`) || strings.Contains(out, "firstname") {
+			t.Errorf("%v with --fields: %v %s", args, err, out)
+		}
+	}
+	if _, err := s.hubpipe("records", "contacts", "--fields", "emial"); err == nil || !strings.Contains(err.Error(), `did you mean "email"?`) {
+		t.Errorf("a property that there is not: %v", err)
+	}
 	s.change("contacts", `{"change":30}`)
 	different := 0
 	for _, r := range records {

@@ -66,10 +66,11 @@ func (c *Client) AllRecords(ctx context.Context, name string, q RecordQuery) ite
 	}
 }
 
-// Record returns one record.
-func (c *Client) Record(ctx context.Context, name, id string) (Record, error) {
+// Record returns one record, with those of its properties that are named; none
+// is all of them.
+func (c *Client) Record(ctx context.Context, name, id string, fields ...string) (Record, error) {
 	var out Record
-	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/records/"+url.PathEscape(id)), nil, nil, &out)
+	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/records/"+url.PathEscape(id)), values("fields", strings.Join(fields, ",")), nil, &out)
 	return out, err
 }
 
