@@ -84,6 +84,7 @@ func Run(ctx context.Context, env Env) int {
 	root.SetIn(env.Stdin)
 	root.SetOut(out)
 	root.SetErr(env.Stderr)
+	completion(root)
 	verb, err := root.ExecuteContextC(ctx)
 	code := exitCode(ctx, err)
 	if lost := out.lostBy(); lost != nil {

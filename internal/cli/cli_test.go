@@ -78,6 +78,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"--log-level loud check":            "trace, debug, info, warn or error",
 		"help bogus":                        `there is no verb "bogus"`,
 		"statsu":                            `there is no verb "statsu"; did you mean status?`,
+		"completion tcsh":                   `no completion for "tcsh"; there are bash`,
 		"rec":                               `did you mean reconcile or records?`,
 		"help strt":                         `did you mean start or stop?`,
 		"runs --limit 0":                    "--limit is 1 to 1000, not 0",

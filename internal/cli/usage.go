@@ -106,6 +106,23 @@ func help(root *cobra.Command) *cobra.Command {
 		}}
 }
 
+// completion makes a shell that there is not a mistake: cobra shows help for it,
+// and ends as if all were well. It needs the root's output to be set.
+func completion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	verb, _, err := root.Find([]string{"completion"})
+	if err != nil || verb == root {
+		return
+	}
+	verb.Args = cobra.ArbitraryArgs
+	verb.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return usageError("there is no completion for %q; there are bash, fish, powershell and zsh\n  usage: %s SHELL", args[0], cmd.CommandPath())
+	}
+}
+
 // oneOf holds a flag against the values that there are; with commas, each.
 func oneOf(flag, text string, known ...string) error {
 	for word := range strings.SplitSeq(text, ",") {
