@@ -117,6 +117,7 @@ func (m *Manager) still(ctx context.Context, r *runner, name string) string {
 	end := time.Now().Add(checkWait)
 	changed, stop := m.o.Source.Watch()
 	defer stop()
+	r.hurry()
 	for {
 		st := r.status(ctx)
 		for _, s := range st.Streams {

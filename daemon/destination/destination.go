@@ -63,6 +63,9 @@ type Spec struct {
 	Blocked string
 	Engine  Engine
 	Streams []Stream
+	// Gather is how long what is new waits for more, so that it is written
+	// together; 0 is not at all.
+	Gather time.Duration
 	// Key differs where anything of the configuration does.
 	Key string
 }
@@ -112,6 +115,16 @@ type Session interface {
 	Close()
 }
 
+// Gatherer is a session that takes batches in and commits many at once. Until it
+// has, the place that Write returns stays, but for what is Held.
+type Gatherer interface {
+	Session
+	// Flush commits what was taken in of a stream.
+	Flush(ctx context.Context, streamName string) (Place, error)
+	// Tend does what is due without a change, and may begin a rereading up to head.
+	Tend(ctx context.Context, streamName string, head uint64) (Place, error)
+}
+
 // Table is what Prepare makes a stream's tables of.
 type Table struct {
 	Stream
@@ -152,6 +165,12 @@ type Place struct {
 	Table    string
 	Position uint64
 	Reread   *Reread
+	// Held is how far batches were taken in that are not committed, of the reading
+	// that is written just now; 0 where none is.
+	Held uint64
+	// Cleared is up to where what was replaced cannot be found in the warehouse any
+	// more.
+	Cleared uint64
 	// Rows and Unparsed count what was ever written, and what was no value of its
 	// column's type.
 	Rows, Unparsed uint64
@@ -171,6 +190,10 @@ const (
 	ReasonResync  = "resync"
 	ReasonEpoch   = "epoch"
 	ReasonColumns = "columns"
+	// Of its own accord: so that each record stands there once, and so that nothing
+	// is left of one that was erased.
+	ReasonSnapshot = "snapshot"
+	ReasonErasure  = "erasure"
 )
 
 // Digest is what a stream's rows come to, however they are ordered.

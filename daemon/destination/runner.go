@@ -32,6 +32,7 @@ type runner struct {
 	next     time.Time
 	failures uint64
 	streams  map[string]*standing
+	hasty    bool // what waits for more is not to
 }
 
 // standing is what is known of one stream.
@@ -89,7 +90,7 @@ func (r *runner) stop() {
 // hurry makes what waits go on at once.
 func (r *runner) hurry() {
 	r.mu.Lock()
-	r.next = time.Time{}
+	r.next, r.hasty = time.Time{}, true
 	for _, s := range r.streams {
 		s.next = time.Time{}
 	}
@@ -100,6 +101,15 @@ func (r *runner) hurry() {
 	}
 }
 
+// hurried tells, once, whether somebody wants it to hurry.
+func (r *runner) hurried() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.hasty
+	r.hasty = false
+	return was
+}
+
 // run works in sessions until ctx ends.
 func (r *runner) run(ctx context.Context) {
 	if r.spec.Blocked != "" {
@@ -108,7 +118,7 @@ func (r *runner) run(ctx context.Context) {
 		return
 	}
 	for fails := 0; ctx.Err() == nil; {
-		w := &work{r: r, prepared: map[string]prepared{}}
+		w := &work{r: r, prepared: map[string]prepared{}, due: map[string]time.Time{}}
 		err := w.session(ctx)
 		if ctx.Err() != nil {
 			return

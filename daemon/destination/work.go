@@ -17,6 +17,8 @@ const (
 	batchRecords = 5000
 	batchBytes   = 4 << 20
 	turn         = 2 * time.Second
+	// gatherTurn is for those that want few and large files.
+	gatherTurn = 15 * time.Second
 )
 
 // work is what is done in one session.
@@ -26,6 +28,9 @@ type work struct {
 	prepared  map[string]prepared
 	described time.Time
 	wrote     bool
+	// due is when what is new of a stream is written, where it waits for more.
+	due   map[string]time.Time
+	hasty bool // nothing does, this time
 }
 
 // session connects and works until something fails or ctx ends.
@@ -42,6 +47,7 @@ func (w *work) session(ctx context.Context) error {
 	w.r.connected()
 	for {
 		busy := false
+		w.hasty = w.r.hurried()
 		for _, x := range w.r.spec.Streams {
 			if !w.r.due(x.Name, time.Now()) {
 				continue
@@ -66,7 +72,13 @@ func (w *work) session(ctx context.Context) error {
 		if busy {
 			continue
 		}
-		t := time.NewTimer(time.Until(w.r.wakeAt(w.described.Add(w.r.m.o.Describe))))
+		latest := w.described.Add(w.r.m.o.Describe)
+		for _, at := range w.due {
+			if at.Before(latest) {
+				latest = at
+			}
+		}
+		t := time.NewTimer(time.Until(w.r.wakeAt(latest)))
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -96,16 +108,95 @@ func (w *work) stream(ctx context.Context, x Stream) (more bool, err error) {
 		w.r.placed(x.Name, place)
 	}
 	end := time.Now().Add(turn)
-	if place, more, err = w.drain(ctx, x.Name, place, false, end); err != nil || more {
-		return more, err
+	if w.r.spec.Gather > 0 {
+		end = time.Now().Add(gatherTurn)
 	}
-	if place.Reread == nil {
-		return false, nil
+	ends, err := w.ends(ctx, x.Name, &place)
+	if err != nil {
+		return false, err
 	}
+	waits, err := w.waits(ctx, x.Name, &place)
+	if err != nil {
+		return false, err
+	}
+	if !waits || ends {
+		if place, more, err = w.drain(ctx, x.Name, place, false, end); err != nil || more {
+			return more, err
+		}
+	}
+	switch {
+	case place.Reread == nil:
+		return w.tend(ctx, x.Name, place)
+	case ends:
+		return w.finish(ctx, x.Name, place)
+	}
+	// What ends is drained once more before: a record that was not found by the
+	// rereading, since it had moved, has to be there when it ends.
+	before := place.Reread.Position
 	if place, more, err = w.drain(ctx, x.Name, place, true, end); err != nil || more {
 		return more, err
 	}
-	return w.finish(ctx, x.Name, place)
+	return place.Reread == nil || place.Reread.Position > before, nil
+}
+
+// ends tells whether a rereading has come to its end, and may be ended.
+func (w *work) ends(ctx context.Context, name string, place *Place) (bool, error) {
+	if place.Reread == nil || place.Reread.Position < place.Reread.Until {
+		return false, nil
+	}
+	if place.Reread.Reason != ReasonEpoch {
+		return true, nil
+	}
+	// What the store has lost comes back from HubSpot. Before it has, a row that
+	// the store lacks proves nothing.
+	st, err := w.r.m.o.Source.Standing(ctx, name)
+	return err == nil && st.Settled, err
+}
+
+// waits tells whether what is new of a stream waits for more. It waits from when
+// its oldest came, however often that changes meanwhile; the first rows do not.
+func (w *work) waits(ctx context.Context, name string, place *Place) (bool, error) {
+	src, gather := w.r.m.o.Source, w.r.spec.Gather
+	if gather == 0 || w.hasty || place.Position == 0 || src.PositionOf(name) <= place.Position {
+		delete(w.due, name)
+		return false, nil
+	}
+	at, ok := w.due[name]
+	if !ok {
+		oldest := time.Now()
+		_, err := src.Changes(ctx, name, place.Position, 1, func(rec *stream.Record) error {
+			if t := time.UnixMilli(rec.Synced); t.Before(oldest) {
+				oldest = t
+			}
+			return nil
+		})
+		if err != nil {
+			return false, fmt.Errorf("read the feed of %s: %w", name, err)
+		}
+		at = oldest.Add(gather)
+		w.due[name] = at
+	}
+	if time.Now().Before(at) {
+		return true, nil
+	}
+	delete(w.due, name)
+	return false, nil
+}
+
+// tend lets a session do what is due of itself.
+func (w *work) tend(ctx context.Context, name string, place Place) (more bool, err error) {
+	g, ok := w.s.(Gatherer)
+	if !ok {
+		return false, nil
+	}
+	p, err := g.Tend(ctx, name, w.r.m.o.Source.PositionOf(name))
+	if err != nil {
+		return false, err
+	}
+	if !reflect.DeepEqual(p, place) {
+		w.r.placed(name, p)
+	}
+	return p.Reread != nil, nil
 }
 
 // prepared is what a stream's tables were made of, and when that was looked at.
@@ -183,9 +274,26 @@ func (w *work) read(ctx context.Context, name string, since uint64, until uint64
 }
 
 // drain writes what follows the place, or the place of the rereading, until
-// there is nothing more or the turn ends. The next batch is read and packed
-// while one is written.
-func (w *work) drain(ctx context.Context, name string, place Place, again bool, end time.Time) (Place, bool, error) {
+// there is nothing more or the turn ends. What was taken in by then is committed.
+func (w *work) drain(ctx context.Context, name string, place Place, again bool, end time.Time) (_ Place, more bool, err error) {
+	place, more, err = w.follow(ctx, name, place, again, end)
+	if err != nil || place.Held == 0 {
+		return place, more, err
+	}
+	g, ok := w.s.(Gatherer)
+	if !ok {
+		return place, false, fmt.Errorf("%s holds what nobody can have committed", name)
+	}
+	if place, err = g.Flush(ctx, name); err != nil {
+		return place, false, err
+	}
+	w.r.placed(name, place)
+	return place, more, nil
+}
+
+// follow writes batch by batch. The next one is read and packed while one is
+// written.
+func (w *work) follow(ctx context.Context, name string, place Place, again bool, end time.Time) (Place, bool, error) {
 	since, until, mode := place.Position, uint64(0), Newer
 	if again {
 		since, until, mode = place.Reread.Position, place.Reread.Until, Again
@@ -224,8 +332,12 @@ func (w *work) drain(ctx context.Context, name string, place Place, again bool, 
 	return place, false, next.err
 }
 
-// at is the place itself, or that of its rereading where there is one.
+// at is how far was read: the place itself, or that of its rereading where there
+// is one.
 func (p *Place) at(again bool) (uint64, bool) {
+	if p.Held > 0 {
+		return p.Held, true
+	}
 	if !again {
 		return p.Position, true
 	}
@@ -242,17 +354,9 @@ func (w *work) full(b *Batch, until uint64) bool {
 
 // finish sweeps what a rereading leaves, where that may be done already.
 func (w *work) finish(ctx context.Context, name string, place Place) (more bool, err error) {
-	if place.Reread == nil || place.Reread.Position < place.Reread.Until {
-		return false, nil
-	}
 	src := w.r.m.o.Source
-	if place.Reread.Reason == ReasonEpoch {
-		// What the store has lost comes back from HubSpot. Before it has, a row that
-		// the store lacks proves nothing.
-		st, err := src.Standing(ctx, name)
-		if err != nil || !st.Settled || src.PositionOf(name) > place.Position {
-			return false, err
-		}
+	if place.Reread.Position < place.Reread.Until || place.Reread.Reason == ReasonEpoch && src.PositionOf(name) > place.Position {
+		return false, nil // it has begun anew, or what has come since may have been lost before
 	}
 	at := src.Position()
 	seqs := func(ids []string) ([]uint64, error) { return src.Seqs(ctx, name, ids) }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 	"github.com/hubpipe/hubpipe/internal/rawjson"
 )
@@ -144,7 +145,7 @@ func (p *packed) row(r *stream.Record, values [][]byte, careful bool) {
 	b = append(append(b, r.State...), '\t')
 	b = append(appendMoment(b, time.UnixMilli(r.Synced)), '\t')
 	for _, at := range []string{r.CreatedAt, r.UpdatedAt, r.ArchivedAt} {
-		if t, ok := moment([]byte(at)); ok {
+		if t, ok := destination.Moment([]byte(at)); ok {
 			b = append(appendMoment(b, t), '\t')
 		} else {
 			b = append(b, `\N`+"\t"...)
@@ -274,7 +275,7 @@ func (p *packed) appendHistory(r *stream.Record) (rows int) {
 			b := append(appendCopy(p.history, []byte(r.ID)), '\t')
 			b = append(appendCopy(b, unquote(property)), '\t')
 			b = append(strconv.AppendInt(b, int64(n), 10), '\t')
-			if t, ok := moment(at); ok {
+			if t, ok := destination.Moment(at); ok {
 				b = appendMoment(b, t)
 			} else {
 				b = append(b, `\N`...)

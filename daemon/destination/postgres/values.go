@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
@@ -82,7 +83,7 @@ func kindSeen(raw []byte) kind {
 	case 't', 'f':
 		return boolean
 	case '"':
-		if _, ok := moment(raw[1 : len(raw)-1]); ok {
+		if _, ok := destination.Moment(raw[1 : len(raw)-1]); ok {
 			return timestamp
 		}
 		return text
@@ -152,11 +153,11 @@ func appendValue(b []byte, k kind, raw []byte) (out []byte, ok bool) {
 			return append(b, 'f'), true
 		}
 	case date:
-		if t, ok := moment(v); ok && t.Equal(t.Truncate(24*time.Hour)) {
+		if t, ok := destination.Moment(v); ok && t.Equal(t.Truncate(24*time.Hour)) {
 			return t.AppendFormat(b, time.DateOnly), true
 		}
 	case timestamp:
-		if t, ok := moment(v); ok {
+		if t, ok := destination.Moment(v); ok {
 			return appendMoment(b, t), true
 		}
 	case texts:
@@ -168,28 +169,6 @@ func appendValue(b []byte, k kind, raw []byte) (out []byte, ok bool) {
 // appendMoment appends a time as PostgreSQL shows it in UTC.
 func appendMoment(b []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(b, "2006-01-02 15:04:05.999999+00")
-}
-
-// moment reads a time as HubSpot writes it: RFC 3339, a day, or milliseconds
-// since 1970. PostgreSQL knows no year 0.
-func moment(v []byte) (time.Time, bool) {
-	s := string(v)
-	if len(s) < len(time.DateOnly) || len(s) > 40 {
-		return time.Time{}, false
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil && len(s) == len(time.DateOnly) {
-		t, err = time.Parse(time.DateOnly, s)
-	}
-	if err != nil {
-		ms, errNumber := strconv.ParseInt(s, 10, 64)
-		if errNumber != nil || ms < -62135596800000 || ms > 253402300799999 {
-			return time.Time{}, false
-		}
-		t = time.UnixMilli(ms)
-	}
-	t = t.UTC()
-	return t, t.Year() >= 1 && t.Year() <= 9999
 }
 
 // maxDigits bounds a number: PostgreSQL takes many more before the point.
