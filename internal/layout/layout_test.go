@@ -79,7 +79,9 @@ func rooms() map[string]string {
 		"github.com/prometheus":              "daemon/metrics",
 		"github.com/jackc/pgx":               "daemon/destination/postgres",
 		"github.com/google/jsonschema-go":    "daemon/api",
-		"github.com/parquet-go/parquet-go":   "daemon/api",
+		"github.com/parquet-go/parquet-go":   "daemon/...", // exports, and files
+		"gocloud.dev":                        "daemon/destination/files",
+		"github.com/aws":                     "daemon/destination/files",
 	}
 }
 

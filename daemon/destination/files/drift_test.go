@@ -1,0 +1,235 @@
+package files_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// typesIn are the types of a stream's columns, by name, as the manifest has them
+// for all files together and for each.
+func (r *rig) typesIn(name string) (union map[string]string, each []map[string]string) {
+	r.t.Helper()
+	m := r.manifest(name)
+	union = map[string]string{}
+	for _, c := range m.Columns {
+		union[c.Name] = string(c.Type)
+	}
+	for _, f := range m.Files {
+		one := map[string]string{}
+		for k, v := range m.Schemas[f.Schema] {
+			one[k] = string(v)
+		}
+		each = append(each, one)
+	}
+	return union, each
+}
+
+// A new property is a column of the files from then on; one whose type changes is
+// wider, and all is written again so that every file has the same type.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, local(t), files.Options{Format: format})
+			r.define("contacts", "score number", "day_of date")
+			r.put("contacts", record("1", `{"score":"1","day_of":"2024-01-02"}`))
+			r.start()
+			r.current()
+			r.define("contacts", "score number", "day_of date", "email string")
+			r.put("contacts", record("2", `{"score":"2","email":"a"}`), record("3", `{"surprise":"7"}`))
+			r.current()
+			union, each := r.typesIn("contacts")
+			if union["email"] != "string" || union["surprise"] != "string" || each[0]["email"] != "" || each[len(each)-1]["email"] != "string" {
+				t.Errorf("types %v, of the files %v", union, each)
+			}
+			if p := r.current().Streams[0].Place; p.Reread != nil {
+				t.Errorf("all is written again for a column more: %+v", p)
+			}
+			r.equal()
+			r.define("contacts", "score string", "day_of datetime", "email number")
+			r.put("contacts", record("4", `{"score":"many","day_of":"2024-01-02T03:04:05Z"}`))
+			r.until(func(s destination.Status) bool {
+				return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
+			})
+			union, each = r.typesIn("contacts")
+			for _, types := range append(each, union) {
+				if k := types["score"]; k != "string" {
+					t.Errorf("score is %q", k)
+				}
+				if k := types["day_of"]; k != "timestamp" {
+					t.Errorf("day_of is %q", k)
+				}
+				if k := types["email"]; k != "" && k != "string" {
+					t.Errorf("email has become narrower: %q", k)
+				}
+			}
+			x := r.table("contacts")
+			if x["1"]["score"] != "1" || x["4"]["score"] != "many" || x["1"]["day_of"] == "" || x["3"]["surprise"] != "7" {
+				t.Errorf("rows %v", x)
+			}
+			r.equal()
+		})
+	}
+}
+
+// Without definitions a column has the type of what is seen first, and becomes
+// text where something else comes.
+func TestWithoutDefinitions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{})
+	r.put("contacts", record("1", `{"n":1,"b":true,"o":{"a":[1]},"at":"2024-01-02T03:04:05Z","id":"own"}`))
+	r.start()
+	r.current()
+	union, _ := r.typesIn("contacts")
+	if union["n"] != "double" || union["b"] != "boolean" || union["o"] != "json" || union["at"] != "timestamp" {
+		t.Errorf("types %v", union)
+	}
+	r.equal()
+	r.put("contacts", record("2", `{"n":"one","b":null,"o":[2],"at":"soon"}`))
+	r.until(func(s destination.Status) bool {
+		return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
+	})
+	x := r.table("contacts")
+	if x["1"]["n"] != "1" || x["2"]["n"] != "one" || x["1"]["at"] != "2024-01-02T03:04:05Z" || x["2"]["o"] != "[2]" || x["1"]["id"] != "1" {
+		t.Errorf("rows %v", x)
+	}
+	r.equal()
+}
+
+// Names and values that nobody should have.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	names := []string{"", "id", "ID", "_hubpipe_seq", "_HUBPIPE_STATE", "Email", "email", "a.b", "a\"b", "a\\b", "a\nb", "a\x00b", "é", "a=b/c", "day", "list", "element",
+		"DROP TABLE x; --", strings.Repeat("n", 300), "__proto__", "p_id"}
+	values := []string{"\x00", "\"", "\\", "\n\r\t", "\u2028", "'; DROP", strings.Repeat("x", 1<<20), "😀", "=1+1", "NaN", "null", "\x7f", ""}
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, local(t), files.Options{Format: format, Raw: true})
+			list := []stream.Property{}
+			for i, n := range names {
+				list = append(list, stream.Property{Name: n, Type: []string{"string", "enumeration", "number"}[i%3], FieldType: "checkbox", Label: n})
+			}
+			r.src.definitions["contacts"] = list
+			for i, v := range values {
+				p := map[string]string{}
+				for _, n := range names {
+					p[n] = v
+				}
+				b, err := json.Marshal(p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.put("contacts", record(fmt.Sprintf("%d", i), string(b)))
+			}
+			r.put("contacts", record("raw", "{\"email\":\"a\xff\\ud800b\",\"x\":1e999,\"email\":\"twice\",\"Email\":[ 1,\n2 ]}"))
+			r.start()
+			r.current()
+			columns, lower := map[string]string{}, map[string]bool{}
+			for _, c := range r.manifest("contacts").Columns {
+				columns[c.Property] = c.Name
+				if lower[strings.ToLower(c.Name)] {
+					t.Errorf("two columns are called %q where case does not count", c.Name)
+				}
+				lower[strings.ToLower(c.Name)] = true
+			}
+			rows := r.table("contacts")
+			for i, v := range values {
+				for j, n := range names {
+					if got := rows[fmt.Sprint(i)][columns[n]]; j%3 == 0 && n != "" && got != v {
+						t.Errorf("%.20q of property %.20q is %.40q in column %.20q", v, n, got, columns[n])
+					}
+				}
+			}
+			r.equal()
+		})
+	}
+}
+
+// What is wrong is said with what to do about it, and no secret of it.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	all := func(status int, code string) func(*http.Request) *fault {
+		return func(*http.Request) *fault { return &fault{status: status, code: code} }
+	}
+	inFile := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(inFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, url, kind, says string
+		fault                 func(*http.Request) *fault
+		blocked               bool
+	}{
+		{name: "no bucket", url: "s3://nowhere/x?region=us-east-1&use_path_style=true&endpoint=SERVER", kind: "destination-refused", says: "create bucket nowhere", blocked: true},
+		{name: "wrong key", fault: all(403, "SignatureDoesNotMatch"), kind: "destination-refused", says: "check access_key", blocked: true},
+		{name: "no right", fault: all(403, "AccessDenied"), kind: "destination-refused", says: "s3:PutObject", blocked: true},
+		{name: "full", fault: func(q *http.Request) *fault {
+			if q.Method == http.MethodPut {
+				return &fault{status: 400, code: "QuotaExceeded"}
+			}
+			return nil
+		}, kind: "destination-full", says: "make room"},
+		{name: "nobody there", url: "s3://lake/x?region=us-east-1&use_path_style=true&endpoint=http://127.0.0.1:1", kind: "destination-unreachable", says: "is it running"},
+		{name: "no folder", url: "file://" + inFile, kind: "destination-refused", says: "folder", blocked: true},
+		{name: "not built in", url: "gs://bucket", kind: "destination-refused", says: "-tags gcs", blocked: true},
+		{name: "no url", url: "s3://", kind: "destination-refused", says: "s3://bucket/prefix", blocked: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			at := s3(t)
+			if tt.url = strings.Replace(tt.url, "SERVER", at.s.URL, 1); tt.url == "" {
+				tt.url = at.url()
+			}
+			r := newRig(t, at, files.Options{URL: tt.url, AccessKey: "key-canary", SecretKey: "secret-canary"})
+			at.fails(tt.fault)
+			r.put("contacts", record("1", `{"email":"value-canary"}`))
+			r.start()
+			s := r.until(func(s destination.Status) bool { return s.Error != nil })
+			text := s.Error.Error() + s.Error.Detail + s.Error.Hint + s.Target
+			if s.Error.Type != tt.kind || s.Error.Blocked != tt.blocked || !strings.Contains(text, tt.says) || strings.Contains(text, "canary") {
+				t.Errorf("it says %+v", s.Error)
+			}
+			at.fails(nil)
+			if strings.HasPrefix(tt.url, "s3://lake/crm") { // mended
+				if err := r.m.Resume("lake"); err != nil {
+					t.Fatal(err)
+				}
+				r.current()
+				r.equal()
+			}
+			r.stop()
+		})
+	}
+}
+
+// The files of another data folder are left alone.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	at := local(t)
+	r := newRig(t, at, files.Options{})
+	r.put("contacts", record("1", `{"email":"a"}`))
+	r.start()
+	r.current()
+	r.stop()
+	other := newRig(t, at, files.Options{})
+	other.put("contacts", record("2", `{"email":"b"}`))
+	other.start()
+	s := other.until(func(s destination.Status) bool { return s.Error != nil })
+	if s.State != destination.Blocked || s.Error.Type != "destination-foreign" {
+		t.Errorf("it is %s: %+v", s.State, s.Error)
+	}
+	if x := r.table("contacts"); len(x) != 1 || x["1"]["email"] != "a" {
+		t.Errorf("the files have %v", x)
+	}
+}

@@ -1,0 +1,571 @@
+package files_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
+	"github.com/parquet-go/parquet-go"
+	"go.uber.org/goleak"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what has to come.
+const patience = 2 * time.Minute
+
+// source is a real store with what the daemon adds to it.
+type source struct {
+	*store.Store
+
+	mu          sync.Mutex
+	definitions map[string][]stream.Property
+	unsettled   bool
+	epoch       uint64
+	id          string // in place of the store's own
+}
+
+func (s *source) Definitions(name string) ([]stream.Property, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.definitions[name]), nil
+}
+
+func (s *source) Standing(_ context.Context, name string) (destination.Standing, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lag := int64(3)
+	return destination.Standing{Stream: name, Object: name, Portal: "main", State: "waiting", LagSeconds: &lag, TimeZone: "Europe/Berlin", Currency: "EUR", Settled: !s.unsettled}, nil
+}
+
+// ID may be another store's.
+func (s *source) ID() string { return cmp.Or(s.id, s.Store.ID()) }
+
+// Epoch may be a later one than the store's own.
+func (s *source) Epoch() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Store.Epoch() + s.epoch
+}
+
+// place is where files go, as a reader of them has it.
+type place interface {
+	url() string
+	read(key string) []byte
+	keys(prefix string) []string
+}
+
+// rig is a store and a manager with one destination of files.
+type rig struct {
+	t       testing.TB
+	at      place
+	src     *source
+	m       *destination.Manager
+	o       files.Options
+	gather  time.Duration
+	streams []destination.Stream
+	path    string
+}
+
+func openStore(t testing.TB, dir string) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Options{Dir: dir, FreeMark: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	return st
+}
+
+func newRig(t testing.TB, at place, o files.Options) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	if o.Format == "" {
+		o.Format = files.Parquet
+	}
+	if o.FileSize == 0 {
+		o.FileSize = 64 << 20
+	}
+	if o.Compact == 0 {
+		o.Compact = 24 * time.Hour
+	}
+	if o.Keep == 0 {
+		o.Keep = time.Hour
+	}
+	if o.URL == "" {
+		o.URL = at.url()
+	}
+	return &rig{t: t, at: at, o: o, path: filepath.Join(dir, "destinations.json"),
+		src:     &source{Store: openStore(t, filepath.Join(dir, "store")), definitions: map[string][]stream.Property{}},
+		streams: []destination.Stream{{Name: "contacts", Object: "contacts"}}}
+}
+
+// start begins to copy.
+func (r *rig) start() {
+	r.t.Helper()
+	m, err := destination.New(context.WithoutCancel(r.t.Context()), destination.Options{Source: r.src, Path: r.path,
+		Retry: 20 * time.Millisecond, RetryMost: 200 * time.Millisecond, Describe: 50 * time.Millisecond})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.m = m
+	r.t.Cleanup(m.Stop)
+	m.Set([]destination.Spec{{Name: "lake", Kind: "files", Engine: files.New(r.o), Streams: r.streams, Gather: r.gather, Key: fmt.Sprint(r.o)}})
+}
+
+func (r *rig) stop() { r.m.Stop() }
+
+// define sets a stream's definitions, each "name type [fieldType]".
+func (r *rig) define(name string, properties ...string) {
+	list := []stream.Property{}
+	for _, p := range properties {
+		f := append(strings.Fields(p), "", "")
+		list = append(list, stream.Property{Name: f[0], Type: f[1], FieldType: f[2], Label: "The " + f[0]})
+	}
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	r.src.definitions[name] = list
+}
+
+// put commits records.
+func (r *rig) put(name string, records ...*stream.Record) {
+	r.t.Helper()
+	for part := range slices.Chunk(records, 400) {
+		tx, err := r.src.Begin()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, rec := range part {
+			if err := tx.Put(name, rec); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// record is a live record; properties are JSON.
+func record(id, properties string) *stream.Record {
+	return &stream.Record{Head: stream.Head{ID: id, State: stream.Live, Version: 1, UpdatedAt: "2026-01-02T03:04:05.678Z", CreatedAt: "2026-01-01T00:00:00Z"}, Properties: []byte(properties)}
+}
+
+func ended(id string, s stream.State) *stream.Record {
+	return &stream.Record{Head: stream.Head{ID: id, State: s, CreatedAt: "2026-01-01T00:00:00Z"}}
+}
+
+// erased is a record as `hubpipe erase` leaves it.
+func erased(id string) *stream.Record {
+	return &stream.Record{Head: stream.Head{ID: id, State: stream.Purged}}
+}
+
+// current waits until the destination has everything.
+func (r *rig) current() destination.Status {
+	r.t.Helper()
+	return r.until(func(s destination.Status) bool { return s.State == destination.Current })
+}
+
+func (r *rig) until(good func(destination.Status) bool) destination.Status {
+	r.t.Helper()
+	end := time.Now().Add(patience)
+	for {
+		s, err := r.m.One(r.t.Context(), "lake")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if good(s) {
+			return s
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("it stands at %+v, error %v", s, s.Error)
+		}
+		r.moment()
+	}
+}
+
+// moment is between two looks at what has to come.
+func (r *rig) moment() {
+	select {
+	case <-time.After(5 * time.Millisecond):
+	case <-r.t.Context().Done():
+	}
+}
+
+// eventually waits for something that no status shows.
+func (r *rig) eventually(what string, is func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !is(); r.moment() {
+		if time.Now().After(end) {
+			r.t.Fatal("it does not come to ", what)
+		}
+	}
+}
+
+// equal has the destination held against the store.
+func (r *rig) equal() {
+	r.t.Helper()
+	list, err := r.m.Check(r.t.Context(), "lake")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := range list {
+		if !list[i].Equal() {
+			r.t.Errorf("%s differs: %+v", list[i].Stream, list[i])
+		}
+	}
+}
+
+// manifest is what readers are shown of a stream.
+func (r *rig) manifest(name string) files.Manifest {
+	r.t.Helper()
+	var m files.Manifest
+	if err := json.Unmarshal(r.at.read(name+"/_hubpipe/latest.json"), &m); err != nil {
+		r.t.Fatal(err)
+	}
+	return m
+}
+
+// row is a row as text; what is null is not in it.
+type row map[string]string
+
+// rows are all rows of the valid files, in their order.
+func (r *rig) rows(name string) []row {
+	r.t.Helper()
+	var out []row
+	for _, f := range r.manifest(name).Files {
+		got := rowsOf(r.t, f.Path, r.at.read(f.Path))
+		if uint64(len(got)) != f.Rows {
+			r.t.Errorf("%s has %d rows, and the manifest says %d", f.Path, len(got), f.Rows)
+		}
+		out = append(out, got...)
+	}
+	return out
+}
+
+// table is what a reader makes of the files: the newest row of each record.
+func (r *rig) table(name string) map[string]row {
+	r.t.Helper()
+	out := map[string]row{}
+	for _, x := range r.rows(name) {
+		if was, ok := out[x["id"]]; !ok || seqOf(x) >= seqOf(was) {
+			out[x["id"]] = x
+		}
+	}
+	return out
+}
+
+func seqOf(x row) int {
+	n, _ := strconv.Atoi(x["_hubpipe_seq"])
+	return n
+}
+
+// once checks that each record stands in the valid files once.
+func (r *rig) once(name string) {
+	r.t.Helper()
+	seen := map[string]bool{}
+	for _, x := range r.rows(name) {
+		if seen[x["id"]] {
+			r.t.Errorf("record %s stands there twice", x["id"])
+		}
+		seen[x["id"]] = true
+	}
+}
+
+// same holds what a reader makes of the files against the store, value by value.
+func (r *rig) same(name string) {
+	r.t.Helper()
+	got := r.table(name)
+	if _, err := r.src.Changes(r.t.Context(), name, 0, 0, func(rec *stream.Record) error {
+		x := got[rec.ID]
+		delete(got, rec.ID)
+		if x["_hubpipe_seq"] != fmt.Sprint(rec.Seq) || x["_hubpipe_state"] != string(rec.State) {
+			r.t.Errorf("%s is %v in the files, %s at %d in the store", rec.ID, x, rec.State, rec.Seq)
+		}
+		var p map[string]string
+		if len(rec.Properties) > 0 {
+			if err := json.Unmarshal(rec.Properties, &p); err != nil {
+				return err
+			}
+		}
+		for k, v := range p {
+			if x[k] != v {
+				r.t.Errorf("%s of %s is %q in the files, %q in the store", k, rec.ID, x[k], v)
+			}
+		}
+		return nil
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	for id := range got {
+		r.t.Errorf("%s stands in the files alone", id)
+	}
+}
+
+// rowsOf reads a file with nothing of the package's own.
+func rowsOf(t testing.TB, name string, b []byte) (out []row) {
+	t.Helper()
+	if strings.HasSuffix(name, ".gz") {
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(all) {
+			var m map[string]json.RawMessage
+			if err := json.Unmarshal(line, &m); err != nil {
+				t.Fatalf("%v: %s", err, line)
+			}
+			x := row{}
+			for k, v := range m {
+				var s string
+				if json.Unmarshal(v, &s) == nil {
+					x[k] = s
+				} else {
+					x[k] = string(v)
+				}
+			}
+			out = append(out, x)
+		}
+		return out
+	}
+	f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(name, err)
+	}
+	paths := f.Schema().Columns()
+	for _, g := range f.RowGroups() {
+		rows := g.Rows()
+		for {
+			buf := make([]parquet.Row, 1)
+			n, err := rows.ReadRows(buf)
+			if n == 1 {
+				x := row{}
+				for _, v := range buf[0] {
+					if p := paths[v.Column()]; !v.IsNull() && len(p) > 1 {
+						x[p[0]] += "[" + v.String() + "]"
+					} else if !v.IsNull() {
+						x[p[0]] = v.String()
+					}
+				}
+				out = append(out, x)
+			}
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = rows.Close()
+	}
+	return out
+}
+
+// dir is a local folder.
+type dir struct {
+	t    testing.TB
+	path string
+}
+
+func local(t testing.TB) *dir {
+	t.Helper()
+	return &dir{t, filepath.Join(t.TempDir(), "lake")}
+}
+
+func (d *dir) url() string { return "file://" + d.path }
+
+func (d *dir) read(key string) []byte {
+	d.t.Helper()
+	b, err := os.ReadFile(filepath.Join(d.path, key))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return b
+}
+
+func (d *dir) keys(prefix string) (out []string) {
+	d.t.Helper()
+	err := filepath.WalkDir(d.path, func(p string, e os.DirEntry, err error) error {
+		if rel, _ := filepath.Rel(d.path, p); err == nil && !e.IsDir() && strings.HasPrefix(rel, prefix) {
+			out = append(out, rel)
+		}
+		return nil // what goes meanwhile is gone
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return out
+}
+
+func TestFirstRowsAndChanges(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, local(t), files.Options{Format: format, Raw: true})
+			r.streams[0].Associations, r.streams[0].History = true, true
+			r.define("contacts", "email string", "score number", "opted bool", "born date", "seen datetime", "kinds enumeration checkbox", "day string")
+			first := record("1", `{"email":"a\tb\\c\n\"d\" é \u0000 \ud800","score":"1.50","opted":"true","born":"1969-12-31","seen":"2024-02-29T01:02:03.5Z","kinds":"x;a b;\"q\"","day":"x"}`)
+			first.Associations, first.History = []byte("{\"companies\":[{\n\"id\":\"7\"}]}"), []byte(`{"email":[]}`)
+			r.put("contacts", first,
+				record("2", `{"email":null,"score":"","opted":"","born":null,"seen":"","kinds":""}`),
+				record("3", `{"email":"","score":"1e3","opted":"nope","born":"today","seen":"x","kinds":"one"}`))
+			r.start()
+			s := r.current()
+			list, born, seen, at := "[x][a b][\"q\"]", "-1", "1709168523500", func(ms string) string { return ms }
+			one := "[one]"
+			if format == files.NDJSON {
+				list, born, seen, one = `["x","a b","\"q\""]`, "1969-12-31", "2024-02-29T01:02:03.500Z", `["one"]`
+				at = func(string) string { return "2026-01-01T00:00:00.000Z" }
+			}
+			got := r.table("contacts")
+			var day string
+			for _, c := range r.manifest("contacts").Columns {
+				if c.Property == "day" {
+					day = c.Name
+				}
+			}
+			want := row{"id": "1", "_hubpipe_seq": "1", "_hubpipe_state": "live", "email": "a\tb\\c\n\"d\" é \x00 \uFFFD", "score": "1.5", "opted": "true",
+				"born": born, "seen": seen, "kinds": list, day: "x", "_hubpipe_associations": `{"companies":[{ "id":"7"}]}`, "_hubpipe_history": `{"email":[]}`,
+				"_hubpipe_properties": string(first.Properties)}
+			for k := range got["1"] {
+				if k == "_hubpipe_created_at" && got["1"][k] != at("1767225600000") || k == "_hubpipe_synced_at" && got["1"][k] == "" {
+					t.Errorf("%s is %q", k, got["1"][k])
+				}
+			}
+			for _, k := range []string{"_hubpipe_created_at", "_hubpipe_updated_at", "_hubpipe_synced_at"} {
+				want[k] = got["1"][k]
+			}
+			if d := gocmp.Diff(want, got["1"]); d != "" {
+				t.Error(d)
+			}
+			if x := got["3"]; x["score"] != "1000" || x["opted"] != "" || x["born"] != "" || x["kinds"] != one {
+				t.Errorf("row %v", x)
+			}
+			if x := got["2"]; x["score"] != "" || x["kinds"] != "" || x["opted"] != "" {
+				t.Errorf("row %v", x)
+			}
+			if day == "day" || day == "" {
+				t.Errorf("the property day has column %q, which readers make of the folder's name", day)
+			}
+			if s.Streams[0].Place.Unparsed != 3 || s.Rows != 3 {
+				t.Errorf("status %+v", s)
+			}
+			r.put("contacts", record("1", `{"email":"new","score":"2"}`), ended("2", stream.Purged))
+			r.current()
+			got = r.table("contacts")
+			if len(got) != 3 || got["1"]["email"] != "new" || got["2"]["_hubpipe_state"] != "purged" || got["2"]["email"] != "" {
+				t.Errorf("rows %v", got)
+			}
+			r.equal()
+			for _, f := range r.manifest("contacts").Files {
+				if want := "contacts/day=" + time.Now().UTC().Format(time.DateOnly)[:4]; !strings.HasPrefix(f.Path, want) {
+					t.Errorf("a file is called %s", f.Path)
+				}
+			}
+			if list := string(r.at.read("contacts/_hubpipe/latest.txt")); strings.Count(list, "\n") != 2 || !strings.Contains(list, r.manifest("contacts").Files[1].URL+"\n") {
+				t.Errorf("the list says %q", list)
+			}
+			if b := r.at.read("_hubpipe/streams.json"); !bytes.Contains(b, []byte(`"time_zone": "Europe/Berlin"`)) {
+				t.Errorf("the streams are described as %s", b)
+			}
+		})
+	}
+}
+
+// What is new waits for more, and no longer than it should however often it
+// changes; the first rows do not wait, nor does what somebody asks for.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{})
+	r.gather = time.Hour
+	r.put("contacts", record("1", `{"email":"a"}`))
+	r.start()
+	r.current()
+	for i := range 20 {
+		r.put("contacts", record("1", fmt.Sprintf(`{"email":"%d"}`, i)), record(fmt.Sprint(i+10), `{}`))
+	}
+	if s := r.until(func(s destination.Status) bool { return s.Behind == 21 }); s.State != destination.Running {
+		t.Errorf("it is %s", s.State)
+	}
+	if m := r.manifest("contacts"); m.Number != 1 {
+		t.Errorf("there are %d commits", m.Number)
+	}
+	r.equal()
+	if m := r.manifest("contacts"); m.Number != 2 || len(m.Files) != 2 || m.Files[1].Rows != 21 {
+		t.Errorf("the manifest has %d, %+v", m.Number, m.Files)
+	}
+	r.stop()
+	r.gather = time.Second
+	r.start()
+	r.put("contacts", record("2", `{}`))
+	r.current()
+	if m := r.manifest("contacts"); m.Number != 3 {
+		t.Errorf("there are %d commits", m.Number)
+	}
+}
+
+// fill makes n records of some size.
+func fill(n int, mark string) []*stream.Record {
+	rng := rand.New(rand.NewPCG(1, 2))
+	out := make([]*stream.Record, n)
+	for i := range out {
+		p := fmt.Sprintf(`{"email":"%s-%d@example.com","score":"%d.5","note":"%x%x"}`, mark, i, i, rng.Uint64(), rng.Uint64())
+		out[i] = record(fmt.Sprint(1000+i), p)
+	}
+	return out
+}
+
+// Files have about the size that was asked for, and each is committed when it is
+// whole.
+func TestSize(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{FileSize: 100 << 10})
+	r.put("contacts", fill(20_000, "a")...)
+	r.start()
+	r.current()
+	m := r.manifest("contacts")
+	if len(m.Files) < 3 || m.Number != uint64(len(m.Files)) {
+		t.Errorf("%d files in %d commits", len(m.Files), m.Number)
+	}
+	if n := len(r.rows("contacts")); n != 20_000 {
+		t.Errorf("%d rows", n)
+	}
+	r.equal()
+}
+
+// write puts something into a folder.
+func write(t testing.TB, d *dir, key, text string) {
+	t.Helper()
+	p := filepath.Join(d.path, key)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,276 @@
+package files_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// Whatever fails, before or after it was done, and however often it begins anew:
+// each record is there, as the store has it, and no reader sees half a batch.
+func TestWhateverFails(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			at := s3(t)
+			r := newRig(t, at, files.Options{Format: format, AccessKey: "k", SecretKey: "s", FileSize: 30 << 10})
+			writes := 0
+			at.fails(func(q *http.Request) *fault {
+				if q.Method != http.MethodPut && q.Method != http.MethodPost {
+					return nil
+				}
+				writes++
+				manifest := strings.Contains(q.URL.Path, "manifest-")
+				switch {
+				case writes%11 == 3, manifest && writes%4 == 1:
+					return &fault{status: 400, code: "InvalidRequest"}
+				case writes%11 == 7, manifest && writes%5 == 2:
+					return &fault{done: true, status: 400, code: "InvalidRequest"}
+				case writes%29 == 0:
+					return &fault{done: true} // the library asks again by itself
+				}
+				return nil
+			})
+			for round := range 6 {
+				if round > 0 {
+					r.stop()
+				}
+				r.put("contacts", fill(3000, fmt.Sprint(round))[round*200:]...)
+				r.put("contacts", ended(fmt.Sprint(1000+round), stream.Purged))
+				r.start()
+				if round%2 == 0 {
+					r.until(func(s destination.Status) bool { return s.Rows > 0 || s.Failures > 0 })
+				} else {
+					r.current()
+				}
+			}
+			r.current()
+			at.fails(nil)
+			if writes < 15 {
+				t.Errorf("%d requests wrote something", writes)
+			}
+			r.same("contacts")
+			r.equal()
+			if err := r.m.Resync("lake", ""); err != nil {
+				t.Fatal(err)
+			}
+			r.until(func(s destination.Status) bool {
+				return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
+			})
+			r.once("contacts")
+			r.same("contacts")
+			r.equal()
+		})
+	}
+}
+
+// A reader who goes by the manifest sees whole commits at any time: every place
+// that it names is there with all that lies before it.
+func TestReadersSeeWholeCommits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{FileSize: 20 << 10, Compact: time.Millisecond, Keep: time.Hour})
+	r.put("contacts", fill(4000, "a")...)
+	r.start()
+	r.current() // what changes while it is first read is read at neither place
+	for round := range 8 {
+		r.put("contacts", fill(4000, fmt.Sprint(round))[round*400:]...)
+		m := r.manifest("contacts")
+		ids, top := map[string]bool{}, 0
+		for _, f := range m.Files {
+			for _, x := range rowsOf(t, f.Path, r.at.read(f.Path)) {
+				ids[x["id"]] = true
+				top = max(top, seqOf(x))
+			}
+		}
+		if top > int(m.Position) { //nolint:gosec // far below
+			t.Errorf("a row has place %d, and the manifest says %d", top, m.Position)
+		}
+		if len(ids) != 4000 {
+			t.Errorf("at place %d there are %d records", m.Position, len(ids))
+		}
+	}
+	r.current()
+	r.same("contacts")
+}
+
+// Two daemons with one data folder do not write over each other: a commit of one
+// is refused, and what it says comes true.
+func TestTwoWriters(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]place{"folder": local(t), "s3": s3(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, at, files.Options{AccessKey: "k", SecretKey: "s", FileSize: 20 << 10})
+			if name == "folder" {
+				r.o.AccessKey = ""
+			}
+			r.put("contacts", fill(3000, "a")...)
+			r.start()
+			other := *r
+			other.path += "2"
+			other.start()
+			for round := range 5 {
+				r.put("contacts", fill(1000, fmt.Sprint(round))...)
+				r.current()
+				other.current()
+			}
+			numbers := map[uint64]bool{}
+			for _, k := range at.keys("contacts/_hubpipe/manifest-") {
+				var n uint64
+				if _, err := fmt.Sscanf(k, "contacts/_hubpipe/manifest-%d.json", &n); err != nil {
+					t.Fatal(err)
+				}
+				numbers[n] = true
+			}
+			for n := uint64(1); n <= r.manifest("contacts").Number; n++ {
+				if !numbers[n] {
+					t.Errorf("there is no manifest %d", n)
+				}
+			}
+			r.stop()
+			other.stop()
+			r.same("contacts")
+		})
+	}
+}
+
+// A snapshot has each record once. The files before stay a while and go then, as
+// does what nobody has named; what is not ours stays.
+func TestSnapshotBySchedule(t *testing.T) {
+	t.Parallel()
+	at := local(t)
+	r := newRig(t, at, files.Options{Compact: 24 * time.Hour})
+	r.put("contacts", fill(500, "a")...)
+	r.start()
+	r.current()
+	r.put("contacts", fill(500, "b")[:300]...)
+	r.put("contacts", ended("1001", stream.Archived), ended("1002", stream.Merged))
+	r.current()
+	before := at.keys("contacts/day=")
+	r.stop()
+	orphan := strings.Replace(before[0], "0000000001-000", "0000000009-000", 1)
+	write(t, at, orphan, "half a file")
+	write(t, at, "contacts/day=2020-01-01/mine.parquet", "somebody's")
+	r.o.Compact = time.Millisecond
+	r.start()
+	r.until(func(s destination.Status) bool {
+		return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
+	})
+	r.once("contacts")
+	r.same("contacts")
+	m := r.manifest("contacts")
+	if len(m.Files) != 1 || m.Files[0].Rows != 500 || len(m.Removed) != len(before) {
+		t.Errorf("the manifest has %+v, and %d removed", m.Files, len(m.Removed))
+	}
+	for _, k := range before {
+		if !slices.Contains(at.keys(""), k) {
+			t.Errorf("%s has gone while somebody may read it", k)
+		}
+	}
+	r.equal()
+	r.stop()
+	r.o.Compact, r.o.Keep = 24*time.Hour, time.Millisecond
+	r.start()
+	r.eventually("the old files' end", func() bool { return len(at.keys("contacts/day=")) == 2 })
+	if keys := at.keys("contacts/day="); !slices.Contains(keys, "contacts/day=2020-01-01/mine.parquet") {
+		t.Errorf("there are %v", keys)
+	}
+	r.eventually("a manifest without them", func() bool { return len(r.manifest("contacts").Removed) == 0 })
+	r.equal()
+}
+
+// With deletes = "delete" a snapshot has live records alone.
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{Delete: true, Compact: time.Millisecond})
+	r.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`))
+	r.start()
+	r.current()
+	r.put("contacts", ended("2", stream.Archived))
+	r.current()
+	r.eventually("a snapshot", func() bool { return len(r.table("contacts")) == 1 })
+	r.equal()
+}
+
+// What was erased leaves every file, those of snapshots that were being written
+// too, and until then the place says that it has not.
+func TestErasure(t *testing.T) {
+	t.Parallel()
+	at := local(t)
+	r := newRig(t, at, files.Options{Keep: 100 * time.Millisecond})
+	r.put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"other@example.com"}`))
+	r.start()
+	r.current()
+	r.put("contacts", record("2", `{"email":"third@example.com"}`))
+	r.current()
+	r.put("contacts", erased("1"))
+	head := r.src.PositionOf("contacts")
+	r.until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= head })
+	for _, k := range at.keys("") {
+		if !strings.Contains(k, "/day=") {
+			continue
+		}
+		for _, x := range rowsOf(t, k, at.read(k)) {
+			if x["id"] == "1" && (x["email"] != "" || x["_hubpipe_state"] != "purged") {
+				t.Errorf("%s still has %v", k, x)
+			}
+		}
+	}
+	if x := r.table("contacts"); x["1"]["_hubpipe_state"] != "purged" || x["2"]["email"] != "third@example.com" {
+		t.Errorf("the table is %v", x)
+	}
+	r.equal()
+}
+
+// After a restore the files are written anew from the beginning. Until the store
+// has been held against HubSpot, what it has lost stays.
+func TestAnotherEpoch(t *testing.T) {
+	t.Parallel()
+	at := local(t)
+	r := newRig(t, at, files.Options{})
+	r.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`), record("3", `{"a":"z"}`))
+	r.put("contacts", record("1", `{"a":"newer"}`))
+	r.start()
+	r.current()
+	r.stop()
+
+	restored := newRig(t, at, r.o)
+	restored.src.id, restored.src.epoch, restored.src.unsettled = r.src.ID(), 1, true
+	restored.put("others", fill(20, "x")...) // positions begin above
+	restored.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`))
+	restored.start()
+	restored.until(func(s destination.Status) bool {
+		p := s.Streams[0].Place
+		return p.Reread != nil && p.Reread.Reason == destination.ReasonEpoch && p.Reread.Position >= p.Reread.Until && s.Behind == 0
+	})
+	if x := restored.table("contacts"); x["3"]["a"] != "z" {
+		t.Errorf("before the reconcile the files have %v", x)
+	}
+	restored.put("contacts", record("4", `{"a":"new"}`))
+	restored.until(func(s destination.Status) bool { return s.Behind == 0 })
+	restored.src.mu.Lock()
+	restored.src.unsettled = false
+	restored.src.mu.Unlock()
+	restored.current()
+	if x := restored.table("contacts"); len(x) != 3 || x["1"]["a"] != "x" || x["4"]["a"] != "new" {
+		t.Errorf("the files have %v", x)
+	}
+	restored.same("contacts")
+	restored.equal()
+	if m := restored.manifest("contacts"); m.Epoch != restored.src.Epoch() {
+		t.Errorf("the manifest is of epoch %d", m.Epoch)
+	}
+	restored.stop()
+	r.start() // the earlier life
+	r.until(func(s destination.Status) bool {
+		return s.State == destination.Blocked && s.Error.Type == "destination-foreign"
+	})
+}

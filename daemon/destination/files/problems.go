@@ -1,0 +1,101 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/aws/smithy-go"
+	"gocloud.dev/gcerrors"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// kinds of problems.
+const (
+	typeUnreachable = "destination-unreachable"
+	typeRefused     = "destination-refused"
+	typeForeign     = "destination-foreign"
+	typeFull        = "destination-full"
+	typeFailed      = "destination-failed"
+)
+
+// ofThePlace tells whether a problem is that of all streams.
+func ofThePlace(err error) bool {
+	p, ok := errors.AsType[*stream.Problem](err)
+	return ok && (p.Type == typeUnreachable || p.Type == typeRefused || p.Type == typeFull)
+}
+
+// codeOf is what a store of S3's kind calls an error.
+func codeOf(err error) string {
+	if e, ok := errors.AsType[smithy.APIError](err); ok {
+		return e.ErrorCode()
+	}
+	return ""
+}
+
+func isBucketGone(err error) bool { return codeOf(err) == "NoSuchBucket" }
+
+// explain makes of an error what a person can act on.
+func (e *Engine) explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*stream.Problem](err); ok {
+		return err
+	}
+	p := &stream.Problem{Type: typeFailed, Title: "the files cannot be written or read", Detail: doing + ": " + firstLine(err)}
+	code := codeOf(err)
+	var op *net.OpError
+	switch {
+	case isBucketGone(err):
+		p.Type, p.Title, p.Blocked = typeRefused, "there is no such bucket", true
+		p.Hint = "create bucket " + e.url.Host + ", or name another one in the destination's url; look at its region and endpoint, too"
+	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "InvalidToken" || code == "ExpiredToken" || code == "ExpiredTokenException":
+		p.Type, p.Title, p.Blocked = typeRefused, "the object store refuses the key", true
+		p.Detail = doing + ": " + code
+		p.Hint = "check access_key and secret_key of the destination, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it has none"
+	case strings.Contains(err.Error(), "get credentials") || strings.Contains(err.Error(), "get identity"):
+		p.Type, p.Title, p.Blocked = typeRefused, "there are no credentials for the object store", true
+		p.Hint = `set access_key and secret_key in the destination, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of hubpipe`
+	case strings.Contains(err.Error(), "Missing Region") || strings.Contains(err.Error(), "Invalid region") || strings.Contains(err.Error(), "an AWS region is required"):
+		p.Type, p.Title, p.Blocked = typeRefused, "the object store's region is not known", true
+		p.Hint = "write it into the destination's url: s3://bucket/prefix?region=eu-central-1"
+	case strings.Contains(err.Error(), "no driver registered"):
+		p.Type, p.Title, p.Blocked = typeRefused, "this hubpipe does not know that kind of object store", true
+		p.Detail = "it was built without " + e.url.Scheme + "://"
+		p.Hint = "take s3:// or file://, or build hubpipe with -tags gcs (gs://) or -tags azure (azblob://)"
+	case gcerrors.Code(err) == gcerrors.PermissionDenied:
+		p.Type, p.Title, p.Blocked = typeRefused, "the object store's user may not do that", true
+		p.Hint = "allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is below the prefix"
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+		p.Type, p.Title, p.Blocked = typeRefused, "the folder may not be written", true
+		p.Hint = "let the user that hubpipe runs as write to " + e.url.Path
+	case errors.Is(err, syscall.ENOTDIR):
+		p.Type, p.Title, p.Blocked = typeRefused, "the destination's url is no folder", true
+		p.Hint = "name a folder"
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || code == "XMinioStorageFull" || code == "QuotaExceeded":
+		p.Type, p.Title = typeFull, "the destination's disk is full"
+		p.Hint = "make room on it; hubpipe goes on by itself from where it was"
+	case errors.As(err, &op), errors.Is(err, context.DeadlineExceeded):
+		p.Type, p.Title = typeUnreachable, "the object store cannot be reached"
+		p.Hint = "is it running at the endpoint of the destination's url, and may this machine connect? It is tried again by itself"
+	case gcerrors.Code(err) == gcerrors.Unknown && code != "":
+		p.Hint = "it is tried again by itself"
+	}
+	return p
+}
+
+// firstLine is an error without what a server may have sent with it.
+func firstLine(err error) string {
+	s, _, _ := strings.Cut(fmt.Sprint(err), "\n")
+	const most = 300
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(s, "")
+}

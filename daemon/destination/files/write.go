@@ -1,0 +1,166 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
+)
+
+// maxShapes is how often the columns are made to fit one batch.
+const maxShapes = 4
+
+// Write takes a batch in, and commits what was taken in when it makes a file.
+func (s *session) Write(ctx context.Context, name string, b *destination.Batch) (destination.Place, error) {
+	t := s.of(name)
+	place, err := s.take(ctx, t, b)
+	if err != nil {
+		return destination.Place{}, s.fail(t, "write "+name, err)
+	}
+	if t.open != nil && t.open.size() >= s.e.o.FileSize {
+		return s.Flush(ctx, name)
+	}
+	return place, nil
+}
+
+func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (place destination.Place, err error) {
+	p, ok := b.Packed.(*packed)
+	if !ok {
+		return place, fmt.Errorf("a batch of %s was packed by somebody else", t.info.Name)
+	}
+	if t.taken && t.again != b.Reread {
+		return place, errors.New("two readings of one stream at once")
+	}
+	if b.Reread && s.e.o.Delete {
+		p = pack(t.layout, without(p.records))
+	}
+	for tries := 0; ; tries++ {
+		if p.of != t.layout {
+			p = pack(t.layout, p.records)
+		}
+		if p.fits() {
+			break
+		}
+		if tries == maxShapes {
+			return place, fmt.Errorf("the columns of %s do not come to fit its records", t.info.Name)
+		}
+		s.setLayout(t, with(t.columns, p.unknown, p.wide))
+	}
+	if p.rows > 0 {
+		if err := s.add(ctx, t, p, b.Reread); err != nil {
+			return place, err
+		}
+	}
+	t.taken, t.again, t.held = true, b.Reread, b.To
+	// Where nothing was written yet, nothing has to be written again.
+	t.erased = t.erased || p.erased && !b.Reread && t.m.Position > 0
+	if t.unread == nil {
+		t.unread = map[string]unparsed{}
+	}
+	for name, u := range p.unread {
+		t.unread[name] = unparsed{t.unread[name].n + u.n, u.example}
+	}
+	return t.place(), nil
+}
+
+// add writes rows into the file that is open, or begins another.
+func (s *session) add(ctx context.Context, t *table, p *packed, again bool) error {
+	if t.open != nil && t.open.of != p.of {
+		if err := t.finish(); err != nil {
+			return err
+		}
+	}
+	if t.open == nil {
+		var err error
+		if t.open, err = s.begin(ctx, s.dataKey(t.info.Name, t.m.Number+1, len(t.done), again), p.of); err != nil {
+			return err
+		}
+	}
+	return t.open.add(p)
+}
+
+// finish ends the file that is open.
+func (t *table) finish() error {
+	f, err := t.open.finish()
+	if err != nil {
+		return err
+	}
+	t.done = append(t.done, finished{f, typesOf(t.open.of.columns)})
+	t.open = nil
+	return nil
+}
+
+// Flush commits what was taken in.
+func (s *session) Flush(ctx context.Context, name string) (destination.Place, error) {
+	t := s.of(name)
+	if !t.taken {
+		return t.place(), nil
+	}
+	if err := s.flush(ctx, t); err != nil {
+		return destination.Place{}, s.fail(t, "write "+name, err)
+	}
+	t.drop()
+	failpoint.Hit(failpoint.Delivered)
+	return t.place(), nil
+}
+
+func (s *session) flush(ctx context.Context, t *table) error {
+	if t.open != nil {
+		if err := t.finish(); err != nil {
+			return err
+		}
+	}
+	m := s.next(t.m)
+	changed := widened(m.Columns, t.columns)
+	m.Columns = t.columns
+	for i := range m.Columns {
+		c := &m.Columns[i]
+		if u, ok := t.unread[c.Name]; ok {
+			c.Unparsed, c.Example = c.Unparsed+u.n, u.example
+			m.Unparsed += u.n
+		}
+	}
+	for _, f := range t.done {
+		f.Number, f.URL, f.Snapshot = m.Number, s.bucket.address(f.Path), t.again
+		f.Schema = slices.IndexFunc(m.Schemas, func(x map[string]kind) bool { return maps.Equal(x, f.schema) })
+		if f.Schema < 0 {
+			f.Schema = len(m.Schemas)
+			m.Schemas = append(m.Schemas, f.schema)
+		}
+		m.Rows += f.Rows
+		if t.again {
+			m.Building = append(m.Building, f.File)
+		} else {
+			m.Files = append(m.Files, f.File)
+		}
+	}
+	switch {
+	case !t.again:
+		m.Position = t.held
+	case m.Reread != nil:
+		m.Reread.Position = t.held
+	}
+	if t.erased {
+		m.Erase = true
+		if m.Owed == nil {
+			owed := t.m.Position
+			m.Owed = &owed
+		}
+	}
+	if m.Reread != nil && (m.Erase || changed) {
+		// What it has read so far may have what was erased, or another type.
+		reason := destination.ReasonColumns
+		if m.Erase {
+			reason, m.Erase = destination.ReasonErasure, false
+		}
+		m.again(reason, m.Position)
+	} else if changed {
+		m.again(destination.ReasonColumns, m.Position)
+	}
+	failpoint.Hit(failpoint.Staged)
+	return s.commit(ctx, t, m)
+}
