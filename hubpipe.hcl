@@ -216,6 +216,25 @@ stream "pipelines" {}
 #   # A column more, with all properties as JSON.
 #   raw = false
 # }
+#
+# Or files, in a folder or an object store. It has streams, deletes and raw, too.
+# destination "files" "lake" {
+#   url    = "s3://bucket/prefix?region=eu-central-1" # or file:///data/lake
+#   format = "parquet"                                # or "ndjson"
+#
+#   # Without them, the environment's and those of the machine.
+#   access_key = env("LAKE_ACCESS_KEY")
+#   secret_key = env("LAKE_SECRET_KEY")
+#
+#   # How long changes wait for others, and about how large files become.
+#   flush_interval = "5m"
+#   file_size      = "64MiB"
+#
+#   # How often each record is written anew, once, and how long the files before
+#   # stay for those who read them.
+#   compact_interval = "24h"
+#   keep             = "1h"
+# }
 
 # Who is told what is wrong: one message when it begins, one when it ends,
 # several things in one, at most one in five minutes. `hubpipe notify test ops`

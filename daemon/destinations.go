@@ -15,6 +15,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
 	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/store"
@@ -53,8 +54,14 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 			}
 		}
 		s.Key = strings.Join(key, "\x00")
-		s.Engine = postgres.New(postgres.Options{URL: x.URL.Reveal(), Schema: x.Schema, Delete: x.Deletes == config.DeletesDelete,
-			SchemaChanges: x.SchemaChanges, Raw: x.Raw})
+		if f := x.Files; f != nil {
+			s.Gather = f.FlushInterval
+			s.Engine = files.New(files.Options{URL: x.URL.Reveal(), AccessKey: f.AccessKey.Reveal(), SecretKey: f.SecretKey.Reveal(), Format: f.Format,
+				Delete: x.Deletes == config.DeletesDelete, Raw: x.Raw, FileSize: int64(f.FileSize), Compact: f.CompactInterval, Keep: f.Keep})
+		} else {
+			s.Engine = postgres.New(postgres.Options{URL: x.URL.Reveal(), Schema: x.Schema, Delete: x.Deletes == config.DeletesDelete,
+				SchemaChanges: x.SchemaChanges, Raw: x.Raw})
+		}
 		out = append(out, s)
 	}
 	return out

@@ -148,7 +148,7 @@ func settingsOfNotify(n config.Notify) []setting {
 
 // settingsOfDestination are those of a warehouse.
 func settingsOfDestination(d config.Destination) []setting {
-	return []setting{
+	out := []setting{
 		{name: "type", value: d.Type},
 		{name: "url", value: d.URL.Reveal(), hidden: true},
 		{name: "schema", value: d.Schema},
@@ -158,6 +158,18 @@ func settingsOfDestination(d config.Destination) []setting {
 		{name: "raw", value: strconv.FormatBool(d.Raw)},
 		{name: "blocked", value: d.Problem},
 	}
+	if f := d.Files; f != nil {
+		out = append(out, []setting{
+			{name: "format", value: f.Format},
+			{name: "access_key", value: f.AccessKey.Reveal(), hidden: true},
+			{name: "secret_key", value: f.SecretKey.Reveal(), hidden: true},
+			{name: "flush_interval", value: config.FormatDuration(f.FlushInterval)},
+			{name: "compact_interval", value: config.FormatDuration(f.CompactInterval)},
+			{name: "file_size", value: f.FileSize.String()},
+			{name: "keep", value: config.FormatDuration(f.Keep)},
+		}...)
+	}
+	return out
 }
 
 // settingsOfUser are those of a user.

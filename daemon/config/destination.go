@@ -7,10 +7,34 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
-// TypePostgres is the type of a destination that is a PostgreSQL database.
-const TypePostgres = "postgres"
+// The types of destinations.
+const (
+	TypePostgres = "postgres" // a PostgreSQL database
+	TypeFiles    = "files"    // files in a folder or an object store
+)
+
+// The formats of files.
+const (
+	FormatParquet = "parquet"
+	FormatNDJSON  = "ndjson"
+)
+
+// Defaults of a destination of files, and their bounds.
+const (
+	DefaultFlushInterval   = 5 * time.Minute
+	DefaultCompactInterval = 24 * time.Hour
+	DefaultFileSize        = Size(64 << 20)
+	DefaultKeep            = time.Hour
+
+	minFlushInterval   = time.Second
+	minCompactInterval = 10 * time.Minute
+	minFileSize        = Size(1 << 20)
+	maxFileSize        = Size(1 << 30)
+	minKeep            = time.Minute
+)
 
 // What a destination does with rows of records that have ended.
 const (
@@ -31,8 +55,8 @@ const DefaultSchema = "hubspot"
 // Destination is one more place that records are copied to.
 type Destination struct {
 	Type, Name string
-	// URL says where the database is, as libpq understands it; it is empty only
-	// with a Problem.
+	// URL says where the database is, as libpq understands it, or the files; it is
+	// empty only with a Problem.
 	URL Secret
 	// Schema is the schema in it that is the destination's own.
 	Schema string
@@ -43,8 +67,23 @@ type Destination struct {
 	SchemaChanges string
 	// Raw adds a column with all properties as JSON.
 	Raw bool
+	// Files is what a destination of that type has besides, nil for others.
+	Files *Files
 	// Problem says why it is blocked, "" when nothing is missing.
 	Problem string
+}
+
+// Files is how files are written.
+type Files struct {
+	// Format is one of the Format constants.
+	Format string
+	// AccessKey and SecretKey are an object store's, empty where its own tools'
+	// places are looked into.
+	AccessKey, SecretKey Secret
+	// FlushInterval is how long changes wait for others, CompactInterval how old a
+	// snapshot becomes, Keep how long files stay that are valid no more.
+	FlushInterval, CompactInterval, Keep time.Duration
+	FileSize                             Size
 }
 
 // Follows tells whether a stream is copied to the destination.
@@ -55,13 +94,13 @@ func (d Destination) Follows(streamName string) bool {
 	})
 }
 
-func destinationTypes() []string { return []string{TypePostgres} }
+func destinationTypes() []string { return []string{TypeFiles, TypePostgres} }
 
 func (l *loader) destinations(roots []*section, c *Config) {
 	seen := map[string]string{}
 	for _, root := range roots {
 		for _, b := range root.blocks("destination") {
-			d := Destination{Type: b.Labels[0], Name: b.Labels[1], Schema: DefaultSchema, Deletes: DeletesMark, SchemaChanges: SchemaApply}
+			d := Destination{Type: b.Labels[0], Name: b.Labels[1], Deletes: DeletesMark}
 			line := b.TypeRange.Start.Line
 			if !slices.Contains(destinationTypes(), d.Type) {
 				root.at(line, fmt.Sprintf("there is no destination of type %q", scrub(d.Type)), didYouMean(d.Type, destinationTypes()))
@@ -76,7 +115,12 @@ func (l *loader) destinations(roots []*section, c *Config) {
 				s.at(line, fmt.Sprintf("destination %s stands in %s already", scrub(d.Name), first), "")
 			}
 			seen[d.Name] = fmt.Sprintf("%s:%d", root.src.path, line)
-			s.postgres(&d, c)
+			if d.Type == TypeFiles {
+				s.files(&d)
+			} else {
+				s.postgres(&d)
+			}
+			s.copied(&d, c)
 			c.Destinations = append(c.Destinations, d)
 		}
 	}
@@ -90,14 +134,33 @@ func (l *loader) apart(c *Config) {
 	first := map[place]string{}
 	for _, d := range c.Destinations {
 		p := place{d.URL.Reveal(), d.Schema}
+		if d.Type == TypeFiles {
+			at, _, _ := strings.Cut(p.url, "?") // the parameters are how to come there
+			p.url = strings.TrimRight(at, "/")
+		}
 		if other, ok := first[p]; ok && p.url != "" && other != d.Name {
-			l.report(Invalid, l.sources[0], 0, fmt.Sprintf("destinations %s and %s have the same url and schema", other, d.Name), "give each a schema of its own")
+			what, hint := "url and schema", "give each a schema of its own"
+			if d.Type == TypeFiles {
+				what, hint = "url", "give each a folder or a prefix of its own"
+			}
+			l.report(Invalid, l.sources[0], 0, fmt.Sprintf("destinations %s and %s have the same %s", other, d.Name, what), hint)
 		}
 		first[p] = d.Name
 	}
 }
 
-func (s *section) postgres(d *Destination, c *Config) {
+// foreign reports settings of other types.
+func (s *section) foreign(d *Destination, names ...string) {
+	for _, name := range names {
+		if s.has(name) {
+			s.at(s.lineOf(name), fmt.Sprintf("%s: a destination of type %q has no %s", s.title, d.Type, name), "")
+		}
+	}
+}
+
+func (s *section) postgres(d *Destination) {
+	d.Schema, d.SchemaChanges = DefaultSchema, SchemaApply
+	s.foreign(d, "format", "access_key", "secret_key", "flush_interval", "compact_interval", "file_size", "keep")
 	if !s.has("url") {
 		s.at(s.line, s.title+" needs url", `write url = env("WAREHOUSE_URL"), with postgres://user:password@host/database in it`)
 	}
@@ -119,6 +182,11 @@ func (s *section) postgres(d *Destination, c *Config) {
 			d.Schema = t
 		}
 	}
+	s.oneOf("schema_changes", &d.SchemaChanges, SchemaApply, SchemaBlock, SchemaIgnore)
+}
+
+// copied reads what all types have.
+func (s *section) copied(d *Destination, c *Config) {
 	if names, ok := s.list("streams", func(p string) error {
 		if _, err := path.Match(p, ""); err != nil || p == "" {
 			return fmt.Errorf("%q is no pattern", p)
@@ -129,7 +197,6 @@ func (s *section) postgres(d *Destination, c *Config) {
 		s.follows(*d, c)
 	}
 	s.oneOf("deletes", &d.Deletes, DeletesMark, DeletesDelete)
-	s.oneOf("schema_changes", &d.SchemaChanges, SchemaApply, SchemaBlock, SchemaIgnore)
 	s.boolean("raw", &d.Raw)
 }
 

@@ -133,6 +133,17 @@ destination "postgres" "warehouse" {
   raw            = true
 }
 
+destination "files" "lake" {
+  url              = "s3://lake/crm?region=eu-central-1"
+  format           = "ndjson"
+  access_key       = env("TOKEN")
+  secret_key       = env("SECRET")
+  flush_interval   = "10s"
+  compact_interval = "6h"
+  file_size        = "8MiB"
+  keep             = "2h"
+}
+
 notify "ops" {
   webhook = env("HOOK")
   format  = "json"
