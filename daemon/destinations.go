@@ -186,6 +186,17 @@ func (d *Daemon) CheckDestination(ctx context.Context, name string) (client.Dest
 	return out, err
 }
 
+// pending are the destinations that may still have what stood in a record before
+// a place in the feed.
+func pending(list []destination.Status, streamName string, seq uint64) (names []string) {
+	for i := range list {
+		if slices.ContainsFunc(list[i].Streams, func(s destination.StreamStatus) bool { return s.Stream == streamName && s.Place.Cleared < seq }) {
+			names = append(names, list[i].Name)
+		}
+	}
+	return names
+}
+
 // destinationOf is a destination as it travels.
 func destinationOf(s *destination.Status) client.Destination {
 	out := client.Destination{Name: s.Name, Kind: s.Kind, Target: s.Target, State: s.State, Streams: []client.DestinationStream{},

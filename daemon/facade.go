@@ -132,13 +132,21 @@ func (d *Daemon) Erase(ctx context.Context, name, record string) error {
 }
 
 // Erasures lists what was erased.
-func (d *Daemon) Erasures(context.Context) ([]client.Erasure, error) {
+func (d *Daemon) Erasures(ctx context.Context) ([]client.Erasure, error) {
 	list, err := d.store.Erasures()
+	if err != nil {
+		return nil, err
+	}
+	destinations := d.destinations.Status(ctx)
 	out := make([]client.Erasure, 0, len(list))
 	for _, e := range list {
-		out = append(out, client.Erasure{Stream: e.Stream, Record: e.Record, At: e.At.UTC()})
+		seqs, err := d.store.Seqs(ctx, e.Stream, []string{e.Record})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, client.Erasure{Stream: e.Stream, Record: e.Record, At: e.At.UTC(), Pending: pending(destinations, e.Stream, seqs[0])})
 	}
-	return out, err
+	return out, nil
 }
 
 // Run returns a run, whether it goes on or has ended.

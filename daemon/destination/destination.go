@@ -168,8 +168,8 @@ type Place struct {
 	// Held is how far batches were taken in that are not committed, of the reading
 	// that is written just now; 0 where none is.
 	Held uint64
-	// Cleared is up to where what was replaced cannot be found in the warehouse any
-	// more.
+	// Cleared is up to where what was erased cannot be found in the warehouse any
+	// more; 0 is all up to Position.
 	Cleared uint64
 	// Rows and Unparsed count what was ever written, and what was no value of its
 	// column's type.

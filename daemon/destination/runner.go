@@ -191,6 +191,9 @@ func (r *runner) placed(name string, p Place) {
 	r.mu.Lock()
 	s := r.streams[name]
 	again := s.err != nil
+	if p.Cleared == 0 {
+		p.Cleared = p.Position // what is replaced is gone at once
+	}
 	s.place, s.known, s.err, s.fails, s.next = p, true, nil, 0, time.Time{}
 	r.reached = true
 	r.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,9 +97,17 @@ func (c *command) showErasures(cmd *cobra.Command, d *client.Client) error {
 	}
 	return c.show(map[string]any{"erasures": list}, func(w io.Writer) error {
 		rows := [][]string{{"STREAM", "RECORD", "ERASED"}}
+		still := slices.ContainsFunc(list, func(e client.Erasure) bool { return len(e.Pending) > 0 })
+		if still {
+			rows[0] = append(rows[0], "STILL IN")
+		}
 		now := time.Now()
 		for _, e := range list {
-			rows = append(rows, []string{e.Stream, e.Record, moment(e.At, now)})
+			row := []string{e.Stream, e.Record, moment(e.At, now)}
+			if still {
+				row = append(row, strings.Join(e.Pending, ", "))
+			}
+			rows = append(rows, row)
 		}
 		return table(w, rows)
 	})

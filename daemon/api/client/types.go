@@ -405,6 +405,8 @@ type Erasure struct {
 	Stream string    `json:"stream"`
 	Record string    `json:"record"`
 	At     time.Time `json:"at"`
+	// Pending are the destinations that may still have something of it.
+	Pending []string `json:"pending,omitempty"`
 }
 
 // Finding is one thing that is wrong with a data folder, and what to do about

@@ -276,9 +276,11 @@ func (s *session) Expect(name string, each func(func(*stream.Record) error) erro
 	l := s.layoutOf(name)
 	n := &newest{rows: map[uint64]seen{}, live: s.e.o.Delete}
 	var records []*stream.Record
+	var room []parquet.Value
 	var p printer
 	some := func() error {
-		x := pack(l, records)
+		x := pack(l, records, room)
+		room = x.room
 		if !x.fits() {
 			return errMoved
 		}

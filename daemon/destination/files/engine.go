@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -40,6 +42,9 @@ type Options struct {
 	FileSize      int64
 	Compact, Keep time.Duration
 }
+
+// roomsKept is how many batches are packed at once: one is written, one is read.
+const roomsKept = 2
 
 // Engine is one place for files.
 type Engine struct {
@@ -81,7 +86,7 @@ func (e *Engine) Connect(ctx context.Context, o destination.Origin) (destination
 	if err != nil {
 		return nil, e.explain("open", err)
 	}
-	s := &session{e: e, bucket: b, origin: o, writer: newWriter(), streams: map[string]*table{}}
+	s := &session{e: e, bucket: b, origin: o, writer: newWriter(), rooms: make(chan []parquet.Value, roomsKept), streams: map[string]*table{}}
 	// Nobody has to have written there, but it has to be there, and readable.
 	if _, err := s.read(ctx, standingsKey, 0); err != nil && !errors.Is(err, errNone) {
 		s.Close()

@@ -21,6 +21,7 @@ type packed struct {
 	values [][]parquet.Value
 	lists  map[int]*list
 	rows   int
+	room   []parquet.Value // that the values are in
 
 	// unknown are properties without a column, with the type that their first value
 	// suggests; wide are the names of columns that the values are too wide for.
@@ -46,12 +47,37 @@ func (p *packed) fits() bool { return len(p.unknown) == 0 && len(p.wide) == 0 }
 
 // Pack makes of records what Write takes.
 func (s *session) Pack(name string, records []*stream.Record) destination.Packed {
-	return pack(s.layoutOf(name), records)
+	return s.pack(s.layoutOf(name), records)
 }
 
-func pack(l *layout, records []*stream.Record) *packed {
+// pack packs into what an earlier batch has left.
+func (s *session) pack(l *layout, records []*stream.Record) *packed {
+	var room []parquet.Value
+	select {
+	case room = <-s.rooms:
+	default:
+	}
+	return pack(l, records, room)
+}
+
+// leave gives back what a batch was packed into, which is of no use any more.
+func (s *session) leave(p *packed) {
+	select {
+	case s.rooms <- p.room:
+	default:
+	}
+	p.room, p.values = nil, nil
+}
+
+func pack(l *layout, records []*stream.Record, room []parquet.Value) *packed {
 	p := &packed{of: l, records: records, values: make([][]parquet.Value, len(l.columns)), lists: map[int]*list{}, rows: len(records)}
-	all := make([]parquet.Value, len(l.columns)*len(records))
+	size := len(l.columns) * len(records)
+	if cap(room) < size {
+		room = make([]parquet.Value, size)
+	}
+	p.room = room[:cap(room)]
+	all := p.room[:size]
+	clear(all)
 	for i, c := range l.columns {
 		if c.Type == texts {
 			p.lists[i] = &list{values: make([]parquet.Value, 0, len(records)), ends: make([]int, 0, len(records))}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/hubpipe/hubpipe/daemon/destination"
 )
 
@@ -22,6 +24,7 @@ type session struct {
 	origin destination.Origin
 	writer string // its mark in the names of files
 	broken bool
+	rooms  chan []parquet.Value // for batches that are packed, to be used again
 
 	mu        sync.Mutex // guards the map, and layouts in it
 	streams   map[string]*table

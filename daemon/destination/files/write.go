@@ -36,11 +36,11 @@ func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (pla
 		return place, errors.New("two readings of one stream at once")
 	}
 	if b.Reread && s.e.o.Delete {
-		p = pack(t.layout, without(p.records))
+		p = s.pack(t.layout, without(p.records))
 	}
 	for tries := 0; ; tries++ {
 		if p.of != t.layout {
-			p = pack(t.layout, p.records)
+			p = s.pack(t.layout, p.records)
 		}
 		if p.fits() {
 			break
@@ -55,6 +55,7 @@ func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (pla
 			return place, err
 		}
 	}
+	s.leave(p)
 	t.taken, t.again, t.held = true, b.Reread, b.To
 	// Where nothing was written yet, nothing has to be written again.
 	t.erased = t.erased || p.erased && !b.Reread && t.m.Position > 0
