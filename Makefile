@@ -70,6 +70,10 @@ warehouse: ## a warehouse while the daemon is killed 30 times, at each step too,
 bench-warehouse: ## rows a second into a PostgreSQL of its own, from a million contacts (needs PostgreSQL)
 	CGO_ENABLED=0 HUBPIPE_WAREHOUSE_ROWS=1000000 $(GO) test -run='^$$' -bench=Warehouse -benchtime=1x -timeout 1h ./daemon/destination/postgres
 
+.PHONY: bench-files
+bench-files: ## rows a second into files in a local folder, from a million contacts
+	CGO_ENABLED=0 HUBPIPE_FILES_ROWS=1000000 $(GO) test -run='^$$' -bench=Files -benchtime=1x -timeout 1h ./daemon/destination/files
+
 .PHONY: damages
 damages: ## 50 damaged stores, looked at, mended and filled again, and 10 full disks (needs root)
 	CGO_ENABLED=0 HUBPIPE_DAMAGES=50 $(GO) test -run='^TestDamage' -v -timeout 1h ./daemon/store ./internal/e2e
