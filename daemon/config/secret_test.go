@@ -97,6 +97,8 @@ func canaryFiles() []string {
 		"broker {\n  url = \"%s:me\"\n}",
 		"destination \"postgres\" \"x\" {\n  url = \"postgres://me:%s@db\"\n  password = \"%s\" \"\"\n}",
 		"destination \"postgre\" \"x\" { url = \"%s\" }",
+		"destination \"files\" \"x\" {\n  url = \"s3://me:%s@b/p\"\n  secret_key = %s\n}",
+		"destination \"files\" \"x\" {\n  url = \"%s\"\n  access_key = \"%s\" \"\"\n}",
 		"destination \"postgres\" \"x\" {\n  dsn = \"host=db password=%s ${env(\"NOT_SET\")}\"\n}",
 		"stream \"x\" {\n  # %s\n  interval = \"5x\" # %s\n}",
 		"token = \"%s\"\nHUBSPOT_TOKEN=%s\nexport HUBSPOT_TOKEN=%s\n",

@@ -123,8 +123,10 @@ func TestHostile(t *testing.T) {
 			r.src.definitions["contacts"] = list
 			for i, v := range values {
 				p := map[string]string{}
-				for _, n := range names {
-					p[n] = v
+				for j, n := range names {
+					if j < 8 || len(v) < 1000 {
+						p[n] = v
+					}
 				}
 				b, err := json.Marshal(p)
 				if err != nil {
@@ -146,7 +148,7 @@ func TestHostile(t *testing.T) {
 			rows := r.table("contacts")
 			for i, v := range values {
 				for j, n := range names {
-					if got := rows[fmt.Sprint(i)][columns[n]]; j%3 == 0 && n != "" && got != v {
+					if got := rows[fmt.Sprint(i)][columns[n]]; j%3 == 0 && n != "" && got != v && (j < 8 || len(v) < 1000) {
 						t.Errorf("%.20q of property %.20q is %.40q in column %.20q", v, n, got, columns[n])
 					}
 				}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // folder is a local one. gocloud.dev has a driver for those, too, but it hands
@@ -75,15 +76,30 @@ func (l *local) commit() (err error) {
 	}
 	if l.exclusive {
 		// Unlike a rename, a link does not replace.
-		if err := os.Link(l.file.Name(), l.to); errors.Is(err, fs.ErrExist) {
-			return errExists
-		} else if err != nil {
-			return err
+		err = os.Link(l.file.Name(), l.to)
+		if isLinkless(err) {
+			if _, err = os.Lstat(l.to); errors.Is(err, fs.ErrNotExist) {
+				err = os.Rename(l.file.Name(), l.to)
+			} else if err == nil {
+				err = fs.ErrExist
+			}
 		}
-	} else if err := os.Rename(l.file.Name(), l.to); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return errExists
+		}
+	} else {
+		err = os.Rename(l.file.Name(), l.to)
+	}
+	if err != nil {
 		return err
 	}
 	return syncFolder(filepath.Dir(l.to))
+}
+
+// isLinkless tells whether a file system knows no links, as some that are mounted
+// over a network. Two who write at one moment are not kept apart there.
+func isLinkless(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS)
 }
 
 // syncFolder makes names last that were given in a folder, and that of the folder

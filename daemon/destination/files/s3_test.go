@@ -3,6 +3,7 @@ package files_test
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
 )
 
 // bucket is a server that speaks as S3 does, with one bucket, and with faults on
@@ -101,4 +104,26 @@ func (b *bucket) keys(prefix string) (out []string) {
 		out = append(out, strings.TrimPrefix(o.Key, b.prefix))
 	}
 	return out
+}
+
+// A file that is larger than what is sent at once arrives whole.
+func TestLargeUpload(t *testing.T) {
+	t.Parallel()
+	at := s3(t)
+	r := newRig(t, at, files.Options{AccessKey: "k", SecretKey: "s"})
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range 300 {
+		b := make([]byte, 0, 100_000)
+		for len(b) < cap(b)-16 {
+			b = fmt.Appendf(b, "%016x", rng.Uint64())
+		}
+		r.put("contacts", record(fmt.Sprint(i), `{"note":"`+string(b)+`"}`))
+	}
+	r.start()
+	r.current()
+	if m := r.manifest("contacts"); len(m.Files) != 1 || m.Files[0].Bytes < 9<<20 || int(m.Files[0].Bytes) != len(at.read(m.Files[0].Path)) {
+		t.Errorf("the files are %+v", m.Files)
+	}
+	r.same("contacts")
+	r.equal()
 }
