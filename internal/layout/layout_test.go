@@ -81,7 +81,7 @@ func rooms() map[string]string {
 		"github.com/google/jsonschema-go":    "daemon/api",
 		"github.com/parquet-go/parquet-go":   "daemon/...", // exports, and files
 		"gocloud.dev":                        "daemon/destination/files",
-		"github.com/aws":                     "daemon/destination/files",
+		"github.com/minio/minio-go":          "daemon/destination/files",
 	}
 }
 

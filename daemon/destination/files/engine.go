@@ -96,8 +96,11 @@ func (e *Engine) Connect(ctx context.Context, o destination.Origin) (destination
 }
 
 func (e *Engine) open(ctx context.Context) (bucket, error) {
-	if e.url.Scheme == "file" {
+	switch e.url.Scheme {
+	case "file":
 		return openFolder(e.url.Path)
+	case "s3":
+		return openS3(e.url, e.o)
 	}
-	return openCloud(ctx, e.url, e.o)
+	return openCloud(ctx, e.url)
 }

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/aws/smithy-go"
-	"gocloud.dev/gcerrors"
+	"github.com/minio/minio-go/v7"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -32,8 +31,8 @@ func ofThePlace(err error) bool {
 
 // codeOf is what a store of S3's kind calls an error.
 func codeOf(err error) string {
-	if e, ok := errors.AsType[smithy.APIError](err); ok {
-		return e.ErrorCode()
+	if e, ok := errors.AsType[minio.ErrorResponse](err); ok {
+		return e.Code
 	}
 	return ""
 }
@@ -59,19 +58,18 @@ func (e *Engine) explain(doing string, err error) error {
 		p.Type, p.Title, p.Blocked = typeRefused, "the object store refuses the key", true
 		p.Detail = doing + ": " + code
 		p.Hint = "check access_key and secret_key of the destination, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it has none"
-	case strings.Contains(err.Error(), "get credentials") || strings.Contains(err.Error(), "get identity"):
-		p.Type, p.Title, p.Blocked = typeRefused, "there are no credentials for the object store", true
-		p.Hint = `set access_key and secret_key in the destination, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of hubpipe`
-	case strings.Contains(err.Error(), "Missing Region") || strings.Contains(err.Error(), "Invalid region") || strings.Contains(err.Error(), "an AWS region is required"):
-		p.Type, p.Title, p.Blocked = typeRefused, "the object store's region is not known", true
+	case code == "AuthorizationHeaderMalformed" || code == "PermanentRedirect" || code == "InvalidRegion":
+		p.Type, p.Title, p.Blocked = typeRefused, "the bucket is in another region", true
 		p.Hint = "write it into the destination's url: s3://bucket/prefix?region=eu-central-1"
 	case strings.Contains(err.Error(), "no driver registered"):
 		p.Type, p.Title, p.Blocked = typeRefused, "this hubpipe does not know that kind of object store", true
-		p.Detail = "it was built without " + e.url.Scheme + "://"
-		p.Hint = "take s3:// or file://, or build hubpipe with -tags gcs (gs://) or -tags azure (azblob://)"
-	case gcerrors.Code(err) == gcerrors.PermissionDenied:
+		p.Hint = "build it with -tags gcs (gs://) or -tags azure (azblob://), or both"
+	case code == "AccessDenied" || code == "Forbidden" || isDenied(err):
 		p.Type, p.Title, p.Blocked = typeRefused, "the object store's user may not do that", true
 		p.Hint = "allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is below the prefix"
+		if e.o.AccessKey == "" {
+			p.Hint += "; the credentials are those of the environment, ~/.aws/credentials or the machine, if there are any"
+		}
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
 		p.Type, p.Title, p.Blocked = typeRefused, "the folder may not be written", true
 		p.Hint = "let the user that hubpipe runs as write to " + e.url.Path
@@ -81,11 +79,9 @@ func (e *Engine) explain(doing string, err error) error {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || code == "XMinioStorageFull" || code == "QuotaExceeded":
 		p.Type, p.Title = typeFull, "the destination's disk is full"
 		p.Hint = "make room on it; hubpipe goes on by itself from where it was"
-	case errors.As(err, &op), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &op), code == "SlowDown" || code == "ServiceUnavailable", errors.Is(err, context.DeadlineExceeded):
 		p.Type, p.Title = typeUnreachable, "the object store cannot be reached"
 		p.Hint = "is it running at the endpoint of the destination's url, and may this machine connect? It is tried again by itself"
-	case gcerrors.Code(err) == gcerrors.Unknown && code != "":
-		p.Hint = "it is tried again by itself"
 	}
 	return p
 }
