@@ -157,9 +157,13 @@ func (w *work) ends(ctx context.Context, name string, place *Place) (bool, error
 // its oldest came, however often that changes meanwhile; the first rows do not.
 func (w *work) waits(ctx context.Context, name string, place *Place) (bool, error) {
 	src, gather := w.r.m.o.Source, w.r.spec.Gather
-	if gather == 0 || w.hasty || place.Position == 0 || src.PositionOf(name) <= place.Position {
+	if gather == 0 || w.hasty || place.Position == 0 {
 		delete(w.due, name)
 		return false, nil
+	}
+	if src.PositionOf(name) <= place.Position {
+		delete(w.due, name)
+		return true, nil // what comes from now on waits, too
 	}
 	at, ok := w.due[name]
 	if !ok {
