@@ -126,7 +126,8 @@ type sending struct {
 	o      minio.PutObjectOptions
 	small  bytes.Buffer
 	w      *io.PipeWriter
-	sent   chan error
+	sent   chan struct{} // closed when err says what became of it
+	err    error
 	done   bool
 }
 
@@ -139,11 +140,11 @@ func (s *sending) Write(b []byte) (int, error) {
 	}
 	if s.w == nil {
 		r, w := io.Pipe()
-		s.w, s.sent = w, make(chan error, 1)
+		s.w, s.sent = w, make(chan struct{})
 		go func() {
-			_, err := s.b.c.Client.PutObject(s.ctx, s.b.bucket, s.key, io.MultiReader(&s.small, r), -1, s.o)
-			_ = r.CloseWithError(err) // it never fails
-			s.sent <- err
+			defer close(s.sent)
+			_, s.err = s.b.c.Client.PutObject(s.ctx, s.b.bucket, s.key, io.MultiReader(&s.small, r), -1, s.o)
+			_ = r.CloseWithError(s.err) // it never fails
 		}()
 	}
 	return s.w.Write(b)
@@ -159,7 +160,8 @@ func (s *sending) commit() (err error) {
 		_, err = s.b.c.Client.PutObject(s.ctx, s.b.bucket, s.key, bytes.NewReader(s.small.Bytes()), int64(s.small.Len()), s.o)
 	} else {
 		_ = s.w.Close() // it never fails
-		err = <-s.sent
+		<-s.sent
+		err = s.err
 	}
 	if e, ok := errors.AsType[minio.ErrorResponse](err); ok && e.StatusCode == http.StatusPreconditionFailed {
 		return errors.Join(errExists, err)
@@ -178,7 +180,7 @@ func (s *sending) abort() {
 	s.done = true
 	if s.w != nil {
 		_ = s.w.CloseWithError(errAborted) // it never fails
-		_ = <-s.sent                       // it says that it was ended
+		<-s.sent
 	}
 	s.cancel()
 }
