@@ -23,6 +23,7 @@ const (
 	kErased = 'e' // stream, id: an erasure
 	kTime   = 't' // ms: the last position before
 	kMeta   = 'm'
+	kSalt   = 'h' // nothing behind it: the salt of hashes
 )
 
 func streamKey(kind byte, name string) []byte {

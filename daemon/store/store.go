@@ -190,6 +190,9 @@ type Store struct {
 	position atomic.Uint64
 	commits  atomic.Uint64
 
+	saltMu sync.Mutex // guards the salt, nil until it is known
+	salt   []byte
+
 	anchorMu sync.Mutex
 	anchor   anchor
 
