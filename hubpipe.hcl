@@ -215,6 +215,17 @@ stream "pipelines" {}
 #
 #   # A column more, with all properties as JSON.
 #   raw = false
+#
+#   # What it gets of personal data (docs/DESTINATIONS.md has the list): "keep",
+#   # "hash" or "exclude".
+#   pii = "keep"
+#
+#   # And of properties by name, or by stream and name: left out, hashed, cut to so
+#   # many characters, kept although pii means them.
+#   exclude    = ["contacts.hs_analytics_*"]
+#   hash       = ["email", "owners.email"]
+#   truncate   = { "contacts.zip" = 2 }
+#   pii_except = ["firstname"]
 # }
 #
 # Or files, in a folder or an object store. It has streams, deletes and raw, too.

@@ -25,7 +25,7 @@ import (
 // startDestinations begins to copy to the warehouses of the configuration.
 func (d *Daemon) startDestinations(_, own context.Context) error {
 	m, err := destination.New(own, destination.Options{Source: &feed{Store: d.store, d: d, began: time.Now()},
-		Path: filepath.Join(d.o.Config.DataDir, "destinations.json"), Logger: d.log.Named("destination"), Changed: d.events.wake})
+		Path: filepath.Join(d.o.Config.DataDir, "destinations.json"), Salt: d.store.Salt, Logger: d.log.Named("destination"), Changed: d.events.wake})
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,7 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 				key = append(key, fmt.Sprintf("%+v", one))
 			}
 		}
+		s.Choice = choiceOf(x)
 		s.Key = strings.Join(key, "\x00")
 		if f := x.Files; f != nil {
 			s.Gather = f.FlushInterval
@@ -63,6 +64,18 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 				SchemaChanges: x.SchemaChanges, Raw: x.Raw})
 		}
 		out = append(out, s)
+	}
+	return out
+}
+
+// choiceOf is what of the properties a destination gets.
+func choiceOf(x config.Destination) destination.Choice {
+	out := destination.Choice{Exclude: x.Exclude, Hash: x.Hash, Keep: x.PIIExcept}
+	for _, t := range x.Truncate {
+		out.Truncate = append(out.Truncate, destination.Truncation{Pattern: t.Pattern, Length: t.Length})
+	}
+	if x.PII != config.PIIKeep {
+		out.Personal = x.PII
 	}
 	return out
 }

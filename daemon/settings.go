@@ -17,6 +17,8 @@ import (
 type setting struct {
 	name, value string
 	hidden      bool
+	// rewrites says that what was written before is not to stay as it is.
+	rewrites bool
 }
 
 // differing says which settings differ, as "interval: 5m → 1m".
@@ -25,6 +27,8 @@ func differing(before, now []setting) []string {
 	for i, s := range now {
 		switch was := before[i]; {
 		case was.value == s.value:
+		case s.rewrites:
+			out = append(out, fmt.Sprintf("%s: %s → %s (values that are not chosen any more are taken away, and the tables are written again)", s.name, or(was.value), or(s.value)))
 		case s.hidden:
 			out = append(out, s.name+" is another")
 		default:
@@ -148,6 +152,10 @@ func settingsOfNotify(n config.Notify) []setting {
 
 // settingsOfDestination are those of a warehouse.
 func settingsOfDestination(d config.Destination) []setting {
+	cuts := make([]string, len(d.Truncate))
+	for i, t := range d.Truncate {
+		cuts[i] = fmt.Sprintf("%s to %d", t.Pattern, t.Length)
+	}
 	out := []setting{
 		{name: "type", value: d.Type},
 		{name: "url", value: d.URL.Reveal(), hidden: true},
@@ -156,6 +164,11 @@ func settingsOfDestination(d config.Destination) []setting {
 		{name: "deletes", value: d.Deletes},
 		{name: "schema_changes", value: d.SchemaChanges},
 		{name: "raw", value: strconv.FormatBool(d.Raw)},
+		{name: "pii", value: d.PII, rewrites: true},
+		{name: "exclude", value: listed(d.Exclude), rewrites: true},
+		{name: "hash", value: listed(d.Hash), rewrites: true},
+		{name: "truncate", value: listed(cuts), rewrites: true},
+		{name: "pii_except", value: listed(d.PIIExcept), rewrites: true},
 		{name: "blocked", value: d.Problem},
 	}
 	if f := d.Files; f != nil {

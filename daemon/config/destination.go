@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -52,6 +53,22 @@ const (
 // DefaultSchema is the schema of a database that tables are made in.
 const DefaultSchema = "hubspot"
 
+// What a destination gets of what is personal.
+const (
+	PIIKeep    = "keep"
+	PIIHash    = "hash"
+	PIIExclude = "exclude"
+)
+
+// maxTruncate is the most that values may be cut to.
+const maxTruncate = 10_000
+
+// Truncate is to how many characters values are cut.
+type Truncate struct {
+	Pattern string
+	Length  int
+}
+
 // Destination is one more place that records are copied to.
 type Destination struct {
 	Type, Name string
@@ -69,6 +86,13 @@ type Destination struct {
 	Raw bool
 	// Files is what a destination of that type has besides, nil for others.
 	Files *Files
+	// PII is one of the PII constants. Exclude, Hash and PIIExcept are patterns of
+	// properties, or of streams and properties with a dot between; Truncate says to
+	// how many characters those of a pattern are cut. They hold in the order Exclude,
+	// Hash, Truncate, PIIExcept, PII.
+	PII                      string
+	Exclude, Hash, PIIExcept []string
+	Truncate                 []Truncate
 	// Problem says why it is blocked, "" when nothing is missing.
 	Problem string
 }
@@ -100,7 +124,7 @@ func (l *loader) destinations(roots []*section, c *Config) {
 	seen := map[string]string{}
 	for _, root := range roots {
 		for _, b := range root.blocks("destination") {
-			d := Destination{Type: b.Labels[0], Name: b.Labels[1], Deletes: DeletesMark}
+			d := Destination{Type: b.Labels[0], Name: b.Labels[1], Deletes: DeletesMark, PII: PIIKeep}
 			line := b.TypeRange.Start.Line
 			if !slices.Contains(destinationTypes(), d.Type) {
 				root.at(line, fmt.Sprintf("there is no destination of type %q", scrub(d.Type)), didYouMean(d.Type, destinationTypes()))
@@ -121,6 +145,7 @@ func (l *loader) destinations(roots []*section, c *Config) {
 				s.postgres(&d)
 			}
 			s.copied(&d, c)
+			s.columns(&d, c)
 			c.Destinations = append(c.Destinations, d)
 		}
 	}
@@ -198,6 +223,38 @@ func (s *section) copied(d *Destination, c *Config) {
 	}
 	s.oneOf("deletes", &d.Deletes, DeletesMark, DeletesDelete)
 	s.boolean("raw", &d.Raw)
+}
+
+// columns reads what of the properties the destination gets, whatever its type.
+func (s *section) columns(d *Destination, c *Config) {
+	s.oneOf("pii", &d.PII, PIIKeep, PIIHash, PIIExclude)
+	check := func(p string) error { return s.checkColumn(p, c) }
+	for name, into := range map[string]*[]string{"exclude": &d.Exclude, "hash": &d.Hash, "pii_except": &d.PIIExcept} {
+		*into, _ = s.list(name, check)
+	}
+	pairs, _ := s.numbers("truncate", 1, maxTruncate)
+	for _, pattern := range slices.Sorted(maps.Keys(pairs)) {
+		if err := check(pattern); err != nil {
+			s.bad("truncate", "truncate: %s", scrub(err.Error()))
+			continue
+		}
+		d.Truncate = append(d.Truncate, Truncate{pattern, pairs[pattern]})
+	}
+	if d.PII == PIIKeep && len(d.PIIExcept) > 0 {
+		s.at(s.lineOf("pii_except"), s.title+`: pii_except says what pii does not mean, and pii is "keep"`, `set pii = "hash" or "exclude", or leave it out`)
+	}
+}
+
+// checkColumn says what is wrong with a pattern of properties.
+func (s *section) checkColumn(p string, c *Config) error {
+	if _, err := path.Match(p, ""); err != nil || strings.Trim(p, ".") != p || p == "" {
+		return fmt.Errorf("%q is no pattern of properties; write phone, hs_ip_* or contacts.phone", p)
+	}
+	name, _, ok := strings.Cut(p, ".")
+	if ok && !s.partial && !slices.ContainsFunc(c.Streams, func(x Stream) bool { return Destination{Streams: []string{name}}.Follows(x.Name) }) {
+		return fmt.Errorf("there is no stream %q for %q", name, p)
+	}
+	return nil
 }
 
 // follows checks that each pattern in streams means some.

@@ -370,6 +370,28 @@ func (s *section) list(name string, check func(string) error) ([]string, bool) {
 	return out, true
 }
 
+// numbers reads whole numbers by their names.
+func (s *section) numbers(name string, low, high int) (map[string]int, bool) {
+	v, ok := s.value(name)
+	if !ok {
+		return nil, false
+	}
+	if t := v.Type(); !t.IsObjectType() && !t.IsMapType() {
+		s.bad(name, `%s has to be numbers by name: write { "…" = 4 }`, name)
+		return nil, false
+	}
+	out := map[string]int{}
+	for key, e := range v.AsValueMap() {
+		var n int
+		if e.IsNull() || e.Type() != cty.Number || gocty.FromCtyValue(e, &n) != nil || n < low || n > high {
+			s.bad(name, "%s: %q has to be a whole number from %d to %d", name, scrub(key), low, high)
+			return nil, false
+		}
+		out[key] = n
+	}
+	return out, true
+}
+
 func lowerFirst(s string) string {
 	if s == "" {
 		return s

@@ -72,7 +72,7 @@ func (m *Manager) Check(ctx context.Context, name string) ([]Checked, error) {
 }
 
 func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Checked, error) {
-	src, c := m.o.Source, Checked{Stream: x.Name}
+	src, c := r.src, Checked{Stream: x.Name}
 	// Of one that is paused the warehouse alone knows how far it has come.
 	paused := r.status(ctx).State == Paused
 	if !paused {
@@ -84,8 +84,12 @@ func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Ch
 	if err != nil {
 		return c, err
 	}
+	rules, err := rulesOf(src, x.Name)
+	if err != nil {
+		return c, err
+	}
 	head := src.PositionOf(x.Name)
-	place, err := s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Head: head})
+	place, err := s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Rules: rules, Head: head})
 	if err != nil {
 		return c, err
 	}

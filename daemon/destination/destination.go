@@ -66,6 +66,8 @@ type Spec struct {
 	// Gather is how long what is new waits for more, so that it is written
 	// together; 0 is not at all.
 	Gather time.Duration
+	// Choice says what of the properties it gets.
+	Choice Choice
 	// Key differs where anything of the configuration does.
 	Key string
 }
@@ -128,7 +130,12 @@ type Gatherer interface {
 // Table is what Prepare makes a stream's tables of.
 type Table struct {
 	Stream
+	// Definitions are those of the properties that come, as they come: hashed ones
+	// are text. Rules say what is done with them, nil for nothing. What the tables
+	// have of a property whose mark was another is taken away before anything is
+	// written, and the feed is read again.
 	Definitions []stream.Property
+	Rules       *Rules
 	// Head is the stream's newest place in the feed.
 	Head uint64
 }

@@ -24,6 +24,9 @@ type Options struct {
 	// may be down when they do.
 	Path   string
 	Logger hclog.Logger
+	// Salt is what hashes of values are made with: the same for all destinations,
+	// so that they join. It is asked for when something is hashed.
+	Salt func() ([]byte, error)
 	// Changed is called when a destination stands otherwise than before; it must
 	// not block.
 	Changed func()

@@ -19,6 +19,7 @@ import (
 type runner struct {
 	m    *Manager
 	spec Spec
+	src  Source // as the destination gets it
 	log  hclog.Logger
 
 	woken  chan struct{}
@@ -54,7 +55,7 @@ type standing struct {
 const countEvery = time.Second
 
 func newRunner(m *Manager, s Spec) *runner {
-	r := &runner{m: m, spec: s, log: m.log.With("destination", s.Name), woken: make(chan struct{}, 1), streams: map[string]*standing{}}
+	r := &runner{m: m, spec: s, src: choose(m.o.Source, s, m.o.Salt), log: m.log.With("destination", s.Name), woken: make(chan struct{}, 1), streams: map[string]*standing{}}
 	for _, x := range s.Streams {
 		r.streams[x.Name] = &standing{}
 	}

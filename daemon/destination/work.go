@@ -35,7 +35,7 @@ type work struct {
 
 // session connects and works until something fails or ctx ends.
 func (w *work) session(ctx context.Context) error {
-	src := w.r.m.o.Source
+	src := w.r.src
 	changed, stop := src.Watch()
 	defer stop()
 	s, err := w.r.spec.Engine.Connect(ctx, Origin{Store: src.ID(), Epoch: src.Epoch()})
@@ -99,7 +99,7 @@ func (w *work) stream(ctx context.Context, x Stream) (more bool, err error) {
 		return false, err
 	}
 	if slices.Contains(w.r.m.resyncs(w.r.spec.Name), x.Name) {
-		if place, err = w.s.Reread(ctx, x.Name, Reread{Reason: ReasonResync, Until: w.r.m.o.Source.PositionOf(x.Name), Sweep: true}); err != nil {
+		if place, err = w.s.Reread(ctx, x.Name, Reread{Reason: ReasonResync, Until: w.r.src.PositionOf(x.Name), Sweep: true}); err != nil {
 			return false, err
 		}
 		if err := w.r.m.begun(w.r.spec.Name, x.Name); err != nil {
@@ -212,7 +212,7 @@ type prepared struct {
 // prepare makes the tables fit, where they may not. The definitions are looked
 // at when there is something to write, and now and then.
 func (w *work) prepare(ctx context.Context, x Stream) (Place, error) {
-	src := w.r.m.o.Source
+	src := w.r.src
 	w.r.mu.Lock()
 	place, known := w.r.streams[x.Name].place, w.r.streams[x.Name].known
 	w.r.mu.Unlock()
@@ -230,7 +230,11 @@ func (w *work) prepare(ctx context.Context, x Stream) (Place, error) {
 		w.prepared[x.Name] = now
 		return place, nil
 	}
-	if place, err = w.s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Head: head}); err != nil {
+	rules, err := rulesOf(src, x.Name)
+	if err != nil {
+		return Place{}, err
+	}
+	if place, err = w.s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Rules: rules, Head: head}); err != nil {
 		return Place{}, err
 	}
 	w.prepared[x.Name] = now
@@ -250,7 +254,7 @@ func (w *work) read(ctx context.Context, name string, since uint64, until uint64
 	var records []*stream.Record
 	size, full := 0, false
 	errEnough := errors.New("enough")
-	last, err := w.r.m.o.Source.Changes(ctx, name, since, batchRecords, func(rec *stream.Record) error {
+	last, err := w.r.src.Changes(ctx, name, since, batchRecords, func(rec *stream.Record) error {
 		if until > 0 && rec.Seq > until {
 			return errEnough
 		}
@@ -358,7 +362,7 @@ func (w *work) full(b *Batch, until uint64) bool {
 
 // finish sweeps what a rereading leaves, where that may be done already.
 func (w *work) finish(ctx context.Context, name string, place Place) (more bool, err error) {
-	src := w.r.m.o.Source
+	src := w.r.src
 	if place.Reread.Position < place.Reread.Until || place.Reread.Reason == ReasonEpoch && src.PositionOf(name) > place.Position {
 		return false, nil // it has begun anew, or what has come since may have been lost before
 	}
@@ -388,7 +392,7 @@ func (w *work) force(ctx context.Context, name string, place Place, ids []string
 	for part := range slices.Chunk(ids, batchRecords/10) {
 		records := make([]*stream.Record, 0, len(part))
 		for _, id := range part {
-			rec, err := w.r.m.o.Source.Record(name, id)
+			rec, err := w.r.src.Record(name, id)
 			if err != nil {
 				return place, fmt.Errorf("read record %s of %s: %w", id, name, err)
 			}
@@ -413,7 +417,7 @@ func (w *work) describe(ctx context.Context) error {
 		if _, ok := w.prepared[x.Name]; !ok {
 			continue
 		}
-		st, err := w.r.m.o.Source.Standing(ctx, x.Name)
+		st, err := w.r.src.Standing(ctx, x.Name)
 		if err != nil {
 			return err
 		}

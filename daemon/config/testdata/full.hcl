@@ -131,6 +131,11 @@ destination "postgres" "warehouse" {
   deletes        = "delete"
   schema_changes = "block"
   raw            = true
+  pii            = "hash"
+  exclude        = ["people.photo", "hs_ip_*"]
+  hash           = ["owner"]
+  truncate       = { "people.zip" = 2, note = 10 }
+  pii_except     = ["firstname"]
 }
 
 destination "files" "lake" {

@@ -56,24 +56,25 @@ func (x *shape) describe(ctx context.Context, t destination.Table) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	var columns, types, labels, hubspot, fields, groups []string
+	var columns, types, labels, hubspot, fields, groups, marks []string
 	var ordinals []int32
 	var calculated, there []bool
 	for _, name := range names {
 		k := x.known[name]
 		columns, types, labels = append(columns, k.column), append(types, k.columnType), append(labels, clean(k.Label))
 		hubspot, fields, groups = append(hubspot, clean(k.Type)), append(fields, clean(k.FieldType)), append(groups, clean(k.Group))
+		marks = append(marks, k.mark)
 		ordinals, calculated, there = append(ordinals, int32(k.ordinal)), append(calculated, k.Calculated), append(there, k.inHubSpot)
 	}
-	_, err := x.tx.Exec(ctx, "INSERT INTO "+x.s.in("hubpipe_properties")+` AS p (stream, property, column_name, column_type, label, hubspot_type, field_type, group_name, ordinal, calculated, in_hubspot)
-		SELECT $1, u.property, nullif(u.c, ''), nullif(u.t, ''), nullif(u.l, ''), nullif(u.h, ''), nullif(u.f, ''), nullif(u.g, ''), u.o, u.k, u.i
-		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bool[], $11::bool[]) AS u (property, c, t, l, h, f, g, o, k, i)
+	_, err := x.tx.Exec(ctx, "INSERT INTO "+x.s.in("hubpipe_properties")+` AS p (stream, property, column_name, column_type, label, hubspot_type, field_type, group_name, ordinal, calculated, in_hubspot, handling)
+		SELECT $1, u.property, nullif(u.c, ''), nullif(u.t, ''), nullif(u.l, ''), nullif(u.h, ''), nullif(u.f, ''), nullif(u.g, ''), u.o, u.k, u.i, nullif(u.m, '')
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bool[], $11::bool[], $12::text[]) AS u (property, c, t, l, h, f, g, o, k, i, m)
 		ON CONFLICT (stream, property) DO UPDATE SET column_name = excluded.column_name, column_type = excluded.column_type, label = excluded.label,
 		hubspot_type = excluded.hubspot_type, field_type = excluded.field_type, group_name = excluded.group_name, ordinal = excluded.ordinal,
-		calculated = excluded.calculated, in_hubspot = excluded.in_hubspot
-		WHERE (p.column_name, p.column_type, p.label, p.hubspot_type, p.field_type, p.group_name, p.ordinal, p.calculated, p.in_hubspot) IS DISTINCT FROM
-		(excluded.column_name, excluded.column_type, excluded.label, excluded.hubspot_type, excluded.field_type, excluded.group_name, excluded.ordinal, excluded.calculated, excluded.in_hubspot)`,
-		x.name, names, columns, types, labels, hubspot, fields, groups, ordinals, calculated, there)
+		calculated = excluded.calculated, in_hubspot = excluded.in_hubspot, handling = excluded.handling
+		WHERE (p.column_name, p.column_type, p.label, p.hubspot_type, p.field_type, p.group_name, p.ordinal, p.calculated, p.in_hubspot, p.handling) IS DISTINCT FROM
+		(excluded.column_name, excluded.column_type, excluded.label, excluded.hubspot_type, excluded.field_type, excluded.group_name, excluded.ordinal, excluded.calculated, excluded.in_hubspot, excluded.handling)`,
+		x.name, names, columns, types, labels, hubspot, fields, groups, ordinals, calculated, there, marks)
 	if err != nil {
 		return err
 	}

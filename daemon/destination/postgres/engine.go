@@ -168,9 +168,10 @@ func (s *session) open(ctx context.Context) error {
 		return &stream.Problem{Type: typeRefused, Title: "the database cannot hold all text", Blocked: true,
 			Detail: "its encoding is " + encoding, Hint: "make one with ENCODING 'UTF8'"}
 	}
-	var there, known bool
+	var there, known, marked bool
 	err := s.conn.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1),
-		EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'hubpipe_schema_changes')`, s.e.o.Schema).Scan(&there, &known)
+		EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'hubpipe_schema_changes'),
+		EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = $1 AND table_name = 'hubpipe_properties' AND column_name = 'handling')`, s.e.o.Schema).Scan(&there, &known, &marked)
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (s *session) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if !known {
+	if !known || !marked {
 		if err := s.script(ctx, s.sharedTables()); err != nil {
 			return err
 		}
@@ -211,13 +212,16 @@ CREATE TABLE IF NOT EXISTS $hubpipe_streams (
   store text NOT NULL, epoch bigint NOT NULL, position bigint NOT NULL,
   reread_reason text, reread_position bigint, reread_until bigint, reread_sweep boolean,
   rows_written bigint NOT NULL, unparsed bigint NOT NULL, last_commit_at timestamptz,
+  id_handling text,
   object text, portal text, state text, lag_seconds bigint, complete_until timestamptz, last_reconcile_at timestamptz,
   time_zone text, currency text, described_at timestamptz);
 COMMENT ON TABLE $hubpipe_streams IS 'how each stream stands, and how far it is written here';
 CREATE TABLE IF NOT EXISTS $hubpipe_properties (
   stream text NOT NULL, property text NOT NULL, column_name text, column_type text,
   label text, hubspot_type text, field_type text, group_name text, ordinal integer, calculated boolean, in_hubspot boolean NOT NULL,
-  unparsed bigint NOT NULL DEFAULT 0, unparsed_example text, PRIMARY KEY (stream, property));
+  unparsed bigint NOT NULL DEFAULT 0, unparsed_example text, handling text, PRIMARY KEY (stream, property));
+ALTER TABLE $hubpipe_streams ADD COLUMN IF NOT EXISTS id_handling text;
+ALTER TABLE $hubpipe_properties ADD COLUMN IF NOT EXISTS handling text;
 COMMENT ON TABLE $hubpipe_properties IS 'each property of each stream, with the column that holds it; none where column_name is null';
 CREATE TABLE IF NOT EXISTS $hubpipe_property_options (
   stream text NOT NULL, property text NOT NULL, value text NOT NULL, label text, ordinal integer, hidden boolean,

@@ -55,6 +55,7 @@ type rig struct {
 	m       *destination.Manager
 	o       postgres.Options
 	streams []destination.Stream
+	choice  destination.Choice
 	path    string
 }
 
@@ -90,14 +91,14 @@ func newRig(t testing.TB, pg *pgserver.Server, o postgres.Options) *rig {
 // start begins to copy.
 func (r *rig) start() {
 	r.t.Helper()
-	m, err := destination.New(context.WithoutCancel(r.t.Context()), destination.Options{Source: r.src, Path: r.path,
+	m, err := destination.New(context.WithoutCancel(r.t.Context()), destination.Options{Source: r.src, Path: r.path, Salt: r.src.Salt,
 		Retry: 20 * time.Millisecond, RetryMost: 200 * time.Millisecond, Describe: 50 * time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.m = m
 	r.t.Cleanup(m.Stop)
-	m.Set([]destination.Spec{{Name: "warehouse", Kind: "postgres", Engine: postgres.New(r.o), Streams: r.streams, Key: fmt.Sprint(r.o)}})
+	m.Set([]destination.Spec{{Name: "warehouse", Kind: "postgres", Engine: postgres.New(r.o), Streams: r.streams, Choice: r.choice, Key: fmt.Sprint(r.o, r.choice)}})
 }
 
 func (r *rig) stop() { r.m.Stop() }

@@ -29,6 +29,7 @@ type known struct {
 	column, columnType string
 	ordinal            int
 	inHubSpot          bool
+	mark               string // what was done with the values: destination.Rules.Mark
 }
 
 // shape is a stream's tables on the way to fit what they have to hold.
@@ -65,6 +66,11 @@ func (s *session) Prepare(ctx context.Context, t destination.Table) (destination
 // reshape makes a stream's tables fit its definitions, and what p has met
 // besides.
 func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (place destination.Place, err error) {
+	// In a transaction of its own: what is taken away goes, too, where a person has
+	// to let the rest happen.
+	if err := s.takeAway(ctx, t); err != nil {
+		return place, err
+	}
 	var l *layout
 	err = s.inTx(ctx, "prepare the table of "+t.Name, func(tx pgx.Tx) error {
 		x := &shape{s: s, tx: tx, name: t.Name, columns: map[string]kind{}, known: map[string]known{}, raw: s.e.o.Raw}
@@ -94,8 +100,8 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 func (x *shape) find(ctx context.Context, t destination.Table) error {
 	s := x.s
 	x.table = tableName(t.Name)
-	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed)
-		VALUES ($1, $2, $3, $4, 0, 0, 0) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch))
+	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed, id_handling)
+		VALUES ($1, $2, $3, $4, 0, 0, 0, nullif($5, '')) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch), t.Rules.IDs())
 	if err != nil {
 		return err
 	}
@@ -107,15 +113,7 @@ func (x *shape) find(ctx context.Context, t destination.Table) error {
 	if x.row.epoch < s.origin.Epoch && !x.created {
 		x.row.again(destination.Reread{Reason: destination.ReasonEpoch, Until: t.Head, Sweep: true})
 	}
-	rows, err := x.tx.Query(ctx, `SELECT column_name, data_type, udt_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2`, s.e.o.Schema, x.table)
-	if err != nil {
-		return err
-	}
-	var name, dataType, udt string
-	if _, err := pgx.ForEachRow(rows, []any{&name, &dataType, &udt}, func() error {
-		x.columns[name] = kindOf(dataType, udt)
-		return nil
-	}); err != nil {
+	if err := x.columnsOf(ctx); err != nil {
 		return err
 	}
 	if len(x.columns) == 0 && !x.created {
@@ -127,22 +125,36 @@ func (x *shape) find(ctx context.Context, t destination.Table) error {
 			Detail: fmt.Sprintf("%s.%s was not made by hubpipe for this stream", s.e.o.Schema, x.table),
 			Hint:   "name another schema for the destination, or rename the table"}
 	}
-	if err := x.tx.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0`, s.e.o.Schema, x.table).Scan(&x.used); err != nil {
+	return x.read(ctx)
+}
+
+// columnsOf reads which columns the table has; none where there is no table.
+func (x *shape) columnsOf(ctx context.Context) error {
+	clear(x.columns)
+	rows, err := x.tx.Query(ctx, `SELECT column_name, data_type, udt_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2`, x.s.e.o.Schema, x.table)
+	if err != nil {
 		return err
 	}
-	return x.read(ctx)
+	var name, dataType, udt string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &dataType, &udt}, func() error {
+		x.columns[name] = kindOf(dataType, udt)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return x.tx.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0`, x.s.e.o.Schema, x.table).Scan(&x.used)
 }
 
 // read reads what is written down of the properties.
 func (x *shape) read(ctx context.Context) error {
 	rows, err := x.tx.Query(ctx, `SELECT property, coalesce(column_name, ''), coalesce(column_type, ''), coalesce(label, ''), coalesce(hubspot_type, ''),
-		coalesce(field_type, ''), coalesce(group_name, ''), coalesce(ordinal, 0), coalesce(calculated, false), in_hubspot FROM `+x.s.in("hubpipe_properties")+" WHERE stream = $1", x.name)
+		coalesce(field_type, ''), coalesce(group_name, ''), coalesce(ordinal, 0), coalesce(calculated, false), in_hubspot, coalesce(handling, '') FROM `+x.s.in("hubpipe_properties")+" WHERE stream = $1", x.name)
 	if err != nil {
 		return err
 	}
 	var k known
-	_, err = pgx.ForEachRow(rows, []any{&k.Name, &k.column, &k.columnType, &k.Label, &k.Type, &k.FieldType, &k.Group, &k.ordinal, &k.Calculated, &k.inHubSpot}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&k.Name, &k.column, &k.columnType, &k.Label, &k.Type, &k.FieldType, &k.Group, &k.ordinal, &k.Calculated, &k.inHubSpot, &k.mark}, func() error {
 		x.known[k.Name] = k
 		return nil
 	})
@@ -209,13 +221,14 @@ func (x *shape) fit(t destination.Table, p *packed) error {
 	}
 	if len(t.Definitions) > 0 {
 		for name, k := range x.known {
-			if k.inHubSpot && !defined[name] && k.Type != "" {
+			if k.inHubSpot && !defined[name] && k.Type != "" && k.mark != destination.Exclude {
 				k.inHubSpot = false
 				x.known[name] = k
 				x.changes = append(x.changes, change{property: name, what: "vanished", column: k.column, detail: "HubSpot's definitions do not have it any more; its column stays"})
 			}
 		}
 	}
+	x.marks(t.Rules)
 	if len(waiting) > 0 {
 		slices.Sort(waiting)
 		return &stream.Problem{Type: typeSchema, Title: "HubSpot's properties have changed, and the table waits for you", Blocked: true,

@@ -243,6 +243,16 @@ func (s *Server) SQL(database, sql string) string {
 	return out
 }
 
+// Dump is all that is in a schema, as pg_dump writes it.
+func (s *Server) Dump(schema string) string {
+	s.t.Helper()
+	out, err := s.command("pg_dump", "-h", s.dir, "-p", strconv.Itoa(s.port), "-U", User, "-n", schema, Database).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("pg_dump: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
 // Try is SQL that may fail.
 func (s *Server) Try(database, sql string) (string, error) {
 	if database == "" {

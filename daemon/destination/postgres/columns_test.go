@@ -1,0 +1,175 @@
+package postgres_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
+)
+
+const canary = "Canary@Example.com"
+
+// birds are records with the canary in every place that a value can be in.
+func (r *rig) birds() {
+	r.t.Helper()
+	r.streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true, Associations: true}, {Name: "owners", Object: "owners"},
+		{Name: "subscription_statuses", Object: "subscription_statuses"}}
+	r.defineAs("contacts", []stream.Property{{Name: "email", Type: "string", Label: "E-mail"}, {Name: "phone", Type: "number"}, {Name: "secret", Type: "string", Sensitive: true},
+		{Name: "zip", Type: "string"}, {Name: "photo", Type: "enumeration", FieldType: "checkbox", Options: []stream.Option{{Value: canary, Label: canary}}}, {Name: "score", Type: "number"}})
+	var list []*stream.Record
+	for i := range 3 {
+		// phone does not parse as a number; hidden is none of the definitions.
+		rec := record(fmt.Sprint(i), `{"email":"  `+canary+` ","phone":"`+canary+`","secret":"`+canary+`","zip":"12`+canary+`","photo":"`+canary+`;x","score":"7","hidden":"`+canary+`"}`)
+		rec.History = []byte(`{"email":[{"value":"` + canary + `","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI","sourceId":"` + canary + `"}],
+			"score":[{"value":"7","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI","sourceId":"` + canary + `"}]}`)
+		rec.Associations = []byte(`{"companies":[{"id":"7","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null}]}]}`)
+		list = append(list, rec)
+	}
+	r.put("contacts", list...)
+	r.put("owners", record("9", `{"id":"9","email":"`+canary+`","userId":5,"lastName":{"was":["`+canary+`"]}}`), ended("8", stream.Archived, `{"email":"`+canary+`"}`))
+	r.put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","status":"SUBSCRIBED"}`))
+}
+
+// again begins anew with another choice.
+func (r *rig) again(c destination.Choice) {
+	r.t.Helper()
+	if r.m != nil {
+		r.stop()
+	}
+	r.choice = c
+	r.start()
+	r.settled()
+}
+
+// seen counts the canary in a dump of all that the schema has.
+func (r *rig) seen() int {
+	return strings.Count(strings.ToLower(r.pg.Dump(r.o.Schema)), strings.ToLower(canary))
+}
+
+func (r *rig) hashed(v string) string {
+	r.t.Helper()
+	salt, err := r.src.Salt()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	h := hmac.New(sha256.New, salt)
+	h.Write([]byte(v))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// What is not chosen stands nowhere in the database, whether it was there before
+// or not, whatever the policy for HubSpot's own changes says.
+func TestCanary(t *testing.T) {
+	t.Parallel()
+	pg := pgserver.Start(t)
+	for _, policy := range []string{postgres.Apply, postgres.Block, postgres.Ignore} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, pg, postgres.Options{Schema: "canary_" + policy, SchemaChanges: policy, Raw: true})
+			r.birds()
+			if policy == postgres.Block {
+				// It would wait for the property that is in no definition.
+				r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: "hidden", Type: "string", Sensitive: true}))
+			}
+			rows := policy == postgres.Apply
+			if !rows { // what has no definitions is not let in by the other policies
+				r.streams = r.streams[:1]
+			}
+			r.again(destination.Choice{})
+			if n := r.seen(); n < 25 {
+				t.Fatalf("the canary was handed over in %d places only: the test sees nothing", n)
+			}
+			cut := []destination.Truncation{{Pattern: "contacts.zip", Length: 2}}
+			r.again(destination.Choice{Personal: destination.Hash, Truncate: cut, Exclude: []string{"secret"}, Hash: []string{"*.photo"}})
+			if n := r.seen(); n > 0 {
+				t.Errorf("the canary is in %d places of the dump", n)
+			}
+			h := r.hashed(strings.ToLower(canary))
+			r.is("3|"+h+"|12|7", "SELECT count(*), min(email), min(zip), min(score) FROM contacts")
+			r.is("3|"+h+"|text", "SELECT count(*), min(phone), min(pg_typeof(phone)::text) FROM contacts")
+			r.is("3|"+h, `SELECT count(*), min(h."value") FROM contacts__history h WHERE property = 'email'`)
+			r.is("email|hash\nphone|hash\nphoto|hash\nsecret|exclude\nzip|truncate 2",
+				"SELECT property, regexp_replace(handling, ' [0-9a-f]{8}$', '') FROM hubpipe_properties WHERE stream = 'contacts' AND handling IS NOT NULL AND property <> 'hidden' ORDER BY 1")
+			r.is("E-mail (hashed)", "SELECT col_description('contacts'::regclass, (SELECT attnum FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attname = 'email'))")
+			if rows {
+				r.rowsToo(h)
+			}
+			r.is("live|3", "SELECT min(_hubpipe_state), count(*) FROM contacts")
+
+			r.again(destination.Choice{Personal: destination.Exclude, Keep: []string{"contacts.zip"}, Truncate: cut})
+			if n := r.seen(); n > 0 {
+				t.Errorf("the canary is in %d places of the dump when it is excluded", n)
+			}
+			if strings.Contains(r.pg.Dump(r.o.Schema), h) {
+				t.Error("its hash has stayed")
+			}
+			r.is("0", "SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts' AND column_name IN ('email', 'phone', 'secret')", r.o.Schema)
+
+			r.again(destination.Choice{})
+			r.is("3|  "+canary+" |0", "SELECT count(*), min(email), count(phone) FROM contacts")
+			r.is("0|8", "SELECT count(*) FILTER (WHERE handling IS NOT NULL), count(*) + 1 FROM hubpipe_properties WHERE stream = 'contacts'")
+			if rows {
+				r.is("1|"+canary+"/5", "SELECT count(*), min(id) FROM subscription_statuses")
+			}
+		})
+	}
+}
+
+// rowsToo looks at rows that are no objects of the CRM; h is the canary's hash.
+func (r *rig) rowsToo(h string) {
+	r.t.Helper()
+	r.is("3", "SELECT count(*) FROM contacts c JOIN owners o ON o.email = c.email WHERE o.id = '9'")
+	r.is("1|64|"+h, `SELECT count(*), min(length(id)), min("subscriberIdString") FROM subscription_statuses`)
+	// What a resync ends is looked for by the hashed id.
+	if err := r.m.Resync("warehouse", ""); err != nil {
+		r.t.Fatal(err)
+	}
+	r.settled()
+	r.is("live", "SELECT _hubpipe_state FROM subscription_statuses")
+}
+
+// A person's view does not keep what is to go.
+func TestCanaryInView(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{Raw: true})
+	r.birds()
+	r.again(destination.Choice{})
+	r.sql("CREATE VIEW mine AS SELECT id, email, phone, _hubpipe_properties AS p FROM contacts")
+	r.again(destination.Choice{Personal: destination.Exclude, Exclude: []string{"zip", "photo"}})
+	if n := r.seen(); n > 0 {
+		t.Errorf("the canary is in %d places of the dump", n)
+	}
+	r.is("3|0", "SELECT count(*), count(email) FROM mine")
+}
+
+// A property that HubSpot begins to call sensitive, or hides, is taken away when
+// its definition is read.
+func TestBecomesSensitive(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.define("contacts", "nick string", "other string")
+	r.put("contacts", record("1", `{"nick":"`+canary+`","other":"x"}`))
+	r.again(destination.Choice{Personal: destination.Exclude})
+	r.is(canary+"|x", "SELECT nick, other FROM contacts")
+	r.defineAs("contacts", []stream.Property{{Name: "nick", Type: "string", Sensitive: true}, {Name: "other", Type: "string"}})
+	r.until(func(destination.Status) bool {
+		return r.sql("SELECT count(*) FROM hubpipe_properties WHERE property = 'nick' AND handling = 'exclude'") == "1"
+	})
+	r.settled()
+	if n := r.seen(); n > 0 {
+		t.Errorf("the canary is in %d places of the dump", n)
+	}
+	r.is("x", "SELECT other FROM contacts")
+	r.define("contacts", "nick string")
+	r.put("contacts", record("2", `{"nick":"y","other":"`+canary+`"}`))
+	r.settled()
+	r.is("1|"+canary+"\n2|y", "SELECT id, nick FROM contacts ORDER BY id")
+	r.is("0", "SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts' AND column_name = 'other'", r.o.Schema)
+}

@@ -1,0 +1,218 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// other is a property that was handed over otherwise before.
+type other struct {
+	known
+
+	mark  string // that it has now
+	wants *kind  // of its column, nil for none
+}
+
+// takeAway takes away, everywhere, what a stream's tables have of properties that
+// are handed over otherwise now, and begins a rereading. The columns that stay
+// have room for what comes.
+func (s *session) takeAway(ctx context.Context, t destination.Table) error {
+	return s.inTx(ctx, "take away what "+t.Name+" is not to have", func(tx pgx.Tx) error {
+		var table, ids string
+		err := tx.QueryRow(ctx, "SELECT table_name, coalesce(id_handling, '') FROM "+s.in("hubpipe_streams")+" WHERE stream = $1", t.Name).Scan(&table, &ids)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		x := &shape{s: s, tx: tx, name: t.Name, table: table, columns: map[string]kind{}, known: map[string]known{}}
+		if err := x.read(ctx); err != nil {
+			return err
+		}
+		list := x.others(t)
+		if len(list) == 0 && ids == t.Rules.IDs() {
+			return nil
+		}
+		if x.row, err = s.lock(ctx, tx, t.Name); err != nil {
+			return err
+		}
+		if err := x.columnsOf(ctx); err != nil {
+			return err
+		}
+		if err := s.script(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
+			return err
+		}
+		if ids != t.Rules.IDs() {
+			// Rows under other ids would stay for ever.
+			if err := x.empty(ctx, t); err != nil {
+				return err
+			}
+		}
+		if err := x.takeColumns(ctx, list); err != nil {
+			return err
+		}
+		if err := x.takeRows(ctx, list); err != nil {
+			return err
+		}
+		if x.row.Position > 0 {
+			x.row.again(destination.Reread{Reason: destination.ReasonColumns, Until: max(t.Head, x.row.Position)})
+		}
+		return s.move(ctx, tx, t.Name, x.row)
+	})
+}
+
+// others are the properties whose mark is another.
+func (x *shape) others(t destination.Table) (out []other) {
+	defined := map[string]stream.Property{}
+	for _, d := range t.Definitions {
+		defined[clean(d.Name)] = d
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.known)) {
+		o := other{known: x.known[name], mark: t.Rules.Mark(name)}
+		if o.mark == o.known.mark {
+			continue
+		}
+		if o.mark != destination.Exclude {
+			k := text
+			if d, ok := defined[name]; ok {
+				k = kindFor(d)
+			}
+			o.wants = &k
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// empty takes all rows, and has the feed read as for the first time.
+func (x *shape) empty(ctx context.Context, t destination.Table) error {
+	there, err := x.shapes(ctx, &layout{table: x.table, associations: tableName(x.table + "__associations"), history: tableName(x.table + "__history")})
+	if err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(there))
+	if len(x.columns) > 0 {
+		names = append(names, x.table)
+	}
+	var sql strings.Builder
+	for _, name := range names {
+		sql.WriteString("TRUNCATE " + x.s.in(name) + ";\n")
+	}
+	if err := x.s.script(ctx, sql.String()); err != nil {
+		return err
+	}
+	x.row.Position, x.row.Reread = 0, nil
+	_, err = x.tx.Exec(ctx, "UPDATE "+x.s.in("hubpipe_streams")+" SET id_handling = nullif($2, '') WHERE stream = $1", t.Name, t.Rules.IDs())
+	return err
+}
+
+// takeColumns drops the columns of what is excluded and empties the others.
+// Where something is made of them they keep their types.
+func (x *shape) takeColumns(ctx context.Context, list []other) error {
+	var actions []string
+	for i, o := range list {
+		has, there := x.columns[o.column]
+		_, taken := x.columns[columnName(o.Name)]
+		switch {
+		case o.column == "" && o.known.mark == destination.Exclude && !taken && len(x.columns) > 0 && x.used < maxColumns:
+			// It comes back by the configuration, not by HubSpot.
+			list[i].column = columnName(o.Name)
+			actions = append(actions, "ADD COLUMN "+quote(list[i].column)+" "+o.wants.sql())
+			x.used++
+		case o.column == "" || !there:
+		case o.wants == nil:
+			actions = append(actions, "DROP COLUMN "+quote(o.column))
+		case has != foreign:
+			actions = append(actions, "ALTER COLUMN "+quote(o.column)+" TYPE "+o.wants.sql()+" USING NULL")
+		}
+	}
+	if _, raw := x.columns[colRaw]; raw {
+		actions = append(actions, "ALTER COLUMN "+quote(colRaw)+" TYPE jsonb USING NULL")
+	}
+	if len(actions) == 0 {
+		return nil
+	}
+	err := pgx.BeginFunc(ctx, x.tx, func(pgx.Tx) error {
+		return x.s.script(ctx, "ALTER TABLE "+x.s.in(x.table)+" "+strings.Join(actions, ", "))
+	})
+	if err == nil || !isDependent(err) {
+		return err
+	}
+	var set []string
+	if _, raw := x.columns[colRaw]; raw {
+		set = append(set, quote(colRaw)+" = NULL")
+	}
+	for _, o := range list {
+		if _, there := x.columns[o.column]; there && o.column != "" {
+			set = append(set, quote(o.column)+" = NULL")
+		}
+	}
+	return x.s.script(ctx, "UPDATE "+x.s.in(x.table)+" SET "+strings.Join(set, ", "))
+}
+
+// takeRows takes the properties out of the tables beside a stream's, and writes
+// down what they are now. The batch that was copied last has them, too.
+func (x *shape) takeRows(ctx context.Context, list []other) error {
+	var names, marks, columns, types []string
+	if err := x.columnsOf(ctx); err != nil { // as they are now
+		return err
+	}
+	for _, o := range list {
+		names, marks = append(names, o.Name), append(marks, o.mark)
+		column, kind := o.column, x.columns[o.column]
+		if _, there := x.columns[column]; !there || o.wants == nil {
+			column, kind = "", foreign
+		}
+		columns, types = append(columns, column), append(types, kind.sql())
+	}
+	l := &layout{table: x.table, associations: tableName(x.table + "__associations"), history: tableName(x.table + "__history")}
+	there, err := x.shapes(ctx, l)
+	if err != nil {
+		return err
+	}
+	for _, name := range l.all() {
+		if there[staging(name)] != nil {
+			if err := x.s.script(ctx, "DROP TABLE "+x.s.in(staging(name))); err != nil {
+				return err
+			}
+		}
+	}
+	if there[l.history] != nil {
+		if _, err := x.tx.Exec(ctx, "DELETE FROM "+x.s.in(l.history)+" WHERE property = ANY($1::text[])", names); err != nil {
+			return err
+		}
+	}
+	if _, err := x.tx.Exec(ctx, "DELETE FROM "+x.s.in("hubpipe_property_options")+" WHERE stream = $1 AND property = ANY($2::text[])", x.name, names); err != nil {
+		return err
+	}
+	_, err = x.tx.Exec(ctx, "UPDATE "+x.s.in("hubpipe_properties")+` p SET handling = nullif(u.m, ''), column_name = nullif(u.c, ''), column_type = nullif(u.t, ''),
+		unparsed = 0, unparsed_example = NULL FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS u (property, m, c, t)
+		WHERE p.stream = $1 AND p.property = u.property`, x.name, names, marks, columns, types)
+	return err
+}
+
+// marks notes what is done with the properties, and names those that are left
+// out.
+func (x *shape) marks(r *destination.Rules) {
+	for _, name := range r.Excluded() {
+		k, ok := x.known[name]
+		if !ok {
+			k = known{Property: stream.Property{Name: name}, ordinal: len(x.known), inHubSpot: true}
+		}
+		k.Label, k.Type, k.FieldType, k.Group = "", "", "", ""
+		x.known[name] = k
+	}
+	for name, k := range x.known {
+		k.mark = r.Mark(name)
+		x.known[name] = k
+	}
+}
