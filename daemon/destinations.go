@@ -117,6 +117,30 @@ func (f *feed) Definitions(name string) ([]stream.Property, error) {
 	return slices.DeleteFunc(list, func(p stream.Property) bool { return !f.d.shown.chooses(name, p.Name) }), nil
 }
 
+// As is the store as a destination gets the stream.
+func (a dataAdapter) As(name, streamName string) (api.View, error) {
+	src, err := a.destinations.View(name, streamName)
+	return view{src}, err
+}
+
+// view is what a destination gets, with its definitions as the store has them.
+type view struct{ destination.Source }
+
+func (v view) Schema(name string) ([]byte, error) {
+	list, err := v.Definitions(name)
+	if err == nil && len(list) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(list)
+	if err != nil {
+		return nil, fmt.Errorf("encode the definitions of %s: %w", name, err)
+	}
+	return out, nil
+}
+
 // Standing tells how a stream stands.
 func (f *feed) Standing(ctx context.Context, name string) (out destination.Standing, err error) {
 	err = f.d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
+	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/metrics"
 	"github.com/hubpipe/hubpipe/daemon/store"
@@ -22,7 +23,7 @@ import (
 func (d *Daemon) serve(ctx, own context.Context) error {
 	s := api.New(api.Options{Listen: d.o.Config.HTTP.Listen, MaxConnections: d.peers, Socket: d.socket("http.sock"), Authenticate: d.httpLogin, TLS: listenTLS(d.httpTLS),
 		AllowedHosts: d.o.Config.HTTP.Hosts, IsHost: func(name string) bool { return d.httpTLS != nil && d.httpTLS.Names(name) },
-		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Webhooks: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
+		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, destinations: d.destinations, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Webhooks: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
 		Epoch: fmt.Sprintf("%s/%d", d.store.ID(), d.store.Epoch()), Logger: d.log.Named("http"),
 		Known: knownErrors(), Kept: repeated(d.answers), Keep: d.keepRepeated})
 	if err := s.Start(ctx); err != nil {
@@ -339,8 +340,9 @@ func wireProblem(p *stream.Problem) *client.Problem {
 type dataAdapter struct {
 	*store.Store
 
-	shown   *shown
-	version string
+	shown        *shown
+	destinations *destination.Manager
+	version      string
 }
 
 func (a dataAdapter) Backup(ctx context.Context, w io.Writer) error {

@@ -385,6 +385,13 @@ func (d *daemon) Schema(string) ([]byte, error) {
 	return d.schema, nil
 }
 
+func (d *daemon) As(destination, _ string) (api.View, error) {
+	if destination != "warehouse" {
+		return nil, &stream.Problem{Type: "unknown-destination", Title: "unknown destination", Status: 404}
+	}
+	return d, nil
+}
+
 func (d *daemon) Doctor(context.Context) (client.Diagnosis, error) {
 	out := client.Diagnosis{Store: "s", Epoch: 1}
 	if d.unwell != nil {

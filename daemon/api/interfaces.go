@@ -101,11 +101,19 @@ type Data interface {
 	// Schema is the JSON list of property definitions, ErrNotFound before they
 	// were first read.
 	Schema(streamName string) ([]byte, error)
+	// As is the store as a destination gets the stream.
+	As(destination, streamName string) (View, error)
 	// Backup writes all that is held, as of one moment; where it fails, what
 	// was written is not to be taken for a whole. An error of w is its own.
 	Backup(ctx context.Context, w io.Writer) error
 	// Watch wakes after commits; stop ends it.
 	Watch() (changed <-chan struct{}, stop func())
+}
+
+// View is what an export is made of: Data, or a part of it.
+type View interface {
+	Changes(ctx context.Context, streamName string, since uint64, limit int, fn func(*stream.Record) error) (last uint64, err error)
+	Schema(streamName string) ([]byte, error)
 }
 
 // Health tells whether the daemon lives and whether it can work; an error is

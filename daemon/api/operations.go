@@ -180,6 +180,7 @@ func parameterOf(pattern, name string) (parameter, bool) {
 		"follow":        {"go on with what comes", &jsonschema.Schema{Type: "boolean"}, false},
 		"format":        {"ndjson by default", oneOf("ndjson", "csv", "parquet"), "ndjson"},
 		"formulas":      {"of CSV: safe puts an apostrophe before what a spreadsheet would run, keep leaves every value as it is", oneOf("safe", "keep"), "safe"},
+		"as":            {"the name of a destination: without what it does not get, hashed and cut as it gets it", text(""), "warehouse"},
 		"debug":         {"as Go's own handler has it: 1 and 2 are text", text(`^[0-2]$`), "1"},
 		"gc":            {"1 collects garbage before a profile of the heap", text(`^[01]$`), "1"},
 		"stream":        {"only of this stream", text(""), "contacts"},

@@ -262,9 +262,9 @@ func momentOf(text string) (time.Time, bool) {
 
 // definitions are HubSpot's types of a stream's properties, by name; none where
 // they were not read yet, or where there are none.
-func (s *Server) definitions(name string) (map[string]string, error) {
+func (s *Server) definitions(data View, name string) (map[string]string, error) {
 	out := map[string]string{}
-	b, err := s.o.Data.Schema(name)
+	b, err := data.Schema(name)
 	switch {
 	case err != nil && s.notFound(err):
 		return out, nil
@@ -282,9 +282,9 @@ func (s *Server) definitions(name string) (map[string]string, error) {
 }
 
 // propertiesIn are the names of the properties that records have, sorted.
-func (s *Server) propertiesIn(ctx context.Context, name string, wanted func(*stream.Record) bool) ([]string, error) {
+func propertiesIn(ctx context.Context, data View, name string, wanted func(*stream.Record) bool) ([]string, error) {
 	found := map[string]struct{}{}
-	_, err := s.o.Data.Changes(ctx, name, 0, 0, func(rec *stream.Record) error {
+	_, err := data.Changes(ctx, name, 0, 0, func(rec *stream.Record) error {
 		if !wanted(rec) {
 			return nil
 		}
@@ -298,14 +298,14 @@ func (s *Server) propertiesIn(ctx context.Context, name string, wanted func(*str
 
 // exportParquet writes a column a property, of HubSpot's type. Which there are
 // only the records tell, so that without fields they are read twice.
-func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, name string, fields []string, wanted func(*stream.Record) bool) error {
-	defined, err := s.definitions(name)
+func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, data View, name string, fields []string, wanted func(*stream.Record) bool) error {
+	defined, err := s.definitions(data, name)
 	if err != nil {
 		return err
 	}
 	all := fields == nil
 	if all {
-		if fields, err = s.propertiesIn(r.Context(), name, wanted); err != nil {
+		if fields, err = propertiesIn(r.Context(), data, name, wanted); err != nil {
 			return err
 		}
 	}
@@ -314,7 +314,7 @@ func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, name stri
 		return s.end(o, r, nil)
 	}
 	file := newRows(writing{o}, fields, defined, all)
-	_, err = s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
+	_, err = data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
 		if !wanted(rec) {
 			return nil
 		}

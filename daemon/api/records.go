@@ -245,16 +245,22 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 	if err != nil {
 		return err
 	}
+	var data View = s.o.Data
+	if as, ok := q["as"]; ok {
+		if data, err = s.o.Data.As(as, name); err != nil {
+			return err
+		}
+	}
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name+"."+format))
 	wanted := func(rec *stream.Record) bool { return states == nil || slices.Contains(states, rec.State) }
 	switch format {
 	case "csv":
-		return s.exportCSV(w, r, name, fields, wanted, guard)
+		return s.exportCSV(w, r, data, name, fields, wanted, guard)
 	case "parquet":
-		return s.exportParquet(w, r, name, fields, wanted)
+		return s.exportParquet(w, r, data, name, fields, wanted)
 	}
 	o := newOutput(w, mediaNDJSON)
-	_, err = s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
+	_, err = data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
 		if !wanted(rec) {
 			return nil
 		}
@@ -279,12 +285,12 @@ func (o *output) Write(b []byte) (int, error) {
 
 // exportCSV writes a column a property. Which there are only the records tell,
 // so that without fields they are read twice.
-func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, fields []string, wanted func(*stream.Record) bool, guard func(string) string) error {
+func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, data View, name string, fields []string, wanted func(*stream.Record) bool, guard func(string) string) error {
 	columns := map[string]int{}
 	all := fields == nil
 	if all {
 		var err error
-		if fields, err = s.propertiesIn(r.Context(), name, wanted); err != nil {
+		if fields, err = propertiesIn(r.Context(), data, name, wanted); err != nil {
 			return err
 		}
 	}
@@ -302,7 +308,7 @@ func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, name string, 
 	if err := out.Write(row); err != nil {
 		return s.end(o, r, err)
 	}
-	_, err := s.o.Data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
+	_, err := data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
 		if !wanted(rec) {
 			return nil
 		}

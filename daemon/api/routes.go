@@ -43,7 +43,7 @@ func (s *Server) Routes() []Route {
 		{"GET", stream + "/records/{id}", "one record", []string{"fields"}, s.record},
 		{"GET", stream + "/records/{id}/explain", "how what is stored of a record came to be there", nil, s.explain},
 		{"GET", stream + "/changes", "the change feed", []string{"since", "limit", "follow"}, s.changes},
-		{"GET", stream + "/export", "all records as a file", []string{"format", "state", "fields", "formulas"}, s.export},
+		{"GET", stream + "/export", "all records as a file", []string{"format", "state", "fields", "formulas", "as"}, s.export},
 		{"GET", stream + "/schema", "HubSpot's properties with their types", nil, s.schema},
 		{"GET", "/v1/runs", "runs, newest first", []string{"stream", "state", "limit", "before"}, s.runs},
 		{"GET", "/v1/runs/{id}", "one run", nil, s.run1},

@@ -198,9 +198,8 @@ func (m *Manager) Resync(name, streamName string) error {
 			for _, s := range r.spec.Streams {
 				names = append(names, s.Name)
 			}
-		} else if !slices.ContainsFunc(r.spec.Streams, func(s Stream) bool { return s.Name == streamName }) {
-			return &stream.Problem{Type: "unknown-stream", Title: "the destination has no such stream", Status: 404,
-				Detail: fmt.Sprintf("destination %s does not follow a stream %q", name, streamName), Hint: "`hubpipe destinations` lists those that it follows"}
+		} else if err := r.follows(streamName); err != nil {
+			return err
 		}
 		if err := m.wish(func(w *wishes) {
 			for _, n := range names {
@@ -214,6 +213,27 @@ func (m *Manager) Resync(name, streamName string) error {
 		r.hurry()
 		return nil
 	})
+}
+
+// View is a stream as a destination gets it, beside what it does itself.
+func (m *Manager) View(name, streamName string) (Source, error) {
+	r, err := m.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.follows(streamName); err != nil {
+		return nil, err
+	}
+	return choose(m.o.Source, r.spec, m.o.Salt), nil
+}
+
+// follows is the problem of a stream that the destination does not have.
+func (r *runner) follows(streamName string) error {
+	if slices.ContainsFunc(r.spec.Streams, func(s Stream) bool { return s.Name == streamName }) {
+		return nil
+	}
+	return &stream.Problem{Type: "unknown-stream", Title: "the destination has no such stream", Status: 404,
+		Detail: fmt.Sprintf("destination %s does not follow a stream %q", r.spec.Name, streamName), Hint: "`hubpipe destinations NAME` lists those that it follows"}
 }
 
 // resyncs are the streams that wait for it.

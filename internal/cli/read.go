@@ -121,7 +121,7 @@ func (c *command) changes() *cobra.Command {
 func formats() []string { return []string{"ndjson", "csv", "parquet", "singer", "airbyte"} }
 
 func (c *command) export() *cobra.Command {
-	var format, state, formulas, since string
+	var format, state, formulas, since, as string
 	var fields []string
 	cmd := c.asking("export STREAM", "Write all records of a stream as NDJSON, CSV or Parquet, or for a loader", func(cmd *cobra.Command, d *client.Client, args []string) error {
 		for _, err := range []error{oneOf("format", format, formats()...), oneOf("formulas", formulas, "safe", "keep"), oneOf("state", state, states()...), checkSince(since)} {
@@ -131,6 +131,8 @@ func (c *command) export() *cobra.Command {
 		}
 		loader, isLoader := map[string]exchange{"singer": singer{}, "airbyte": airbyte{}}[format]
 		switch {
+		case isLoader && as != "":
+			return usageError("--as goes with ndjson, csv and parquet, not with --format %s", format)
 		case isLoader && cmd.Flags().Changed("state"):
 			return usageError("--format %s has records of every state: loaders have to hear of what has gone", format)
 		case isLoader:
@@ -140,7 +142,7 @@ func (c *command) export() *cobra.Command {
 		case format == "parquet" && c.terminal:
 			return usageError("a Parquet file is nothing for a terminal: `hubpipe export %s --format parquet > %s.parquet`", args[0], args[0])
 		}
-		return d.Export(cmd.Context(), args[0], format, client.RecordQuery{States: []string{state}, Fields: fields, Formulas: formulas}, c.env.Stdout)
+		return d.Export(cmd.Context(), args[0], format, client.RecordQuery{States: []string{state}, Fields: fields, Formulas: formulas, As: as}, c.env.Stdout)
 	})
 	cmd.Long = `Write all records of a stream, as of one moment, to stdout.
 
@@ -150,6 +152,7 @@ the place behind them, as state. --since takes that place for the next time.`
 	cmd.Flags().StringVar(&format, "format", "ndjson", strings.Join(formats(), ", "))
 	offers(cmd, "format", formats()...)
 	cmd.Flags().StringVar(&since, "since", "", "with singer and airbyte: only what changed after this seq or time")
+	cmd.Flags().StringVar(&as, "as", "", "the name of a destination: hashed, cut and without what is excluded, as it gets it")
 	cmd.Flags().StringVar(&formulas, "formulas", "safe", "in CSV: safe (an apostrophe before what a spreadsheet would run) or keep (every value as it is)")
 	cmd.Flags().StringVar(&state, "state", "live", "live, archived, purged, merged or all; several with commas")
 	cmd.Flags().StringSliceVar(&fields, "fields", nil, "names of properties, with commas (default: all)")

@@ -29,6 +29,8 @@ type RecordQuery struct {
 	// Formulas is what becomes of cells of CSV that a spreadsheet would run: safe
 	// by default, or keep; for Export alone.
 	Formulas string
+	// As is a destination: the records are as it gets them; for Export alone.
+	As string
 }
 
 func (q RecordQuery) values() url.Values {
@@ -103,7 +105,7 @@ func (c *Client) ExportRecords(ctx context.Context, name string, q RecordQuery) 
 // Export writes an export ("ndjson", "csv" or "parquet") to w as it comes. An error may
 // come after a part has been written.
 func (c *Client) Export(ctx context.Context, name, format string, q RecordQuery, w io.Writer) error {
-	v := values("format", format, "formulas", q.Formulas, "state", strings.Join(q.States, ","), "fields", strings.Join(q.Fields, ","))
+	v := values("format", format, "formulas", q.Formulas, "as", q.As, "state", strings.Join(q.States, ","), "fields", strings.Join(q.Fields, ","))
 	return c.copy(ctx, streamPath(name, "/export"), v, w)
 }
 
