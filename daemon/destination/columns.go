@@ -182,6 +182,17 @@ func (r *Rules) IDs() string {
 	return ""
 }
 
+// Origin is the mark of what history says of where values came from.
+func (r *Rules) Origin() string {
+	switch {
+	case r == nil || r.choice.Personal == "":
+		return ""
+	case r.choice.Personal == Exclude:
+		return Exclude
+	}
+	return r.mark
+}
+
 // id is a record's id as the destination gets it.
 func (r *Rules) id(id string) string {
 	if id == "" || r.IDs() == "" {
@@ -242,13 +253,14 @@ func (r *Rules) apply(rec *stream.Record) {
 // origin is what is said of where a value came from, in which HubSpot may name a
 // person by their address.
 func (r *Rules) origin(v []byte) []byte {
+	m := r.Origin()
 	switch {
-	case r.choice.Personal == "" || v[0] != '"' || bytes.IndexByte(v, '@') < 0:
+	case m == "" || v[0] != '"' || bytes.IndexByte(v, '@') < 0:
 		return v
-	case r.choice.Personal == Exclude:
+	case m == Exclude:
 		return []byte("null")
 	}
-	return r.value(r.mark, v)
+	return r.value(m, v)
 }
 
 // value is a value as a mark has it, nil for none.

@@ -149,6 +149,24 @@ func TestCanaryInView(t *testing.T) {
 	r.is("3|0", "SELECT count(*), count(email) FROM mine")
 }
 
+// A table that waits for a person does not keep it meanwhile.
+func TestCanaryWhileBlocked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{Raw: true, SchemaChanges: postgres.Block})
+	r.birds()
+	r.streams = r.streams[:1]
+	r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: "hidden", Type: "string", Sensitive: true}))
+	r.again(destination.Choice{})
+	r.stop()
+	r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: "is_new", Type: "string"}))
+	r.choice = destination.Choice{Personal: destination.Hash, Exclude: []string{"zip", "photo"}}
+	r.start()
+	r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+	if n := r.seen(); n > 0 {
+		t.Errorf("the canary is in %d places of the dump", n)
+	}
+}
+
 // A property that HubSpot begins to call sensitive, or hides, is taken away when
 // its definition is read.
 func TestBecomesSensitive(t *testing.T) {

@@ -100,8 +100,8 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 func (x *shape) find(ctx context.Context, t destination.Table) error {
 	s := x.s
 	x.table = tableName(t.Name)
-	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed, id_handling)
-		VALUES ($1, $2, $3, $4, 0, 0, 0, nullif($5, '')) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch), t.Rules.IDs())
+	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed, id_handling, history_handling)
+		VALUES ($1, $2, $3, $4, 0, 0, 0, nullif($5, ''), nullif($6, '')) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch), t.Rules.IDs(), t.Rules.Origin())
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,9 @@ type other struct {
 // have room for what comes.
 func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 	return s.inTx(ctx, "take away what "+t.Name+" is not to have", func(tx pgx.Tx) error {
-		var table, ids string
-		err := tx.QueryRow(ctx, "SELECT table_name, coalesce(id_handling, '') FROM "+s.in("hubpipe_streams")+" WHERE stream = $1", t.Name).Scan(&table, &ids)
+		var table, ids, origin string
+		err := tx.QueryRow(ctx, "SELECT table_name, coalesce(id_handling, ''), coalesce(history_handling, '') FROM "+s.in("hubpipe_streams")+" WHERE stream = $1", t.Name).
+			Scan(&table, &ids, &origin)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -39,7 +40,7 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 			return err
 		}
 		list := x.others(t)
-		if len(list) == 0 && ids == t.Rules.IDs() {
+		if len(list) == 0 && ids == t.Rules.IDs() && origin == t.Rules.Origin() {
 			return nil
 		}
 		if x.row, err = s.lock(ctx, tx, t.Name); err != nil {
@@ -53,18 +54,22 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 		}
 		if ids != t.Rules.IDs() {
 			// Rows under other ids would stay for ever.
-			if err := x.empty(ctx, t); err != nil {
+			if err := x.empty(ctx); err != nil {
 				return err
 			}
 		}
 		if err := x.takeColumns(ctx, list); err != nil {
 			return err
 		}
-		if err := x.takeRows(ctx, list); err != nil {
+		if err := x.takeRows(ctx, list, origin != t.Rules.Origin()); err != nil {
 			return err
 		}
 		if x.row.Position > 0 {
 			x.row.again(destination.Reread{Reason: destination.ReasonColumns, Until: max(t.Head, x.row.Position)})
+		}
+		if _, err := tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET id_handling = nullif($2, ''), history_handling = nullif($3, '') WHERE stream = $1",
+			t.Name, t.Rules.IDs(), t.Rules.Origin()); err != nil {
+			return err
 		}
 		return s.move(ctx, tx, t.Name, x.row)
 	})
@@ -94,7 +99,7 @@ func (x *shape) others(t destination.Table) (out []other) {
 }
 
 // empty takes all rows, and has the feed read as for the first time.
-func (x *shape) empty(ctx context.Context, t destination.Table) error {
+func (x *shape) empty(ctx context.Context) error {
 	there, err := x.shapes(ctx, &layout{table: x.table, associations: tableName(x.table + "__associations"), history: tableName(x.table + "__history")})
 	if err != nil {
 		return err
@@ -111,8 +116,7 @@ func (x *shape) empty(ctx context.Context, t destination.Table) error {
 		return err
 	}
 	x.row.Position, x.row.Reread = 0, nil
-	_, err = x.tx.Exec(ctx, "UPDATE "+x.s.in("hubpipe_streams")+" SET id_handling = nullif($2, '') WHERE stream = $1", t.Name, t.Rules.IDs())
-	return err
+	return nil
 }
 
 // takeColumns drops the columns of what is excluded and empties the others.
@@ -160,8 +164,9 @@ func (x *shape) takeColumns(ctx context.Context, list []other) error {
 }
 
 // takeRows takes the properties out of the tables beside a stream's, and writes
-// down what they are now. The batch that was copied last has them, too.
-func (x *shape) takeRows(ctx context.Context, list []other) error {
+// down what they are now. The batch that was copied last has them, too. With
+// history all of that goes.
+func (x *shape) takeRows(ctx context.Context, list []other, history bool) error {
 	var names, marks, columns, types []string
 	if err := x.columnsOf(ctx); err != nil { // as they are now
 		return err
@@ -187,7 +192,7 @@ func (x *shape) takeRows(ctx context.Context, list []other) error {
 		}
 	}
 	if there[l.history] != nil {
-		if _, err := x.tx.Exec(ctx, "DELETE FROM "+x.s.in(l.history)+" WHERE property = ANY($1::text[])", names); err != nil {
+		if _, err := x.tx.Exec(ctx, "DELETE FROM "+x.s.in(l.history)+" WHERE $2 OR property = ANY($1::text[])", names, history); err != nil {
 			return err
 		}
 	}
