@@ -216,6 +216,10 @@ stream "pipelines" {}
 #   # A column more, with all properties as JSON.
 #   raw = false
 #
+#   # A view more for each stream (contacts_live): rows that are live, labels beside
+#   # values, names of owners, pipelines and stages.
+#   views = false
+#
 #   # What it gets of personal data (docs/DESTINATIONS.md has the list): "keep",
 #   # "hash" or "exclude".
 #   pii = "keep"

@@ -48,7 +48,7 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 		}
 		for _, st := range c.Streams {
 			if x.Follows(st.Name) {
-				one := destination.Stream{Name: st.Name, Object: st.Object, Associations: len(st.Associations) > 0, History: len(st.History) > 0}
+				one := destination.Stream{Name: st.Name, Object: st.Object, Portal: st.Portal, Associations: len(st.Associations) > 0, History: len(st.History) > 0}
 				s.Streams = append(s.Streams, one)
 				key = append(key, fmt.Sprintf("%+v", one))
 			}
@@ -61,7 +61,7 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 				Delete: x.Deletes == config.DeletesDelete, Raw: x.Raw, FileSize: int64(f.FileSize), Compact: f.CompactInterval, Keep: f.Keep})
 		} else {
 			s.Engine = postgres.New(postgres.Options{URL: x.URL.Reveal(), Schema: x.Schema, Delete: x.Deletes == config.DeletesDelete,
-				SchemaChanges: x.SchemaChanges, Raw: x.Raw})
+				SchemaChanges: x.SchemaChanges, Raw: x.Raw, Views: x.Views})
 		}
 		out = append(out, s)
 	}

@@ -164,6 +164,7 @@ func settingsOfDestination(d config.Destination) []setting {
 		{name: "deletes", value: d.Deletes},
 		{name: "schema_changes", value: d.SchemaChanges},
 		{name: "raw", value: strconv.FormatBool(d.Raw)},
+		{name: "views", value: strconv.FormatBool(d.Views)},
 		{name: "pii", value: d.PII, rewrites: true},
 		{name: "exclude", value: listed(d.Exclude), rewrites: true},
 		{name: "hash", value: listed(d.Hash), rewrites: true},

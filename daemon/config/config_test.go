@@ -205,7 +205,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		},
 		Streams: []Stream{first, second, own, other},
 		Destinations: []Destination{{Type: "postgres", Name: "warehouse", URL: NewSecret("postgres://me:t1@db/crm"), Schema: "crm",
-			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true,
+			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true, Views: true,
 			PII: PIIHash, Exclude: []string{"people.photo", "hs_ip_*"}, Hash: []string{"owner"}, PIIExcept: []string{"firstname"},
 			Truncate: []Truncate{{"note", 10}, {"people.zip", 2}}},
 			{Type: "files", Name: "lake", URL: NewSecret("s3://lake/crm?region=eu-central-1"), Deletes: DeletesMark, PII: PIIKeep,

@@ -86,6 +86,8 @@ type Destination struct {
 	Raw bool
 	// Files is what a destination of that type has besides, nil for others.
 	Files *Files
+	// Views adds a view for each stream.
+	Views bool
 	// PII is one of the PII constants. Exclude, Hash and PIIExcept are patterns of
 	// properties, or of streams and properties with a dot between; Truncate says to
 	// how many characters those of a pattern are cut. They hold in the order Exclude,
@@ -207,6 +209,7 @@ func (s *section) postgres(d *Destination) {
 			d.Schema = t
 		}
 	}
+	s.boolean("views", &d.Views)
 	s.oneOf("schema_changes", &d.SchemaChanges, SchemaApply, SchemaBlock, SchemaIgnore)
 }
 

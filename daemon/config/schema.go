@@ -50,7 +50,7 @@ func schema() map[string]blockSchema {
 		"portal.webhook": {attributes: []string{"client_secret"}, once: true},
 		"stream":         {labels: 1, attributes: append([]string{"object"}, sharedStreamSettings()...), fragment: true},
 		"notify":         {labels: 1, attributes: []string{"webhook", "format", "exec", "on", "after"}, fragment: true},
-		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw", "format", "access_key", "secret_key",
+		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw", "views", "format", "access_key", "secret_key",
 			"flush_interval", "compact_interval", "file_size", "keep", "pii", "exclude", "hash", "truncate", "pii_except"},
 			fragment: true, secrets: true},
 		"tui":      {attributes: []string{"theme", "ascii"}, blocks: []string{"keys"}, once: true},

@@ -51,7 +51,7 @@ type Standing struct {
 
 // Stream is what a destination is told of a stream that it follows.
 type Stream struct {
-	Name, Object string
+	Name, Object, Portal string
 	// Associations and History say whether records come with them.
 	Associations, History bool
 }

@@ -131,6 +131,7 @@ destination "postgres" "warehouse" {
   deletes        = "delete"
   schema_changes = "block"
   raw            = true
+  views          = true
   pii            = "hash"
   exclude        = ["people.photo", "hs_ip_*"]
   hash           = ["owner"]

@@ -27,6 +27,13 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 			return err
 		}
 	}
+	var grants map[string][]string
+	if len(x.ddl) > 0 {
+		var err error
+		if grants, err = s.viewsAside(ctx, x.tx, x.name); err != nil {
+			return err
+		}
+	}
 	var plain []string
 	for _, sql := range x.ddl {
 		risky, ok := strings.CutPrefix(sql, "\x00")
@@ -64,8 +71,12 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 	if err := x.describe(ctx, t); err != nil {
 		return err
 	}
-	_, err = x.tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET associations_table = nullif($2, ''), history_table = nullif($3, '') WHERE stream = $1", x.name, l.associations, l.history)
-	return err
+	_, err = x.tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET associations_table = nullif($2, ''), history_table = nullif($3, ''), object = $4, portal = coalesce(nullif($5, ''), portal) WHERE stream = $1",
+		x.name, l.associations, l.history, t.Object, t.Portal)
+	if err != nil {
+		return err
+	}
+	return s.renewViews(ctx, x.tx, x.name, len(x.ddl) > 0, grants)
 }
 
 // shapes are the columns of a layout's staging tables, and of the tables beside

@@ -52,6 +52,10 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 		if err := s.script(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
 			return err
 		}
+		grants, err := s.viewsAside(ctx, tx, t.Name)
+		if err != nil {
+			return err
+		}
 		if ids != t.Rules.IDs() {
 			// Rows under other ids would stay for ever.
 			if err := x.empty(ctx); err != nil {
@@ -69,6 +73,9 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 		}
 		if _, err := tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET id_handling = nullif($2, ''), history_handling = nullif($3, '') WHERE stream = $1",
 			t.Name, t.Rules.IDs(), t.Rules.Origin()); err != nil {
+			return err
+		}
+		if err := s.renewViews(ctx, tx, t.Name, true, grants); err != nil {
 			return err
 		}
 		return s.move(ctx, tx, t.Name, x.row)
