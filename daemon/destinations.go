@@ -234,6 +234,24 @@ func pending(list []destination.Status, streamName string, seq uint64) (names []
 	return names
 }
 
+// DestinationTables is what the tables of one look like.
+func (d *Daemon) DestinationTables(ctx context.Context, name string) (client.DestinationTables, error) {
+	st, err := d.destinations.One(ctx, name)
+	if err != nil {
+		return client.DestinationTables{}, err
+	}
+	where, list, err := d.destinations.Tables(ctx, name)
+	out := client.DestinationTables{Name: st.Name, Kind: st.Kind, Database: where.Database, Schema: where.Schema, Location: where.Location}
+	for _, x := range list {
+		t := client.DestinationTable{Stream: x.Stream, Object: x.Object, Table: x.Table, Associations: x.Associations, History: x.History, Columns: []client.DestinationColumn{}}
+		for _, c := range x.Columns {
+			t.Columns = append(t.Columns, client.DestinationColumn(c))
+		}
+		out.Tables = append(out.Tables, t)
+	}
+	return out, err
+}
+
 // destinationOf is a destination as it travels.
 func destinationOf(s *destination.Status) client.Destination {
 	out := client.Destination{Name: s.Name, Kind: s.Kind, Target: s.Target, State: s.State, Streams: []client.DestinationStream{},

@@ -40,6 +40,16 @@ func (s *Server) checkDestination(w http.ResponseWriter, r *http.Request, _ para
 	return nil
 }
 
+func (s *Server) destinationTables(w http.ResponseWriter, r *http.Request, _ params) error {
+	t, err := s.o.Control.DestinationTables(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	t.Tables = orEmpty(t.Tables)
+	s.reply(w, r, http.StatusOK, t)
+	return nil
+}
+
 func (s *Server) pauseDestination(w http.ResponseWriter, r *http.Request, _ params) error {
 	return s.toDestination(w, r, s.o.Control.PauseDestination)
 }

@@ -25,6 +25,12 @@ func (d *daemon) Destination(ctx context.Context, name string) (client.Destinati
 	return list[0], err
 }
 
+func (d *daemon) DestinationTables(ctx context.Context, name string) (client.DestinationTables, error) {
+	x, err := d.Destination(ctx, name)
+	return client.DestinationTables{Name: x.Name, Kind: x.Kind, Schema: "hubspot", Tables: []client.DestinationTable{{Stream: "contacts", Object: "contacts", Table: "contacts",
+		Columns: []client.DestinationColumn{{Name: "id", Type: "string"}, {Name: "email", Type: "string", Property: "email", Label: "E-mail"}}}}}, err
+}
+
 func (d *daemon) CheckDestination(ctx context.Context, name string) (client.DestinationCheck, error) {
 	_, err := d.Destination(ctx, name)
 	return client.DestinationCheck{Name: name, Equal: true}, err
@@ -65,6 +71,8 @@ func TestDestinations(t *testing.T) {
 		{"GET", "/lake", "", 404, ""},
 		{"GET", "/warehouse/check", "", 200, ""},
 		{"GET", "/lake/check", "", 404, ""},
+		{"GET", "/warehouse/tables", "", 200, ""},
+		{"GET", "/lake/tables", "", 404, ""},
 		{"POST", "/warehouse/pause", "", 200, "pause warehouse"},
 		{"POST", "/warehouse/resume", "", 200, "resume warehouse"},
 		{"POST", "/warehouse/pause", `{"x":1}`, 400, ""},

@@ -53,6 +53,8 @@ type Control interface {
 	ResyncDestination(ctx context.Context, name, streamName string) (client.Destination, error)
 	// CheckDestination reads all that one has and holds it against the store.
 	CheckDestination(ctx context.Context, name string) (client.DestinationCheck, error)
+	// DestinationTables is what the tables of one look like.
+	DestinationTables(ctx context.Context, name string) (client.DestinationTables, error)
 	// Notifications is how those stand who are told what is wrong.
 	Notifications(ctx context.Context) ([]client.Notification, error)
 	// TestNotification sends one of them a message, and returns when it arrived.

@@ -100,6 +100,7 @@ func operations() map[string]operation {
 		"GET /v1/destinations":                {id: "listDestinations", tag: tagWatch, answers: ok("How they stand.", client.Destinations{})},
 		"GET /v1/destinations/{name}":         {id: "getDestination", tag: tagWatch, answers: ok("How it stands.", client.Destination{})},
 		"GET /v1/destinations/{name}/check":   {id: "checkDestination", tag: tagWatch, answers: ok("Whether its tables are as the store is.", client.DestinationCheck{})},
+		"GET /v1/destinations/{name}/tables":  {id: "describeDestination", tag: tagWatch, answers: ok("Tables and columns, with their types and what they are.", client.DestinationTables{})},
 		"POST /v1/destinations/{name}/pause":  {id: "pauseDestination", tag: tagControl, answers: ok("How it stands.", client.Destination{})},
 		"POST /v1/destinations/{name}/resume": {id: "resumeDestination", tag: tagControl, answers: ok("How it stands.", client.Destination{})},
 		"POST /v1/destinations/{name}/resync": {id: "resyncDestination", tag: tagControl, body: client.ResyncDestinationBody{},

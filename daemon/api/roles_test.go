@@ -42,7 +42,7 @@ func TestRolesOnEveryRoute(t *testing.T) {
 		"GET /v1/streams/{stream}/records/{id}": true, "GET /v1/streams/{stream}/changes": true, "GET /v1/streams/{stream}/export": true,
 		"GET /v1/streams/{stream}/schema": true, "GET /v1/runs": true, "GET /v1/runs/{id}": true, "GET /v1/workers": true, "GET /v1/portals": true, "GET /v1/figures": true,
 		"GET /v1/events": true, "GET /v1/logs": true, "GET /metrics": true, "GET /v1/notify": true, "GET /v1/doctor": true,
-		"GET /v1/destinations": true, "GET /v1/destinations/{name}": true, "GET /v1/destinations/{name}/check": true, "POST /v1/destinations/{name}/pause": false,
+		"GET /v1/destinations": true, "GET /v1/destinations/{name}": true, "GET /v1/destinations/{name}/check": true, "GET /v1/destinations/{name}/tables": true, "POST /v1/destinations/{name}/pause": false,
 		"POST /v1/destinations/{name}/resume": false, "POST /v1/destinations/{name}/resync": false,
 		"GET /v1/log": true, "PUT /v1/log": false,
 		"GET /debug/pprof": false, "GET /debug/pprof/{profile}": false, // they cost time and show the inside

@@ -53,6 +53,7 @@ func (s *Server) Routes() []Route {
 		{"GET", "/v1/destinations", "the warehouses that follow the change feed", nil, s.destinations},
 		{"GET", "/v1/destinations/{name}", "one of them", nil, s.destination},
 		{"GET", "/v1/destinations/{name}/check", "whether its tables are as the store is", nil, s.checkDestination},
+		{"GET", "/v1/destinations/{name}/tables", "what its tables look like", nil, s.destinationTables},
 		{"POST", "/v1/destinations/{name}/pause", "keep it from writing", nil, s.pauseDestination},
 		{"POST", "/v1/destinations/{name}/resume", "let it go on, or try again at once", nil, s.resumeDestination},
 		{"POST", "/v1/destinations/{name}/resync", "write every row of a stream, or of all, again", nil, s.resyncDestination},

@@ -159,3 +159,42 @@ func (c *Client) CheckDestination(ctx context.Context, name string) (Destination
 	_, err := c.call(ctx, http.MethodGet, destinationPath(name, "/check"), nil, nil, &out)
 	return out, err
 }
+
+// DestinationTables is what the tables of a destination look like.
+type DestinationTables struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	// Database and Schema say where they are, Location the folder of files; "" for
+	// what it does not have.
+	Database string             `json:"database,omitempty"`
+	Schema   string             `json:"schema,omitempty"`
+	Location string             `json:"location,omitempty"`
+	Tables   []DestinationTable `json:"tables"`
+}
+
+// DestinationTable is a stream's table. Associations and History are tables
+// beside it, "" for none.
+type DestinationTable struct {
+	Stream       string              `json:"stream"`
+	Object       string              `json:"object"`
+	Table        string              `json:"table"`
+	Associations string              `json:"associations,omitempty"`
+	History      string              `json:"history,omitempty"`
+	Columns      []DestinationColumn `json:"columns"`
+}
+
+// DestinationColumn is a column. Type is string, double, int64, boolean, date,
+// timestamp, list<string> or json; Property is "" for hubpipe's own.
+type DestinationColumn struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Property string `json:"property,omitempty"`
+	Label    string `json:"label,omitempty"`
+}
+
+// DestinationTables describes the tables of a destination.
+func (c *Client) DestinationTables(ctx context.Context, name string) (DestinationTables, error) {
+	var out DestinationTables
+	_, err := c.call(ctx, http.MethodGet, destinationPath(name, "/tables"), nil, nil, &out)
+	return out, err
+}

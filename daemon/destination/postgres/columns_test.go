@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -190,4 +192,37 @@ func TestBecomesSensitive(t *testing.T) {
 	r.settled()
 	r.is("1|"+canary+"\n2|y", "SELECT id, nick FROM contacts ORDER BY id")
 	r.is("0", "SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts' AND column_name = 'other'", r.o.Schema)
+}
+
+// What is said of the tables is what they are.
+func TestDescribed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.birds()
+	long := strings.Repeat("long_", 20)
+	r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: long, Type: "datetime"}, stream.Property{Name: "ctid", Type: "date"},
+		stream.Property{Name: "id", Type: "bool"}, stream.Property{Name: "hidden", Type: "string"}))
+	r.put("owners", record("7", `{"id":"7","at":"2026-01-02T03:04:05Z","n":1,"yes":true,"mixed":1,"empty":"","none":null}`), record("6", `{"mixed":"x"}`))
+	r.again(destination.Choice{Personal: destination.Hash, Exclude: []string{"photo"}})
+	where, list, err := r.m.Tables(t.Context(), "warehouse")
+	if err != nil || where.Schema != r.o.Schema || where.Database == "" || len(list) != 3 {
+		t.Fatalf("%+v %+v %v", where, list, err)
+	}
+	types := map[string]string{destination.TypeText: "text", destination.TypeNumber: "numeric", destination.TypeInteger: "bigint", destination.TypeBoolean: "boolean",
+		destination.TypeDate: "date", destination.TypeTimestamp: "timestamp with time zone", destination.TypeTexts: "ARRAY", destination.TypeJSON: "jsonb"}
+	for _, d := range list {
+		want := map[string]string{}
+		for line := range strings.Lines(r.sql("SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = '%s' AND table_name = '%s'", r.o.Schema, d.Table)) {
+			name, kind, _ := strings.Cut(strings.TrimSpace(line), "|")
+			want[name] = kind
+		}
+		got := map[string]string{}
+		for _, c := range d.Columns {
+			got[c.Name] = types[c.Type]
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-in the database +said):\n%s", d.Stream, diff)
+		}
+	}
+	r.is("2", "SELECT count(*) FROM information_schema.tables WHERE table_schema = '%s' AND table_name IN ('%s', '%s')", r.o.Schema, list[0].Associations, list[0].History)
 }

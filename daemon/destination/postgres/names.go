@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
 )
 
 // maxName is how long a name may be, in bytes: PostgreSQL cuts what is longer
@@ -48,6 +50,23 @@ func columnName(property string) string {
 		return name
 	}
 	return marked(name, property)
+}
+
+// Where is the database, and the schema in it.
+func (e *Engine) Where() destination.Whereabouts {
+	out := destination.Whereabouts{Schema: e.o.Schema}
+	if e.config != nil {
+		out.Database = e.config.Database
+	}
+	return out
+}
+
+// Names are a stream's table and the columns of properties.
+func (e *Engine) Names(streamName string, properties []string) (table string, columns []string) {
+	for _, p := range properties {
+		columns = append(columns, columnName(p))
+	}
+	return tableName(streamName), columns
 }
 
 // tableName is what a table is called that should have the name.
