@@ -61,6 +61,7 @@ func (c *command) destinations() *cobra.Command {
 			}
 			return nil
 		}),
+		c.warehouseSQL(),
 	)
 	return cmd
 }
