@@ -7,10 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -43,6 +43,9 @@ type Truncation struct {
 	Pattern string
 	Length  int
 }
+
+// truncateMark is how the marks of what is cut begin.
+const truncateMark = "truncate "
 
 // all tells whether everything is as it is.
 func (c *Choice) all() bool {
@@ -111,12 +114,18 @@ func (r *Rules) Mark(property string) string {
 	if r == nil {
 		return ""
 	}
+	return r.of([]byte(property))
+}
+
+// of is Mark for the records, of which each has every name.
+func (r *Rules) of(name []byte) string {
 	r.mu.RLock()
-	m, ok := r.known[property]
+	m, ok := r.known[string(name)]
 	r.mu.RUnlock()
 	if ok {
 		return m
 	}
+	property := string(name)
 	m = r.decide(tidy(property))
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,7 +148,7 @@ func (r *Rules) decide(property string) string {
 	}
 	for _, t := range r.choice.Truncate {
 		if is(t.Pattern) {
-			return fmt.Sprintf("truncate %d", t.Length)
+			return truncateMark + strconv.Itoa(t.Length)
 		}
 	}
 	switch {
@@ -233,15 +242,15 @@ func (r *Rules) define(list []stream.Property) []stream.Property {
 // apply makes of a record what the destination gets.
 func (r *Rules) apply(rec *stream.Record) {
 	rec.ID, rec.MergedInto = r.id(rec.ID), r.id(rec.MergedInto)
-	rec.Properties = rewrite(rec.Properties, '{', func(name string, v []byte) []byte { return r.value(r.Mark(name), v) })
-	rec.History = rewrite(rec.History, '{', func(name string, list []byte) []byte {
-		m := r.Mark(name)
+	rec.Properties = rewrite(rec.Properties, '{', func(name, v []byte) []byte { return r.value(r.of(name), v) })
+	rec.History = rewrite(rec.History, '{', func(name, list []byte) []byte {
+		m := r.of(name)
 		if m == Exclude {
 			return nil
 		}
-		return rewrite(list, '[', func(_ string, entry []byte) []byte {
-			return rewrite(entry, '{', func(member string, v []byte) []byte {
-				if member == "value" {
+		return rewrite(list, '[', func(_, entry []byte) []byte {
+			return rewrite(entry, '{', func(member, v []byte) []byte {
+				if string(member) == "value" {
 					return r.value(m, v)
 				}
 				return r.origin(v)
@@ -278,8 +287,7 @@ func (r *Rules) value(mark string, v []byte) []byte {
 		}
 		return []byte(`"` + r.sum(text) + `"`)
 	}
-	length := 0
-	_, _ = fmt.Sscanf(mark, "truncate %d", &length) // it is ours
+	length, _ := strconv.Atoi(mark[len(truncateMark):]) // it is ours
 	end := 0
 	for ; length > 0 && end < len(text); length-- {
 		_, n := utf8.DecodeRune(text[end:])
@@ -310,7 +318,7 @@ func textOf(v []byte) []byte {
 // rewrite replaces the members of an object, or the elements of an array, and
 // leaves out those of which fn makes nil. What is none of these, or no JSON, is
 // nothing: nobody knows what is in it.
-func rewrite(raw []byte, open byte, fn func(name string, v []byte) []byte) []byte {
+func rewrite(raw []byte, open byte, fn func(name, v []byte) []byte) []byte {
 	if len(raw) == 0 {
 		return raw
 	}
@@ -332,9 +340,9 @@ func rewrite(raw []byte, open byte, fn func(name string, v []byte) []byte) []byt
 		if s.Broken() {
 			return nil
 		}
-		word := ""
+		var word []byte
 		if open == '{' {
-			word = string(textOf(name))
+			word = textOf(name)
 		}
 		if v = fn(word, v); v == nil {
 			continue

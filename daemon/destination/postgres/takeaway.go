@@ -206,6 +206,11 @@ func (x *shape) takeRows(ctx context.Context, list []other, history bool) error 
 	if _, err := x.tx.Exec(ctx, "DELETE FROM "+x.s.in("hubpipe_property_options")+" WHERE stream = $1 AND property = ANY($2::text[])", x.name, names); err != nil {
 		return err
 	}
+	if _, err := x.tx.Exec(ctx, "INSERT INTO "+x.s.in("hubpipe_schema_changes")+` (at, stream, property, change, column_name, detail)
+		SELECT now(), $1, u.property, 'handling', nullif(u.c, ''), CASE u.m WHEN '' THEN 'as it is' ELSE u.m END
+		FROM unnest($2::text[], $3::text[], $4::text[]) AS u (property, m, c)`, x.name, names, marks, columns); err != nil {
+		return err
+	}
 	_, err = x.tx.Exec(ctx, "UPDATE "+x.s.in("hubpipe_properties")+` p SET handling = nullif(u.m, ''), column_name = nullif(u.c, ''), column_type = nullif(u.t, ''),
 		unparsed = 0, unparsed_example = NULL FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS u (property, m, c, t)
 		WHERE p.stream = $1 AND p.property = u.property`, x.name, names, marks, columns, types)

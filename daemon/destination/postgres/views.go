@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,11 +14,15 @@ import (
 // labelSuffix is what follows a column's name in the name of that of its labels.
 const labelSuffix = "__label"
 
-// viewed is a stream as its view needs it.
+// viewed is a stream as one of its views needs it.
 type viewed struct {
 	stream, table, object, portal string
+	parts                         bool   // the view of what is nested in the rows, not that of the live ones
 	view, digest                  string // that there is; "" for none
 }
+
+// key tells views apart.
+func (v *viewed) key() string { return fmt.Sprint(v.parts, " ", v.stream) }
 
 // viewColumn is a property's column as a view needs it.
 type viewColumn struct {
@@ -41,7 +46,7 @@ func (s *session) viewsAside(ctx context.Context, tx pgx.Tx, name string) (grant
 		if v.view == "" {
 			continue
 		}
-		if grants[v.stream], err = s.grants(ctx, tx, v.view); err != nil {
+		if grants[v.key()], err = s.grants(ctx, tx, v.view); err != nil {
 			return nil, err
 		}
 		if _, err := s.dropView(ctx, tx, v); err != nil {
@@ -67,14 +72,18 @@ func concerned(all []viewed, name string, others bool) (out []viewed) {
 
 // viewed reads the streams that there are.
 func (s *session) viewed(ctx context.Context, tx pgx.Tx) (out []viewed, err error) {
-	rows, err := tx.Query(ctx, `SELECT stream, table_name, coalesce(object, ''), coalesce(portal, ''), coalesce(view_name, ''), coalesce(view_digest, '')
+	rows, err := tx.Query(ctx, `SELECT stream, table_name, coalesce(object, ''), coalesce(portal, ''), coalesce(view_name, ''), coalesce(view_digest, ''),
+		coalesce(parts_view_name, ''), coalesce(parts_view_digest, '')
 		FROM `+s.in("hubpipe_streams")+" ORDER BY stream")
 	if err != nil {
 		return nil, err
 	}
-	var v viewed
-	_, err = pgx.ForEachRow(rows, []any{&v.stream, &v.table, &v.object, &v.portal, &v.view, &v.digest}, func() error {
+	var v, parts viewed
+	_, err = pgx.ForEachRow(rows, []any{&v.stream, &v.table, &v.object, &v.portal, &v.view, &v.digest, &parts.view, &parts.digest}, func() error {
 		out = append(out, v)
+		if slices.Contains(naming(), v.object) {
+			out = append(out, viewed{stream: v.stream, table: v.table, object: v.object, portal: v.portal, parts: true, view: parts.view, digest: parts.digest})
+		}
 		return nil
 	})
 	return out, err
@@ -104,14 +113,14 @@ func (s *session) renewViews(ctx context.Context, tx pgx.Tx, name string, others
 	for _, v := range list {
 		sql := ""
 		switch {
-		case v.object == "pipelines":
+		case v.parts && v.object == "pipelines":
 			sql = s.stagesSQL(v, columns[v.stream])
-		case v.object == "owners":
+		case v.parts:
 			sql = s.teamsSQL(v, columns[v.stream])
 		case s.e.o.Views:
 			sql = s.liveSQL(v, columns, all)
 		}
-		if err := s.renew(ctx, tx, v, sql, grants[v.stream]); err != nil {
+		if err := s.renew(ctx, tx, v, sql, grants[v.key()]); err != nil {
 			return err
 		}
 	}
@@ -176,7 +185,11 @@ func (s *session) renew(ctx context.Context, tx pgx.Tx, v viewed, sql string, gr
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET view_name = nullif($2, ''), view_digest = nullif($3, '') WHERE stream = $1", v.stream, name, digest)
+	slot := "view"
+	if v.parts {
+		slot = "parts_view"
+	}
+	_, err := tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET "+slot+"_name = nullif($2, ''), "+slot+"_digest = nullif($3, '') WHERE stream = $1", v.stream, name, digest)
 	return err
 }
 
@@ -208,10 +221,10 @@ func (s *session) viewName(ctx context.Context, tx pgx.Tx, v viewed) (string, er
 		return v.view, nil
 	}
 	name := v.table + "_live"
-	switch v.object {
-	case "pipelines":
+	switch {
+	case v.parts && v.object == "pipelines":
 		name = strings.TrimSuffix(v.table, "s") + "_stages"
-	case "owners":
+	case v.parts:
 		name = strings.TrimSuffix(v.table, "s") + "_teams"
 	}
 	name = tableName(name)
@@ -219,7 +232,7 @@ func (s *session) viewName(ctx context.Context, tx pgx.Tx, v viewed) (string, er
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relname = $2)`, s.e.o.Schema, name).Scan(&taken)
 	if taken {
-		name = marked(name, v.stream+"\x00view")
+		name = marked(name, v.key()+"\x00view")
 	}
 	return name, err
 }

@@ -35,6 +35,7 @@ func TestViews(t *testing.T) {
 	r.is(`mine|The "A"|{Why,Ex,z}|One`, `SELECT kind__label, (to_jsonb(v) - 'kind__label') ->> (SELECT column_name FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'deals_live' AND column_name LIKE 'kind\_\_label\_%%'),
 		tags__label, "odd ""name""__label" FROM deals_live v WHERE id = '1'`, r.o.Schema)
 	r.is("deals|7|s1|New|0||\ndeals|7|s2|Won|1|1.0|true\ntickets|7|s2|Waiting|||", "SELECT object, pipeline_id, stage_id, label, display_order, probability, is_closed FROM pipeline_stages ORDER BY 1, 3")
+	r.is("9|ann@example.com", "SELECT id, email FROM owners_live")
 	r.is("9|5|Blue|t", "SELECT owner_id, team_id, name, is_primary FROM owner_teams")
 
 	// A new column, a wider one, one that is hashed, and one that goes.
