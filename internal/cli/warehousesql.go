@@ -198,7 +198,7 @@ ALTER SESSION SET TIMEZONE = 'UTC';
 				}
 			}
 			x.live(b, x.table)
-			fmt.Fprintf(b, "-- again and again: a file is loaded once\nCOPY INTO %s (%s, %s) FROM (\n  SELECT %s,\n    METADATA$FILENAME\n  FROM %s\n) PATTERN = '.*[.]parquet' ON_ERROR = ABORT_STATEMENT;\n",
+			fmt.Fprintf(b, "-- again and again: a file is loaded once\nCOPY INTO %s (%s, %s) FROM (\n  SELECT %s,\n    METADATA$FILENAME\n  FROM %s\n) PATTERN = '.*/day=.*[.]parquet' ON_ERROR = ABORT_STATEMENT;\n",
 				x.load, x.names(""), q("_hubpipe_file"), x.list(",\n    ", func(c warehouseColumn) string {
 					from := `$1:"` + strings.ReplaceAll(c.raw, `"`, `""`) + `"`
 					if c.kind == "json" {
@@ -214,9 +214,7 @@ ALTER SESSION SET TIMEZONE = 'UTC';
 func bigquery() *warehouse {
 	return &warehouse{quote: backticks,
 		types: map[string]string{"string": "STRING", "double": "FLOAT64", "int64": "INT64", "boolean": "BOOL", "date": "DATE", "timestamp": "TIMESTAMP", "list<string>": "ARRAY<STRING>", "json": "JSON"},
-		head: `-- again and again: only folders of these days are read; the first time say DATE '1970-01-01'
-DECLARE since DATE DEFAULT DATE_SUB(CURRENT_DATE(), INTERVAL 3 DAY);
--- once: the files are read where they are (gs://); those of S3 need a connection (BigQuery Omni)
+		head: `-- once: the files are read where they are (gs://); those of S3 need a connection (BigQuery Omni)
 CREATE SCHEMA IF NOT EXISTS $schema;
 `,
 		each: func(b *bytes.Buffer, x warehouseTable) {
@@ -231,8 +229,8 @@ CREATE SCHEMA IF NOT EXISTS $schema;
 			if len(x.columns) > own {
 				fmt.Fprintf(b, "ALTER TABLE %s%s;\n", x.table, x.added("ADD COLUMN IF NOT EXISTS "))
 			}
-			fmt.Fprintf(b, "CREATE OR REPLACE EXTERNAL TABLE %s (\n%s\n) WITH PARTITION COLUMNS (%s DATE) OPTIONS (\n  format = 'PARQUET', enable_list_inference = TRUE,\n  hive_partition_uri_prefix = %s,\n  uris = [%s]\n);\n",
-				x.load, files, backticks("day"), backslashed(x.folder), backslashed(x.folder+"/day=*.parquet"))
+			fmt.Fprintf(b, "CREATE OR REPLACE EXTERNAL TABLE %s (\n%s\n) OPTIONS (\n  format = 'PARQUET', enable_list_inference = TRUE,\n  file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = [%s]\n);\n",
+				x.load, files, backslashed(x.folder+"/_hubpipe/latest.txt"))
 			x.live(b, x.table)
 			b.WriteString("-- again and again\n")
 			x.merge(b, "      SELECT "+x.list(", ", func(c warehouseColumn) string {
@@ -244,7 +242,7 @@ CREATE SCHEMA IF NOT EXISTS $schema;
 					return from
 				}
 				return from + " AS " + c.name
-			})+", _FILE_NAME AS file FROM "+x.load+" WHERE "+backticks("day")+" >= since", "file")
+			})+", _FILE_NAME AS file FROM "+x.load, "file")
 		}}
 }
 

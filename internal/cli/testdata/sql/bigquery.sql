@@ -1,6 +1,4 @@
 -- Made by `hubpipe destinations sql`. What begins with "once" is run once.
--- again and again: only folders of these days are read; the first time say DATE '1970-01-01'
-DECLARE since DATE DEFAULT DATE_SUB(CURRENT_DATE(), INTERVAL 3 DAY);
 -- once: the files are read where they are (gs://); those of S3 need a connection (BigQuery Omni)
 CREATE SCHEMA IF NOT EXISTS `hubspot`;
 
@@ -50,17 +48,16 @@ CREATE OR REPLACE EXTERNAL TABLE `hubspot`.`contacts_load` (
   `kinds` ARRAY<STRING>,
   `_hubpipe_associations` STRING,
   `_hubpipe_history` STRING
-) WITH PARTITION COLUMNS (`day` DATE) OPTIONS (
+) OPTIONS (
   format = 'PARQUET', enable_list_inference = TRUE,
-  hive_partition_uri_prefix = 's3://bucket/crm/contacts',
-  uris = ['s3://bucket/crm/contacts/day=*.parquet']
+  file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = ['s3://bucket/crm/contacts/_hubpipe/latest.txt']
 );
 CREATE OR REPLACE VIEW `hubspot`.`contacts_live` AS SELECT * FROM `hubspot`.`contacts` WHERE `_hubpipe_state` = 'live';
 -- again and again
 MERGE INTO `hubspot`.`contacts` t USING (
   SELECT * FROM (
     SELECT f.*, ROW_NUMBER() OVER (PARTITION BY f.`id` ORDER BY f.`_hubpipe_seq` DESC, f.file DESC) AS newest FROM (
-      SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `email`, `score`, `opted_out`, `born`, `seen`, `kinds`, SAFE.PARSE_JSON(`_hubpipe_associations`) AS `_hubpipe_associations`, SAFE.PARSE_JSON(`_hubpipe_history`) AS `_hubpipe_history`, _FILE_NAME AS file FROM `hubspot`.`contacts_load` WHERE `day` >= since
+      SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `email`, `score`, `opted_out`, `born`, `seen`, `kinds`, SAFE.PARSE_JSON(`_hubpipe_associations`) AS `_hubpipe_associations`, SAFE.PARSE_JSON(`_hubpipe_history`) AS `_hubpipe_history`, _FILE_NAME AS file FROM `hubspot`.`contacts_load`
     ) f
   ) n WHERE n.newest = 1
 ) s ON t.`id` = s.`id`
@@ -127,17 +124,16 @@ CREATE OR REPLACE EXTERNAL TABLE `hubspot`.`eu_deals_load` (
   `a "b" \`c\` 'd' \\` STRING,
   `{{ hostile }}` STRING,
   `1st` STRING
-) WITH PARTITION COLUMNS (`day` DATE) OPTIONS (
+) OPTIONS (
   format = 'PARQUET', enable_list_inference = TRUE,
-  hive_partition_uri_prefix = 's3://bucket/crm/eu-deals',
-  uris = ['s3://bucket/crm/eu-deals/day=*.parquet']
+  file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = ['s3://bucket/crm/eu-deals/_hubpipe/latest.txt']
 );
 CREATE OR REPLACE VIEW `hubspot`.`eu_deals_live` AS SELECT * FROM `hubspot`.`eu_deals` WHERE `_hubpipe_state` = 'live';
 -- again and again
 MERGE INTO `hubspot`.`eu_deals` t USING (
   SELECT * FROM (
     SELECT f.*, ROW_NUMBER() OVER (PARTITION BY f.`id` ORDER BY f.`_hubpipe_seq` DESC, f.file DESC) AS newest FROM (
-      SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `Amount` AS `amount`, `amount` AS `amount_2`, `Größe in €` AS `gr__e_in__`, `a "b" \`c\` 'd' \\` AS `a__b___c___d___`, `{{ hostile }}` AS `___hostile___`, SAFE.PARSE_JSON(`1st`) AS `_1st`, _FILE_NAME AS file FROM `hubspot`.`eu_deals_load` WHERE `day` >= since
+      SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `Amount` AS `amount`, `amount` AS `amount_2`, `Größe in €` AS `gr__e_in__`, `a "b" \`c\` 'd' \\` AS `a__b___c___d___`, `{{ hostile }}` AS `___hostile___`, SAFE.PARSE_JSON(`1st`) AS `_1st`, _FILE_NAME AS file FROM `hubspot`.`eu_deals_load`
     ) f
   ) n WHERE n.newest = 1
 ) s ON t.`id` = s.`id`
