@@ -191,6 +191,20 @@ func (r *Rules) IDs() string {
 	return ""
 }
 
+// Key differs where the choice does, or the salt; "" where everything is as it
+// is. Whoever cannot take values away one by one goes by it, and by the marks.
+func (r *Rules) Key() string {
+	if r == nil {
+		return ""
+	}
+	b, err := json.Marshal(r.choice)
+	if err != nil {
+		return r.mark // a choice always can be
+	}
+	sum := sha256.Sum256(append(b, r.mark...))
+	return hex.EncodeToString(sum[:8])
+}
+
 // Origin is the mark of what history says of where values came from.
 func (r *Rules) Origin() string {
 	switch {

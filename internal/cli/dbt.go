@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/config"
 )
 
 // dbt writes sources and staging models for a destination's tables.
@@ -143,6 +144,9 @@ func dbtSources(t client.DestinationTables, source string) []byte {
 			if !jinja(c.Name) {
 				dbtColumn(b, "          ", c, true)
 			}
+		}
+		if t.Kind == config.TypeFiles {
+			continue // what stands beside is in columns there
 		}
 		if x.Associations != "" {
 			dbtBeside(b, x.Associations, "what the records of "+x.Table+" are associated with, a row for each type", "id", "to_object", "to_id", "category", "type_id", "label")

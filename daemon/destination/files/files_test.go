@@ -84,6 +84,7 @@ type rig struct {
 	o       files.Options
 	gather  time.Duration
 	streams []destination.Stream
+	choice  destination.Choice
 	path    string
 }
 
@@ -123,14 +124,14 @@ func newRig(t testing.TB, at place, o files.Options) *rig {
 // start begins to copy.
 func (r *rig) start() {
 	r.t.Helper()
-	m, err := destination.New(context.WithoutCancel(r.t.Context()), destination.Options{Source: r.src, Path: r.path,
+	m, err := destination.New(context.WithoutCancel(r.t.Context()), destination.Options{Source: r.src, Path: r.path, Salt: r.src.Salt,
 		Retry: 20 * time.Millisecond, RetryMost: 200 * time.Millisecond, Describe: 50 * time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.m = m
 	r.t.Cleanup(m.Stop)
-	m.Set([]destination.Spec{{Name: "lake", Kind: "files", Engine: files.New(r.o), Streams: r.streams, Gather: r.gather, Key: fmt.Sprint(r.o)}})
+	m.Set([]destination.Spec{{Name: "lake", Kind: "files", Engine: files.New(r.o), Streams: r.streams, Choice: r.choice, Gather: r.gather, Key: fmt.Sprint(r.o, r.choice)}})
 }
 
 func (r *rig) stop() { r.m.Stop() }

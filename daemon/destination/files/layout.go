@@ -38,6 +38,8 @@ type Column struct {
 	Type     kind   `json:"type"`
 	Property string `json:"property,omitempty"`
 	Label    string `json:"label,omitempty"`
+	// Handling is what is done with the values: destination.Rules.Mark.
+	Handling string `json:"handling,omitempty"`
 	// Undefined says that the type is that of the values that were seen.
 	Undefined bool `json:"undefined,omitempty"`
 	// Unparsed counts values that were none of the type, and were left out; Example
@@ -109,7 +111,7 @@ func (s *session) columnsFor(has []Column, t destination.Table) []Column {
 		i, ok := at[d.Name]
 		if !ok {
 			at[d.Name] = len(out)
-			add(Column{Name: columnName(d.Name, names), Type: wants, Property: d.Name, Label: clean(d.Label)})
+			add(Column{Name: columnName(d.Name, names), Type: wants, Property: d.Name, Label: clean(d.Label), Handling: t.Rules.Mark(d.Name)})
 			continue
 		}
 		c := &out[i]
@@ -120,7 +122,7 @@ func (s *session) columnsFor(has []Column, t destination.Table) []Column {
 
 // with are columns with those of properties that were met besides, and wider ones
 // where values wanted that.
-func with(has []Column, unknown map[string]kind, wide map[string]bool) []Column {
+func with(has []Column, unknown map[string]kind, wide map[string]bool, rules *destination.Rules) []Column {
 	out := slices.Clone(has)
 	names := map[string]bool{colDay: true}
 	for i := range out {
@@ -135,11 +137,36 @@ func with(has []Column, unknown map[string]kind, wide map[string]bool) []Column 
 	}
 	slices.Sort(properties)
 	for _, p := range properties {
-		c := Column{Name: columnName(p, names), Type: unknown[p], Property: p, Undefined: true}
+		c := Column{Name: columnName(p, names), Type: unknown[p], Property: p, Undefined: true, Handling: rules.Mark(p)}
 		names[strings.ToLower(c.Name)] = true
 		out = append(out, c)
 	}
 	return out
+}
+
+// handledAlike are the columns without those of properties that are handed over
+// otherwise now.
+func handledAlike(has []Column, rules *destination.Rules) []Column {
+	return slices.DeleteFunc(slices.Clone(has), func(c Column) bool { return c.Property != "" && rules.Mark(c.Property) != c.Handling })
+}
+
+// Where is the folder that has one for each stream.
+func (e *Engine) Where() destination.Whereabouts {
+	if e.url == nil {
+		return destination.Whereabouts{}
+	}
+	return destination.Whereabouts{Location: e.url.Scheme + "://" + e.url.Host + strings.TrimSuffix(e.url.Path, "/")}
+}
+
+// Names are a stream's folder and the columns of properties.
+func (e *Engine) Names(streamName string, properties []string) (table string, columns []string) {
+	names := map[string]bool{colDay: true}
+	for _, p := range properties {
+		name := columnName(p, names)
+		names[strings.ToLower(name)] = true
+		columns = append(columns, name)
+	}
+	return streamName, columns
 }
 
 // maxName is how long a column's name may be, in bytes: that of Snowflake.

@@ -39,6 +39,8 @@ type Manifest struct {
 	// is; Erase says that a snapshot has to begin for it.
 	Owed  *uint64 `json:"owed_since,omitempty"`
 	Erase bool    `json:"erase,omitempty"`
+	// Choice differs where what of the properties comes does: destination.Rules.Key.
+	Choice string `json:"choice,omitempty"`
 	// Columns are those of all files together; Schemas are the types of those that
 	// single files have.
 	Columns []Column          `json:"columns"`
@@ -192,6 +194,7 @@ func (s *session) next(m *Manifest) *Manifest {
 // commit makes a manifest the stream's newest. Only one can be behind another: of
 // two who write at the same time one is refused.
 func (s *session) commit(ctx context.Context, t *table, m *Manifest) error {
+	m.Choice = t.info.Rules.Key()
 	b, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return err

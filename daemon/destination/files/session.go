@@ -137,15 +137,22 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	if was := s.of(info.Name); was != nil {
 		t.published, t.tidied = was.published, was.tidied
 	}
-	s.setLayout(t, s.columnsFor(t.m.Columns, info))
+	has := handledAlike(t.m.Columns, info.Rules)
+	otherwise := t.m.Number > 0 && (len(has) < len(t.m.Columns) || t.m.Choice != info.Rules.Key())
+	if otherwise {
+		for i := range has {
+			has[i].Unparsed, has[i].Example = 0, "" // an id may be hashed now
+		}
+	}
+	s.setLayout(t, s.columnsFor(has, info))
 	reason := ""
 	switch {
 	case t.m.Number > 0 && t.m.Epoch < s.origin.Epoch:
 		reason = destination.ReasonEpoch
-	case widened(t.m.Columns, t.columns) || t.m.Format != s.e.o.Format:
+	case otherwise || widened(t.m.Columns, t.columns) || t.m.Format != s.e.o.Format:
 		reason = destination.ReasonColumns // some files have another type, or format
 	}
-	if reason != "" && !t.begun(reason) {
+	if reason != "" && (otherwise || !t.begun(reason)) {
 		if err := s.snapshot(ctx, t, reason, info.Head); err != nil {
 			return place, err
 		}

@@ -48,7 +48,7 @@ func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (pla
 		if tries == maxShapes {
 			return place, fmt.Errorf("the columns of %s do not come to fit its records", t.info.Name)
 		}
-		s.setLayout(t, with(t.columns, p.unknown, p.wide))
+		s.setLayout(t, with(t.columns, p.unknown, p.wide, t.info.Rules))
 	}
 	if p.rows > 0 {
 		if err := s.add(ctx, t, p, b.Reread); err != nil {

@@ -1,0 +1,140 @@
+package files_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+const canary = "Canary@Example.com"
+
+// seen counts the canary in all that lies there, whatever packs it.
+func (r *rig) seen() (n int) {
+	r.t.Helper()
+	in := func(text string) { n += strings.Count(strings.ToLower(text), strings.ToLower(canary)) }
+	for _, key := range r.at.keys("") {
+		b := r.at.read(key)
+		switch {
+		case strings.HasSuffix(key, ".gz"):
+			z, err := gzip.NewReader(bytes.NewReader(b))
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			text, err := io.ReadAll(z)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			in(string(text))
+		case strings.HasSuffix(key, ".parquet"):
+			f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for _, g := range f.RowGroups() {
+				rows := g.Rows()
+				buf := make([]parquet.Row, 100)
+				for {
+					k, err := rows.ReadRows(buf)
+					for _, row := range buf[:k] {
+						for _, v := range row {
+							in(v.String())
+						}
+					}
+					if err != nil {
+						break
+					}
+				}
+				if err := rows.Close(); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+		default:
+			in(string(b))
+		}
+	}
+	return n
+}
+
+// What is not chosen lies in no file, when those from before have gone.
+func TestCanary(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, local(t), files.Options{Format: format, Raw: true, Keep: time.Millisecond})
+			r.streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true}, {Name: "subscription_statuses", Object: "subscription_statuses"}}
+			r.define("contacts", "email string", "phone number", "secret string", "score number")
+			for i := range 3 {
+				rec := record(strings.Repeat("1", i+1), `{"email":" `+canary+`","phone":"`+canary+`","secret":"`+canary+`","score":"7","hidden":"`+canary+`"}`)
+				rec.History = []byte(`{"email":[{"value":"` + canary + `","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI","sourceId":"` + canary + `"}]}`)
+				r.put("contacts", rec)
+			}
+			r.put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","n":"x"}`), &stream.Record{Head: stream.Head{ID: canary + "/6", State: stream.Purged}})
+			again := func(c destination.Choice) {
+				t.Helper()
+				if r.m != nil {
+					r.stop()
+				}
+				r.choice = c
+				r.start()
+				r.current()
+				r.eventually("the old files' end", func() bool {
+					return len(r.manifest("contacts").Removed)+len(r.manifest("subscription_statuses").Removed) == 0
+				})
+				r.equal()
+			}
+			again(destination.Choice{})
+			if n := r.seen(); n < 20 {
+				t.Fatalf("the canary was handed over in %d places only", n)
+			}
+			again(destination.Choice{Personal: destination.Hash, Exclude: []string{"secret"}})
+			r.eventually("no canary", func() bool { return r.seen() == 0 })
+			columns := map[string]files.Column{}
+			for _, c := range r.manifest("contacts").Columns {
+				columns[c.Name] = c
+			}
+			if _, ok := columns["secret"]; ok || !strings.HasPrefix(columns["phone"].Handling, "hash ") || columns["phone"].Type != "string" || columns["score"].Type != "double" {
+				t.Errorf("the columns are %+v", columns)
+			}
+			again(destination.Choice{Personal: destination.Exclude, Exclude: []string{"secret"}})
+			r.eventually("no canary", func() bool { return r.seen() == 0 })
+			again(destination.Choice{})
+			r.eventually("the canary again", func() bool { return r.seen() >= 20 })
+		})
+	}
+}
+
+// What is said of the files' columns is what the manifest has.
+func TestDescribed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{})
+	r.define("contacts", "email string", "Email string", "day date", "id bool", "n number", "kinds enumeration checkbox")
+	r.put("contacts", record("1", `{"email":"a","Email":"b","day":"2026-01-02","id":"true","n":"1","kinds":"a;b"}`))
+	r.start()
+	r.current()
+	where, list, err := r.m.Tables(t.Context(), "lake")
+	if err != nil || where.Location != r.o.URL || len(list) != 1 {
+		t.Fatalf("%+v %+v %v", where, list, err)
+	}
+	want := map[string]string{}
+	for _, c := range r.manifest("contacts").Columns {
+		want[c.Name] = string(c.Type)
+	}
+	got := map[string]string{}
+	for _, c := range list[0].Columns {
+		got[c.Name] = c.Type
+	}
+	if d := gocmp.Diff(want, got); d != "" {
+		t.Errorf("(-in the manifest +said):\n%s", d)
+	}
+}
