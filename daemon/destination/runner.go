@@ -251,7 +251,7 @@ func (r *runner) status(ctx context.Context) Status {
 		known[name] = *s
 	}
 	r.mu.Unlock()
-	now, rereading := time.Now(), false
+	now, rereading, unread := time.Now(), false, false
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		s := known[name]
 		x := StreamStatus{Stream: name, Place: s.place, Head: r.m.o.Source.PositionOf(name), Error: s.err}
@@ -268,7 +268,7 @@ func (r *runner) status(ctx context.Context) Status {
 				out.Lag = max(out.Lag, now.Sub(oldest))
 			}
 		}
-		rereading = rereading || s.place.Reread != nil
+		rereading, unread = rereading || s.place.Reread != nil, unread || !s.known
 		out.Behind += x.Behind
 		out.Rows += s.place.Rows
 		if s.place.LastCommit.After(out.LastCommit) {
@@ -286,7 +286,7 @@ func (r *runner) status(ctx context.Context) Status {
 		out.State = Blocked
 	case out.Error != nil:
 		out.State = Failing
-	case !out.Reached && len(known) > 0, out.Behind > 0, rereading:
+	case unread, out.Behind > 0, rereading:
 		out.State = Running
 	default:
 		out.State = Current

@@ -3,7 +3,11 @@ package files_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +27,13 @@ func (r *rig) seen() (n int) {
 	r.t.Helper()
 	in := func(text string) { n += strings.Count(strings.ToLower(text), strings.ToLower(canary)) }
 	for _, key := range r.at.keys("") {
-		b := r.at.read(key)
+		b, err := os.ReadFile(filepath.Join(r.at.(*dir).path, key))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went, or got its name, meanwhile
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
 		switch {
 		case strings.HasSuffix(key, ".gz"):
 			z, err := gzip.NewReader(bytes.NewReader(b))
