@@ -32,12 +32,14 @@ func BenchmarkCommit(b *testing.B) {
 		bodies func(testing.TB) [][]byte
 		among  int // 0: each record is new
 		each   int // records a commit
+		keep   bool
 	}{
-		{"new", contacts, 0, perCommit},
-		{"update", contacts, 40_000, perCommit},
-		{"single", contacts, 2000, 1},
-		{"new/random", randomBodies, 0, perCommit},
-		{"update/random", randomBodies, 40_000, perCommit},
+		{"new", contacts, 0, perCommit, false},
+		{"update", contacts, 40_000, perCommit, false},
+		{"update kept", contacts, 40_000, perCommit / 4, true},
+		{"single", contacts, 2000, 1, false},
+		{"new/random", randomBodies, 0, perCommit, false},
+		{"update/random", randomBodies, 40_000, perCommit, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			dir := b.TempDir()
@@ -65,6 +67,9 @@ func BenchmarkCommit(b *testing.B) {
 			id := func() int { return n }
 			for n < c.among {
 				page(id, perCommit)
+			}
+			if c.keep { // nobody has read what is superseded
+				s.KeepVersions(map[string]Keep{"contacts": {For: time.Hour, Readers: map[string]uint64{"warehouse": 0}}})
 			}
 			if c.among > 0 {
 				id = func() int { return rng.IntN(c.among) }

@@ -69,24 +69,26 @@ func (r Report) OK() bool {
 // StreamReport is what there is of a stream. Counted is by its counters, Found
 // by its index, Feed by its feed; Dead are superseded copies that still lie in
 // blocks. Unreadable are blocks that do not decode, Unfound ids that lead to no
-// living record, Stray living records to which no id leads.
+// living record, Stray living records to which no id leads. Versions are put
+// aside, and BadVersions of them of no use.
 type StreamReport struct {
 	Stream                     string
 	Counted, Found             Counts
 	Feed, Blocks, Dead         uint64
 	Unreadable, Unfound, Stray uint64
+	Versions, BadVersions      uint64
 
 	repairs []repair
 }
 
 // OK tells whether the stream is whole.
 func (r StreamReport) OK() bool {
-	return r.Counted == r.Found && r.Feed == r.Found.All() && r.Unreadable+r.Unfound+r.Stray == 0
+	return r.Counted == r.Found && r.Feed == r.Found.All() && r.Unreadable+r.Unfound+r.Stray+r.BadVersions == 0
 }
 
 // repair is one thing that the writer puts right in its next commit: a record
 // to let go (where it says nothing else), a copy of one that has to die, a
-// block to drop, or counts that were off (drift).
+// block to drop, a version that is of no use, or counts that were off (drift).
 type repair struct {
 	stream string
 	id     string
@@ -94,6 +96,8 @@ type repair struct {
 	stray  bool
 	drop   bool
 	drift  delta
+
+	version []byte // the key of one that is let go
 }
 
 // Verify reads everything: tables and values by their checksums, blocks against
@@ -164,10 +168,15 @@ func (s *Store) verifyTables() (err error) {
 
 // streamsOf names every stream that has counts, records or a feed.
 func streamsOf(txn *badger.Txn) ([]string, error) {
+	return namesOf(txn, kCount, kIndex, kFeed)
+}
+
+// namesOf names the streams that have keys of some kinds.
+func namesOf(txn *badger.Txn, kinds ...byte) ([]string, error) {
 	it := txn.NewIterator(badger.IteratorOptions{})
 	defer it.Close()
 	found := map[string]bool{}
-	for _, kind := range []byte{kCount, kIndex, kFeed} {
+	for _, kind := range kinds {
 		for it.Seek([]byte{kind}); it.ValidForPrefix([]byte{kind}); {
 			name, _, ok := nameOf(it.Item().Key())
 			if !ok {
@@ -215,6 +224,9 @@ func (s *Store) inspect(ctx context.Context, txn *badger.Txn, name string) (Stre
 	r.repairs = append(r.repairs, drops...)
 	if drift := r.Found.from(r.Counted); drift != (delta{}) {
 		r.repairs = append(r.repairs, repair{stream: name, drift: drift})
+	}
+	if err == nil {
+		err = s.inspectVersions(ctx, txn, &r)
 	}
 	return r, err
 }
@@ -320,8 +332,13 @@ func (s *Store) toRepair(r StreamReport) {
 	if have, should := r.Found.All(), r.Counted.All(); have < should {
 		missing += should - have
 	}
-	s.o.Logger.Error("records were lost or cannot be read; they are let go, and a reconcile brings them back", "stream", r.Stream,
-		"records", missing, "stray", r.Stray)
+	if r.BadVersions > 0 {
+		s.o.Logger.Error("versions that were kept cannot be read; they are let go", "stream", r.Stream, "versions", r.BadVersions)
+	}
+	if len(r.repairs) > int(r.BadVersions) || missing > 0 {
+		s.o.Logger.Error("records were lost or cannot be read; they are let go, and a reconcile brings them back", "stream", r.Stream,
+			"records", missing, "stray", r.Stray)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if missing > 0 {
@@ -356,6 +373,9 @@ func (t *Tx) repair() error {
 }
 
 func (t *Tx) mend(r repair) error {
+	if r.version != nil {
+		return t.mendVersion(r)
+	}
 	if r.drop {
 		delete(t.notes, blockKey{r.stream, r.at.block})
 		return errors.Join(t.delete(feedKey(r.stream, r.at.block, noteKind)), t.delete(feedKey(r.stream, r.at.block, blockKind)))

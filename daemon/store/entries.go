@@ -12,7 +12,7 @@ import (
 // unreadable finds the entries of the ledger that do not decode: like blocks,
 // those that are long lie in value logs.
 func unreadable(txn *badger.Txn) (keys [][]byte, err error) {
-	for _, kind := range []byte{kStream, kSchema, kRun, kRange, kWorker, kPortal, kAnswer, kErased} {
+	for _, kind := range []byte{kStream, kSchema, kRun, kRange, kWorker, kPortal, kAnswer, kErased, kLost} {
 		if err := scan(txn, []byte{kind}, true, func(_ []byte, item *badger.Item) error {
 			if err := item.Value(func(v []byte) error {
 				if !json.Valid(v) {

@@ -24,6 +24,12 @@ const (
 	kTime   = 't' // ms: the last position before
 	kMeta   = 'm'
 	kSalt   = 'h' // nothing behind it: the salt of hashes
+
+	// Superseded versions that are put aside.
+	kVersion = 'v' // stream, seq, ms, id: the version, a block of one
+	kPast    = 'x' // stream, id, seq: ms; the versions of a record
+	kVoid    = 'z' // stream, id: up to which position they are void
+	kLost    = 'l' // stream: how many were let go unread, by reader
 )
 
 func streamKey(kind byte, name string) []byte {

@@ -37,7 +37,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func newStore(o Options) *Store {
 	s := &Store{o: o, counts: map[string]Counts{}, ends: map[string]uint64{}, watchers: map[chan struct{}]struct{}{},
-		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, checked: make(chan struct{})}
+		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, ages: map[string]ages{}, lost: map[string]map[string]uint64{}, checked: make(chan struct{})}
 	s.alive, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -212,7 +212,7 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool, lost uint64) error {
 		if err != nil {
 			return err
 		}
-		return scan(txn, []byte{kCount}, true, func(key []byte, item *badger.Item) error {
+		if err := scan(txn, []byte{kCount}, true, func(key []byte, item *badger.Item) error {
 			name, _, ok := nameOf(key)
 			var c kept
 			if err := itemJSON(item, &c); err != nil || !ok {
@@ -220,7 +220,10 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool, lost uint64) error {
 			}
 			s.counts[name], s.ends[name] = c.Counts, c.Last
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+		return s.loadVersions(txn)
 	})
 	if err != nil {
 		return err

@@ -252,30 +252,33 @@ func (s *Store) feed(ctx context.Context, name string, since uint64, fn func(*bl
 	if since == math.MaxUint64 {
 		return nil
 	}
-	return s.view(func(txn *badger.Txn) error {
-		b := s.block()
-		defer s.giveBack(b)
-		return s.blocks(ctx, txn, name, since, func(first uint64, n *note, item *badger.Item) error {
-			if n != nil && (n.live() == 0 || first+n.last <= since) {
-				return nil
-			}
-			if err := s.load(item, first, n, b); err != nil {
-				return fmt.Errorf("read the feed of %s from %d: %w", name, first, err)
-			}
-			for i := range b.rows {
-				w := &b.rows[i]
-				if w.gone || w.seq <= since {
-					continue
-				}
-				if err := s.going(ctx); err != nil {
-					return err
-				}
-				if err := fn(b, w); err != nil {
-					return err
-				}
-			}
+	return s.view(func(txn *badger.Txn) error { return s.feedIn(ctx, txn, name, since, fn) })
+}
+
+// feedIn is feed on a snapshot.
+func (s *Store) feedIn(ctx context.Context, txn *badger.Txn, name string, since uint64, fn func(*block, *row) error) error {
+	b := s.block()
+	defer s.giveBack(b)
+	return s.blocks(ctx, txn, name, since, func(first uint64, n *note, item *badger.Item) error {
+		if n != nil && (n.live() == 0 || first+n.last <= since) {
 			return nil
-		})
+		}
+		if err := s.load(item, first, n, b); err != nil {
+			return fmt.Errorf("read the feed of %s from %d: %w", name, first, err)
+		}
+		for i := range b.rows {
+			w := &b.rows[i]
+			if w.gone || w.seq <= since {
+				continue
+			}
+			if err := s.going(ctx); err != nil {
+				return err
+			}
+			if err := fn(b, w); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

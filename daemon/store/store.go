@@ -185,6 +185,11 @@ type Store struct {
 	tails    map[string]uint64 // the last block of a stream
 	packer   packer
 
+	ages map[string]ages // of who looks for versions that are due
+
+	keeps atomic.Pointer[map[string]keeping] // nil where no versions are put aside
+	aside atomic.Bool                        // there may be some
+
 	spare sync.Pool // of *block
 
 	position atomic.Uint64
@@ -204,8 +209,9 @@ type Store struct {
 	watchers map[chan struct{}]struct{}
 	status   Status
 	repairs  []repair
-	stopped  bool  // Close came before the checks had ended
-	failed   error // ErrFailed or ErrDamaged, with what happened
+	lost     map[string]map[string]uint64 // versions, by stream and reader
+	stopped  bool                         // Close came before the checks had ended
+	failed   error                        // ErrFailed or ErrDamaged, with what happened
 	closed   bool
 	users    sync.WaitGroup // readers and the writer, at work
 

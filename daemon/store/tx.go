@@ -37,6 +37,13 @@ type Tx struct {
 	dirty    bool
 	ended    bool
 	asked    asked
+
+	// keeps says which versions are put aside, nil for none and where there are
+	// none; voided counts those that went with their records, lost those that went
+	// unread, by stream and reader.
+	keeps  *map[string]keeping
+	voided int
+	lost   map[string]map[string]uint64
 }
 
 // asked is the answer that Head gave last. Who stores a record has just asked
@@ -63,6 +70,9 @@ func (s *Store) Begin() (*Tx, error) {
 	}
 	t := &Tx{s: s, txn: s.db.NewTransaction(true), leave: leave, now: s.o.Now().UnixMilli(), next: s.last,
 		counts: map[string]delta{}, ends: map[string]uint64{}, open: map[string]*block{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, newRuns: map[string]int{}}
+	if t.keeps = s.keeps.Load(); t.keeps != nil {
+		s.aside.Store(true)
+	}
 	if err := t.repair(); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("repair the store: %w", err)
@@ -114,6 +124,11 @@ func (t *Tx) Record(streamName, id string) (*stream.Record, error) {
 	if e == nil || err != nil {
 		return nil, err
 	}
+	return t.stored(streamName, e)
+}
+
+// stored reads the record to which an entry of the index leads.
+func (t *Tx) stored(streamName string, e *entry) (*stream.Record, error) {
 	if b := t.open[streamName]; b != nil && b.first == e.block {
 		if row := b.find(e.head.Seq); row != nil {
 			r, _, err := b.record(row, nil, 0)
@@ -127,7 +142,7 @@ func (t *Tx) Record(streamName, id string) (*stream.Record, error) {
 // the record's old place in the feed goes in the same transaction. What r does
 // not bring is gone: who wants to keep a part takes it from Record. A purged or
 // merged record is stored without content, r loses it too, and no older copy of
-// it is left when the transaction is committed. After an error the transaction
+// it is left, or read any more, when the transaction is committed. After an error the transaction
 // can only be discarded.
 func (t *Tx) Put(streamName string, r *stream.Record) error {
 	if n := len(streamName); n == 0 || n > 255 {
@@ -151,6 +166,16 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 	}
 	e := entry{head: r.Head, block: b.first}
 	change := of(r.State, 1)
+	switch {
+	case old == nil:
+	case r.State.Bare() && t.s.aside.Load():
+		err = t.void(streamName, r.ID, r.Seq)
+	case t.keeps != nil:
+		err = t.putAside(streamName, old)
+	}
+	if err != nil {
+		return err
+	}
 	if old != nil {
 		change = change.plus(of(old.head.State, -1))
 		if e.old, err = t.supersede(streamName, old, r.State.Bare()); err != nil {
@@ -238,6 +263,7 @@ func (t *Tx) NextRun() (string, error) {
 const (
 	recordSize = 600 // of a record's entry in the index and of a note, in the tree
 	noteSize   = 300
+	asideSize  = 1300 // of a version that is put aside, with names of 255 bytes
 	maxRaw     = 8 << 20
 )
 
@@ -246,8 +272,12 @@ func (t *Tx) HasRoom(records, bytes int) bool {
 	// A record has its entry in the index, and may bring the rewriting of a
 	// block; those that have changed so far are written at the end.
 	pending := len(t.open) + len(t.notes)
-	return int64(t.keys+2*pending+4*records+64) < t.s.db.MaxBatchCount()*3/4 &&
-		int64(t.size+noteSize*pending+recordSize*records) < t.s.db.MaxBatchSize()*3/4 &&
+	keys, size := 4, recordSize
+	if t.keeps != nil { // what they replace may be put aside, and is as long
+		keys, size, bytes = keys+2, size+asideSize, 2*bytes
+	}
+	return int64(t.keys+2*pending+keys*records+64) < t.s.db.MaxBatchCount()*3/4 &&
+		int64(t.size+noteSize*pending+size*records) < t.s.db.MaxBatchSize()*3/4 &&
 		t.raw+bytes < maxRaw
 }
 
@@ -294,6 +324,9 @@ func (t *Tx) Commit() error {
 			return err
 		}
 	}
+	if err := t.writeLost(); err != nil {
+		return err
+	}
 	if err := t.put([]byte{kMeta}, m); err != nil {
 		return err
 	}
@@ -333,6 +366,7 @@ func (s *Store) committed(t *Tx, m meta) {
 		s.ends[name] = max(s.ends[name], t.ends[name])
 	}
 	s.repairs = s.repairs[t.repaired:]
+	s.noteLost(t.lost)
 	s.position.Store(m.Position)
 	s.commits.Store(m.Commits)
 	for ch := range s.watchers {
