@@ -180,6 +180,10 @@ defaults {
   # Above which lag a stream is called stale, where people are told (notify);
   # three intervals where nothing is set.
   # max_lag = "15m"
+
+  # Keep superseded versions of records until each destination with versions =
+  # true has them, and at most this long.
+  # keep_versions = "90d"
 }
 
 # What is copied. The label names the stream, in HTTP and on the command line.
@@ -215,6 +219,9 @@ stream "pipelines" {}
 #
 #   # A column more, with all properties as JSON.
 #   raw = false
+#
+#   # A table more for each stream with keep_versions, with a row a version.
+#   versions = false
 #
 #   # A view more for each stream (contacts_live): rows that are live, labels beside
 #   # values, names of owners, pipelines and stages.

@@ -168,6 +168,8 @@ func (d *Daemon) openStore(ctx, _ context.Context) error {
 		return err
 	}
 	d.onClose("close store", func(context.Context) error { return d.store.Close() })
+	// Before anything is committed: what a destination has is known later.
+	d.tellKept(destination.Keeps(destinationSpecs(d.o.Config)))
 	return nil
 }
 

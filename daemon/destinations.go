@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api"
@@ -32,6 +33,10 @@ func (d *Daemon) startDestinations(_, own context.Context) error {
 	d.destinations = m
 	d.onClose("stop destinations", func(context.Context) error { m.Stop(); return nil })
 	m.Set(destinationSpecs(d.o.Config)) //nolint:contextcheck // destinations live in the manager's
+	keeping, stop := context.WithCancel(own)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.keepVersions(keeping) })
+	d.onClose("keep versions", func(context.Context) error { stop(); wg.Wait(); return nil })
 	return nil
 }
 
@@ -49,6 +54,9 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 		for _, st := range c.Streams {
 			if x.Follows(st.Name) {
 				one := destination.Stream{Name: st.Name, Object: st.Object, Portal: st.Portal, Associations: len(st.Associations) > 0, History: len(st.History) > 0}
+				if x.Versions {
+					one.Versions = st.KeepVersions
+				}
 				s.Streams = append(s.Streams, one)
 				key = append(key, fmt.Sprintf("%+v", one))
 			}
@@ -90,6 +98,10 @@ type feed struct {
 
 func (f *feed) Changes(ctx context.Context, name string, since uint64, limit int, fn func(*stream.Record) error) (uint64, error) {
 	return f.Store.Changes(ctx, name, since, limit, f.d.shown.each(name, fn))
+}
+
+func (f *feed) Versions(ctx context.Context, name string, since uint64, limit int, fn func(*stream.Record) error) (uint64, error) {
+	return f.Store.Versions(ctx, name, since, limit, f.d.shown.each(name, fn))
 }
 
 func (f *feed) Record(name, id string) (*stream.Record, error) {
@@ -263,7 +275,8 @@ func destinationOf(s *destination.Status) client.Destination {
 	}
 	for _, x := range s.Streams {
 		one := client.DestinationStream{Stream: x.Stream, Table: cmp.Or(x.Place.Table, x.Stream), Position: x.Place.Position, Head: x.Head,
-			Behind: x.Behind, RowsWritten: x.Place.Rows, LastCommit: api.TimeOf(x.Place.LastCommit), Unparsed: x.Place.Unparsed, Error: api.ProblemOf(x.Error)}
+			Behind: x.Behind, RowsWritten: x.Place.Rows, LastCommit: api.TimeOf(x.Place.LastCommit), Unparsed: x.Place.Unparsed,
+			VersionsLost: x.Lost, Error: api.ProblemOf(x.Error)}
 		if r := x.Place.Reread; r != nil {
 			one.Reread = &client.Reread{Reason: r.Reason, Position: r.Position, Until: r.Until}
 		}
@@ -280,7 +293,7 @@ func destinationThing(c client.Destination) thing {
 	same.LastCommit = toSecond(c.LastCommit)
 	same.Streams = make([]client.DestinationStream, len(c.Streams))
 	for i, s := range c.Streams {
-		same.Streams[i] = client.DestinationStream{Stream: s.Stream, Table: s.Table, Unparsed: s.Unparsed, Error: s.Error}
+		same.Streams[i] = client.DestinationStream{Stream: s.Stream, Table: s.Table, Unparsed: s.Unparsed, VersionsLost: s.VersionsLost, Error: s.Error}
 		if s.Reread != nil {
 			same.Streams[i].Reread = &client.Reread{Reason: s.Reread.Reason}
 		}

@@ -61,8 +61,8 @@ func (d *Daemon) Doctor(ctx context.Context) (client.Diagnosis, error) {
 	for _, r := range report.Streams {
 		if !r.OK() {
 			out.Findings = append(out.Findings, client.Finding{
-				What: fmt.Sprintf("%s: %d blocks of records cannot be read, %d ids lead to no record, %d records are found by no id",
-					r.Stream, r.Unreadable, r.Unfound, r.Stray),
+				What: fmt.Sprintf("%s: %d blocks of records cannot be read, %d ids lead to no record, %d records are found by no id%s",
+					r.Stream, r.Unreadable, r.Unfound, r.Stray, badVersions(r.BadVersions)),
 				Todo: "nothing: the daemon lets go what is broken with its next commits, and fetches it again; ask once more in a while"})
 		}
 	}
@@ -72,6 +72,15 @@ func (d *Daemon) Doctor(ctx context.Context) (client.Diagnosis, error) {
 	}
 	out.Streams = StreamChecks(report.Streams)
 	return out, nil
+}
+
+// badVersions says what is wrong with versions that are kept, nothing where none
+// are.
+func badVersions(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d versions that were kept cannot be used", n)
 }
 
 // StreamChecks is what the store found, as it travels.

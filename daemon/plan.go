@@ -69,6 +69,7 @@ func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
 	}
 	d.notifier.set(next)
 	d.destinations.Set(destinationSpecs(next)) //nolint:contextcheck // destinations live in the manager's
+	d.tellKept(d.destinations.Keeps())
 	d.configureLog(next.Log.Level)
 	d.tell(plan)
 	if d.o.TakenOver != nil {

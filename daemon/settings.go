@@ -51,12 +51,15 @@ func settingsOf(s config.Stream) []setting {
 	for i, age := range s.Settle {
 		settle[i] = config.FormatDuration(age)
 	}
-	interval, start, lag := "", "", ""
+	interval, start, lag, versions := "", "", "", ""
 	if s.Cron == "" {
 		interval = config.FormatDuration(s.Interval)
 	}
 	if s.MaxLag > 0 {
 		lag = config.FormatDuration(s.MaxLag)
+	}
+	if s.KeepVersions > 0 {
+		versions = config.FormatDuration(s.KeepVersions)
 	}
 	if !s.StartDate.IsZero() {
 		start = s.StartDate.UTC().Format(time.RFC3339)
@@ -78,6 +81,7 @@ func settingsOf(s config.Stream) []setting {
 		{name: "reconcile_interval", value: config.FormatDuration(s.ReconcileInterval)},
 		{name: "max_deletes", value: percent(s.MaxDeletes)},
 		{name: "max_lag", value: lag},
+		{name: "keep_versions", value: versions},
 		{name: "read for", value: listed(s.Parents)},
 	}
 }
@@ -170,6 +174,7 @@ func settingsOfDestination(d config.Destination) []setting {
 		{name: "hash", value: listed(d.Hash), rewrites: true},
 		{name: "truncate", value: listed(cuts), rewrites: true},
 		{name: "pii_except", value: listed(d.PIIExcept), rewrites: true},
+		{name: "versions", value: strconv.FormatBool(d.Versions)},
 		{name: "blocked", value: d.Problem},
 	}
 	if f := d.Files; f != nil {

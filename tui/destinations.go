@@ -263,6 +263,9 @@ func (m *model) destinationBody(p *page, d *client.Destination) {
 		if s.Unparsed > 0 {
 			notes = append(notes, howMany(s.Unparsed, "value")+" of another type")
 		}
+		if s.VersionsLost > 0 {
+			notes = append(notes, howMany(s.VersionsLost, "version")+" dropped before they were read")
+		}
 		p.text(fmt.Sprintf(form, fit(s.Stream, 24), right(short(s.Behind), 9), right(short(s.RowsWritten), 11), strings.Join(notes, "; ")), in)
 	}
 }

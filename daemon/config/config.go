@@ -207,6 +207,9 @@ type Stream struct {
 	// MaxLag is the lag above which people are told that the stream is stale; 0
 	// is three intervals.
 	MaxLag time.Duration
+	// KeepVersions is how long superseded versions are kept for destinations that
+	// want every one and are behind; 0 is that there are none of them.
+	KeepVersions time.Duration
 }
 
 // DefaultStream returns a stream in which every setting has its default. Name,

@@ -92,7 +92,7 @@ func TestShippedFileShowsEverySetting(t *testing.T) {
 	// What has no default, or one that depends on the user, is commented out.
 	commented := map[string]bool{"data_dir": true, "broker.url": true, "broker.username": true, "broker.password": true,
 		"worker.name": true, "defaults.portal": true, "defaults.portals": true, "defaults.interval": true, "defaults.cron": true,
-		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "user": true, "notify": true, "defaults.max_lag": true,
+		"defaults.start_date": true, "portal.oauth": true, "portal.journal": true, "portal.api_version": true, "portal.webhook": true, "destination": true, "user": true, "notify": true, "defaults.max_lag": true, "defaults.keep_versions": true,
 		"tui.keys": true, "http.hosts": true, "http.tls": true, "broker.tls": true}
 	shared := map[string]bool{}
 	for _, name := range sharedStreamSettings() {
@@ -181,14 +181,14 @@ func TestEverySettingIsRead(t *testing.T) {
 	base := Stream{Interval: 7 * time.Minute, Timezone: "Asia/Tokyo", Properties: []string{"a"}, Exclude: []string{"b_*"},
 		Associations: []string{"deals"}, History: []string{"c*"}, Volatile: []string{"d"},
 		StartDate: time.Date(2024, 1, 31, 0, 0, 0, 0, time.UTC), Tail: 3 * time.Minute, Settle: []time.Duration{time.Hour},
-		ArchivedInterval: 2 * time.Hour, ReconcileInterval: 48 * time.Hour, MaxDeletes: 0.05, MaxLag: 2 * time.Hour}
+		ArchivedInterval: 2 * time.Hour, ReconcileInterval: 48 * time.Hour, MaxDeletes: 0.05, MaxLag: 2 * time.Hour, KeepVersions: 90 * 24 * time.Hour}
 	first, second := base, base
 	first.Name, first.Label, first.Object, first.Portal = "eu_contacts", "contacts", "contacts", "eu"
 	second.Name, second.Label, second.Object, second.Portal = "us_contacts", "contacts", "contacts", "us"
 	own := Stream{Name: "people", Label: "people", Object: "contacts", Portal: "us", Cron: "*/5 * * * *",
 		Timezone: "Europe/Berlin", Autostart: true, Properties: []string{"*"}, Exclude: []string{}, Associations: []string{},
 		History: []string{"*"}, Volatile: []string{"x"}, StartDate: time.Date(2024, 1, 31, 7, 0, 0, 0, time.UTC),
-		Settle: []time.Duration{}, ArchivedInterval: time.Hour, ReconcileInterval: time.Hour, MaxDeletes: 1, MaxLag: time.Hour}
+		Settle: []time.Duration{}, ArchivedInterval: time.Hour, ReconcileInterval: time.Hour, MaxDeletes: 1, MaxLag: time.Hour, KeepVersions: time.Hour}
 	other := own
 	other.Name, other.Label, other.Interval, other.Cron = "others", "others", time.Second, ""
 	files := TLS{Certificate: filepath.Join("testdata", "tls.crt"), Key: filepath.Join("testdata", "tls.key"), CA: filepath.Join("testdata", "tls.crt")}
@@ -205,7 +205,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		},
 		Streams: []Stream{first, second, own, other},
 		Destinations: []Destination{{Type: "postgres", Name: "warehouse", URL: NewSecret("postgres://me:t1@db/crm"), Schema: "crm",
-			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true, Views: true,
+			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true, Views: true, Versions: true,
 			PII: PIIHash, Exclude: []string{"people.photo", "hs_ip_*"}, Hash: []string{"owner"}, PIIExcept: []string{"firstname"},
 			Truncate: []Truncate{{"note", 10}, {"people.zip", 2}}},
 			{Type: "files", Name: "lake", URL: NewSecret("s3://lake/crm?region=eu-central-1"), Deletes: DeletesMark, PII: PIIKeep,

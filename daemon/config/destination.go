@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -95,6 +96,8 @@ type Destination struct {
 	PII                      string
 	Exclude, Hash, PIIExcept []string
 	Truncate                 []Truncate
+	// Versions adds a table of every version, for streams that keep them.
+	Versions bool
 	// Problem says why it is blocked, "" when nothing is missing.
 	Problem string
 }
@@ -152,6 +155,25 @@ func (l *loader) destinations(roots []*section, c *Config) {
 		}
 	}
 	l.apart(c)
+	l.kept(c)
+}
+
+// kept says so where versions are kept and no destination wants any.
+func (l *loader) kept(c *Config) {
+	first := ""
+	for _, x := range c.Streams {
+		if x.KeepVersions == 0 {
+			continue
+		}
+		if slices.ContainsFunc(c.Destinations, func(d Destination) bool { return d.Versions && d.Follows(x.Name) }) {
+			return
+		}
+		first = cmp.Or(first, x.Name)
+	}
+	if first != "" {
+		l.report(Warning, l.sources[0], 0, "keep_versions keeps nothing of "+first+": no destination wants its versions",
+			"set versions = true in a destination that follows it")
+	}
 }
 
 // apart checks that no two destinations write to the same place: each would
@@ -226,6 +248,10 @@ func (s *section) copied(d *Destination, c *Config) {
 	}
 	s.oneOf("deletes", &d.Deletes, DeletesMark, DeletesDelete)
 	s.boolean("raw", &d.Raw)
+	s.boolean("versions", &d.Versions)
+	if d.Versions && !s.partial && !slices.ContainsFunc(c.Streams, func(x Stream) bool { return x.KeepVersions > 0 && d.Follows(x.Name) }) {
+		s.report(Warning, s.src, s.lineOf("versions"), s.title+": it wants versions, and none of its streams keeps any", `set keep_versions = "90d" in a stream, or in defaults`)
+	}
 }
 
 // columns reads what of the properties the destination gets, whatever its type.

@@ -15,7 +15,7 @@ func fileSchemes() []string { return []string{"file", "s3", "gs", "azblob"} }
 func (s *section) files(d *Destination) {
 	f := &Files{Format: FormatParquet, FlushInterval: DefaultFlushInterval, CompactInterval: DefaultCompactInterval, Keep: DefaultKeep, FileSize: DefaultFileSize}
 	d.Files = f
-	s.foreign(d, "schema", "schema_changes", "views")
+	s.foreign(d, "schema", "schema_changes", "views", "versions")
 	if !s.has("url") {
 		s.at(s.line, s.title+" needs url", `write url = "file:///data/lake" or url = "s3://bucket/prefix?region=eu-central-1"`)
 	}

@@ -25,7 +25,7 @@ type blockSchema struct {
 func sharedStreamSettings() []string {
 	return []string{"portal", "portals", "interval", "cron", "timezone", "autostart", "properties", "exclude",
 		"associations", "history", "volatile", "start_date", "tail", "settle", "archived_interval",
-		"reconcile_interval", "max_deletes", "max_lag"}
+		"reconcile_interval", "max_deletes", "max_lag", "keep_versions"}
 }
 
 // schema is every block and setting that there is, by the path of the block;
@@ -50,7 +50,7 @@ func schema() map[string]blockSchema {
 		"portal.webhook": {attributes: []string{"client_secret"}, once: true},
 		"stream":         {labels: 1, attributes: append([]string{"object"}, sharedStreamSettings()...), fragment: true},
 		"notify":         {labels: 1, attributes: []string{"webhook", "format", "exec", "on", "after"}, fragment: true},
-		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw", "views", "format", "access_key", "secret_key",
+		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw", "views", "versions", "format", "access_key", "secret_key",
 			"flush_interval", "compact_interval", "file_size", "keep", "pii", "exclude", "hash", "truncate", "pii_except"},
 			fragment: true, secrets: true},
 		"tui":      {attributes: []string{"theme", "ascii"}, blocks: []string{"keys"}, once: true},

@@ -218,6 +218,7 @@ func (s *section) stream(one *Stream, where *chosen) {
 	s.duration("reconcile_interval", &one.ReconcileInterval, MinInterval)
 	parsed(s, "max_deletes", "2%", ParsePercent, &one.MaxDeletes)
 	s.duration("max_lag", &one.MaxLag, MinInterval)
+	s.duration("keep_versions", &one.KeepVersions, MinInterval)
 }
 
 // forgotten is a property that history names and the stream does not copy, ""

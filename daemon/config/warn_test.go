@@ -24,6 +24,9 @@ func TestWarnings(t *testing.T) {
 		"history of one":       {"stream \"contacts\" {\n  properties = [\"email\"]\n  history = [\"email\", \"e*\"]\n}\n" + `portal "a" { token = env("T") }`, ""},
 		"history of another":   {"stream \"contacts\" {\n  properties = [\"email\"]\n  history = [\"phone\"]\n}\n" + `portal "a" { token = env("T") }`, `history names "phone"`},
 		"history of none":      {"defaults { history = [\"email\"] }\nstream \"contacts\" { exclude = [\"em*\"] }\n" + `portal "a" { token = env("T") }`, `history names "email"`},
+		"versions for nobody":  {"stream \"contacts\" { keep_versions = \"90d\" }\n" + `portal "a" { token = env("T") }`, "keep_versions keeps nothing of contacts"},
+		"versions of none":     {streams + "portal \"a\" { token = env(\"T\") }\ndestination \"postgres\" \"w\" {\n  url = \"postgres:///x\"\n  versions = true\n}", "none of its streams keeps any"},
+		"versions":             {"stream \"contacts\" { keep_versions = \"90d\" }\nportal \"a\" { token = env(\"T\") }\ndestination \"postgres\" \"w\" {\n  url = \"postgres:///x\"\n  versions = true\n}", ""},
 		"a word of a test":     {streams + `portal "a" { token = "demo" }`, ""},
 		"a token from outside": {streams + `portal "a" { token = "${env("T")}` + long + `" }`, ""},
 	} {

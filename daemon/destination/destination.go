@@ -23,7 +23,13 @@ type Source interface {
 	// once, from one snapshot; it returns the position that it reached. The
 	// records are fn's to keep.
 	Changes(ctx context.Context, streamName string, since uint64, limit int, fn func(*stream.Record) error) (last uint64, err error)
-	// Behind counts what stands in the feed above since.
+	// Versions is Changes with every superseded version that is kept.
+	Versions(ctx context.Context, streamName string, since uint64, limit int, fn func(*stream.Record) error) (last uint64, err error)
+	// Behind counts what stands in the feed above since, VersionsBehind the
+	// superseded versions that are kept; VersionsLost counts by destination those
+	// that were let go before they were read.
+	VersionsBehind(ctx context.Context, streamName string, since uint64) (uint64, error)
+	VersionsLost(streamName string) map[string]uint64
 	Behind(ctx context.Context, streamName string, since uint64) (uint64, error)
 	// Record returns one record. Seqs gives the place of each id, 0 where there
 	// is no such record.
@@ -54,6 +60,9 @@ type Stream struct {
 	Name, Object, Portal string
 	// Associations and History say whether records come with them.
 	Associations, History bool
+	// Versions says for how long versions are kept for the destination at most, 0
+	// that it wants none but the newest.
+	Versions time.Duration
 }
 
 // Spec is one destination of the configuration.
@@ -154,7 +163,8 @@ const (
 	Force
 )
 
-// Batch is records of one stream, each once.
+// Batch is records of one stream, in the order of their positions: each once, and
+// where versions are wanted each version.
 type Batch struct {
 	Packed Packed
 	Count  int

@@ -38,11 +38,12 @@ type runner struct {
 
 // standing is what is known of one stream.
 type standing struct {
-	place Place
-	known bool
-	err   *stream.Problem
-	fails int
-	next  time.Time
+	versions bool // every one is wanted
+	place    Place
+	known    bool
+	err      *stream.Problem
+	fails    int
+	next     time.Time
 
 	// behind is what the last count found, at a time: all of a feed may have to be
 	// looked at for it.
@@ -57,7 +58,7 @@ const countEvery = time.Second
 func newRunner(m *Manager, s Spec) *runner {
 	r := &runner{m: m, spec: s, src: choose(m.o.Source, s, m.o.Salt), log: m.log.With("destination", s.Name), woken: make(chan struct{}, 1), streams: map[string]*standing{}}
 	for _, x := range s.Streams {
-		r.streams[x.Name] = &standing{}
+		r.streams[x.Name] = &standing{versions: x.Versions > 0}
 	}
 	return r
 }
@@ -254,11 +255,15 @@ func (r *runner) status(ctx context.Context) Status {
 	now, rereading, unread := time.Now(), false, false
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		s := known[name]
-		x := StreamStatus{Stream: name, Place: s.place, Head: r.m.o.Source.PositionOf(name), Error: s.err}
+		lost := uint64(0)
+		if s.versions {
+			lost = r.m.o.Source.VersionsLost(name)[r.spec.Name]
+		}
+		x := StreamStatus{Stream: name, Place: s.place, Head: r.m.o.Source.PositionOf(name), Lost: lost, Error: s.err}
 		if s.known && x.Head > s.place.Position {
 			n, oldest := s.behind, s.oldest
 			if n == 0 || now.Sub(s.counted) >= countEvery {
-				n, oldest = r.behind(ctx, name, s.place.Position)
+				n, oldest = r.behind(ctx, name, s.place.Position, s.versions)
 				r.mu.Lock()
 				r.streams[name].behind, r.streams[name].oldest, r.streams[name].counted = n, oldest, now
 				r.mu.Unlock()
@@ -296,12 +301,19 @@ func (r *runner) status(ctx context.Context) Status {
 
 // behind counts what is not written yet, and says since when the oldest of it
 // waits. What cannot be told is told as nothing: it is a figure for people.
-func (r *runner) behind(ctx context.Context, name string, since uint64) (n uint64, oldest time.Time) {
-	n, err := r.m.o.Source.Behind(ctx, name, since)
+func (r *runner) behind(ctx context.Context, name string, since uint64, versions bool) (n uint64, oldest time.Time) {
+	src := r.m.o.Source
+	n, err := src.Behind(ctx, name, since)
+	changes := src.Changes
+	if versions && err == nil {
+		var more uint64
+		more, err = src.VersionsBehind(ctx, name, since)
+		n, changes = n+more, src.Versions
+	}
 	if err != nil || n == 0 {
 		return 0, time.Time{}
 	}
-	_, err = r.m.o.Source.Changes(ctx, name, since, 1, func(rec *stream.Record) error {
+	_, err = changes(ctx, name, since, 1, func(rec *stream.Record) error {
 		oldest = time.UnixMilli(rec.Synced)
 		return nil
 	})

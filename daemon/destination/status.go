@@ -35,5 +35,7 @@ type StreamStatus struct {
 	Place  Place
 	Head   uint64
 	Behind uint64
-	Error  *stream.Problem
+	// Lost counts the versions that were let go before they were read.
+	Lost  uint64
+	Error *stream.Problem
 }

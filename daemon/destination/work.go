@@ -120,7 +120,7 @@ func (w *work) stream(ctx context.Context, x Stream) (more bool, err error) {
 		return false, err
 	}
 	if !waits || ends {
-		if place, more, err = w.drain(ctx, x.Name, place, false, end); err != nil || more {
+		if place, more, err = w.drain(ctx, x, place, false, end); err != nil || more {
 			return more, err
 		}
 	}
@@ -133,7 +133,7 @@ func (w *work) stream(ctx context.Context, x Stream) (more bool, err error) {
 	// What ends is drained once more before: a record that was not found by the
 	// rereading, since it had moved, has to be there when it ends.
 	before := place.Reread.Position
-	if place, more, err = w.drain(ctx, x.Name, place, true, end); err != nil || more {
+	if place, more, err = w.drain(ctx, x, place, true, end); err != nil || more {
 		return more, err
 	}
 	return place.Reread == nil || place.Reread.Position > before, nil
@@ -250,11 +250,15 @@ type piece struct {
 }
 
 // read reads and packs what follows a place, up to another where that is not 0.
-func (w *work) read(ctx context.Context, name string, since uint64, until uint64, mode Mode) piece {
+func (w *work) read(ctx context.Context, x Stream, since uint64, until uint64, mode Mode) piece {
+	name, changes := x.Name, w.r.src.Changes
+	if x.Versions > 0 {
+		changes = w.r.src.Versions
+	}
 	var records []*stream.Record
 	size, full := 0, false
 	errEnough := errors.New("enough")
-	last, err := w.r.src.Changes(ctx, name, since, batchRecords, func(rec *stream.Record) error {
+	last, err := changes(ctx, name, since, batchRecords, func(rec *stream.Record) error {
 		if until > 0 && rec.Seq > until {
 			return errEnough
 		}
@@ -283,8 +287,9 @@ func (w *work) read(ctx context.Context, name string, since uint64, until uint64
 
 // drain writes what follows the place, or the place of the rereading, until
 // there is nothing more or the turn ends. What was taken in by then is committed.
-func (w *work) drain(ctx context.Context, name string, place Place, again bool, end time.Time) (_ Place, more bool, err error) {
-	place, more, err = w.follow(ctx, name, place, again, end)
+func (w *work) drain(ctx context.Context, x Stream, place Place, again bool, end time.Time) (_ Place, more bool, err error) {
+	name := x.Name
+	place, more, err = w.follow(ctx, x, place, again, end)
 	if err != nil || place.Held == 0 {
 		return place, more, err
 	}
@@ -301,7 +306,8 @@ func (w *work) drain(ctx context.Context, name string, place Place, again bool, 
 
 // follow writes batch by batch. The next one is read and packed while one is
 // written.
-func (w *work) follow(ctx context.Context, name string, place Place, again bool, end time.Time) (Place, bool, error) {
+func (w *work) follow(ctx context.Context, x Stream, place Place, again bool, end time.Time) (Place, bool, error) {
+	name := x.Name
 	since, until, mode := place.Position, uint64(0), Newer
 	if again {
 		since, until, mode = place.Reread.Position, place.Reread.Until, Again
@@ -309,7 +315,7 @@ func (w *work) follow(ctx context.Context, name string, place Place, again bool,
 			return place, false, nil
 		}
 	}
-	next := w.read(ctx, name, since, until, mode)
+	next := w.read(ctx, x, since, until, mode)
 	for next.err == nil && next.batch != nil {
 		b := next.batch
 		b.Place, b.Reread = place, again
@@ -317,7 +323,7 @@ func (w *work) follow(ctx context.Context, name string, place Place, again bool,
 		var ahead chan piece
 		if w.full(b, until) {
 			ahead = make(chan piece, 1)
-			go func() { ahead <- w.read(ctx, name, b.To, until, mode) }()
+			go func() { ahead <- w.read(ctx, x, b.To, until, mode) }()
 		}
 		p, err := w.s.Write(ctx, name, b)
 		if ahead != nil {

@@ -53,6 +53,8 @@ type Tx interface {
 	Erased(streamName, id string) (bool, error)
 	PutAnswer(*stream.Answered) error
 	DropAnswer(id string) error
+	// DropVersions lets superseded versions go, by their keys in the store.
+	DropVersions(due [][]byte) error
 	NextAttempt() (uint64, error)
 	NextRun() (string, error)
 	HasRoom(records, bytes int) bool

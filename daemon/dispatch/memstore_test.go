@@ -250,6 +250,7 @@ func (t *memTx) DropAnswer(id string) error {
 	t.ops = append(t.ops, func() { delete(t.m.answers, id) })
 	return nil
 }
+func (t *memTx) DropVersions([][]byte) error  { return nil }
 func (t *memTx) NextAttempt() (uint64, error) { t.m.attempts++; return t.m.attempts, nil }
 func (t *memTx) NextRun() (string, error) {
 	t.m.runSeq++

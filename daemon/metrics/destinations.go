@@ -42,6 +42,8 @@ func destinationRows() []row {
 			streams(func(s *destination.StreamStatus) float64 { return float64(s.Place.Rows) })},
 		{"hubpipe_destination_unparsed_total", counter, "Values that were no value of their column's type, and were written as null.", both,
 			streams(func(s *destination.StreamStatus) float64 { return float64(s.Place.Unparsed) })},
+		{"hubpipe_destination_versions_lost_total", counter, "Versions that were dropped before a destination had written them; it is kept over restarts, in the store.", both,
+			streams(func(s *destination.StreamStatus) float64 { return float64(s.Lost) })},
 		{"hubpipe_destination_last_commit_timestamp_seconds", gauge, "When a destination last wrote something. Absent before.", one,
 			each(func(d *destination.Status) (float64, bool) { return unix(d.LastCommit), !d.LastCommit.IsZero() })},
 		{"hubpipe_destination_failures_total", counter, "Attempts to write to a destination that failed.", one,

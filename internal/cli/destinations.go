@@ -128,6 +128,14 @@ func destinationStreams(w io.Writer, d client.Destination, now time.Time) error 
 	if err := table(w, rows); err != nil {
 		return err
 	}
+	for _, s := range d.Streams {
+		if s.VersionsLost == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "dropped %d versions of %s that %s had not read: it was behind for longer than keep_versions\n", s.VersionsLost, s.Stream, d.Name); err != nil {
+			return fmt.Errorf("write a table: %w", err)
+		}
+	}
 	return p.write(w)
 }
 

@@ -181,7 +181,8 @@ func TestWarehouseKilled(t *testing.T) {
 	}
 	pg := pgserver.Start(t)
 	v := victimised(t)
-	v.more(fmt.Sprintf("destination \"postgres\" \"warehouse\" {\n  url = %q\n}\n", pg.URL("", "", "")))
+	v.replace(`archived_interval = "3s"`, "archived_interval = \"3s\"\n  keep_versions = \"1d\"")
+	v.more(fmt.Sprintf("destination \"postgres\" \"warehouse\" {\n  url = %q\n  versions = true\n}\n", pg.URL("", "", "")))
 	daemon, worker := v.ready(), v.worker()
 	for i := range kills {
 		v.happens()
@@ -214,6 +215,7 @@ func TestWarehouseKilled(t *testing.T) {
 	if out, err := v.hubpipe("destinations", "check", "warehouse"); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+	sameVersions(t, pg, "contacts")
 	if strings.Contains(daemon.log.String(), pgserver.Password) {
 		t.Error("the log holds the password")
 	}
@@ -246,6 +248,21 @@ func TestWarehouseKilled(t *testing.T) {
 	})
 	if got := strings.TrimSpace(pg.SQL("", "SELECT _hubpipe_state, _hubpipe_synced_at IS NULL FROM hubspot.deals WHERE id = '999999999999'")); got != "purged|t" {
 		t.Errorf("the row that the store never had is %s", got)
+	}
+}
+
+// sameVersions holds a table of versions against the table of what is.
+func sameVersions(t *testing.T, pg *pgserver.Server, table string) {
+	t.Helper()
+	query := strings.NewReplacer("$v", "hubspot."+table+"__versions", "$t", "hubspot."+table).Replace(`SELECT
+		(SELECT count(*) FROM $t t LEFT JOIN $v v ON v.id = t.id AND v._hubpipe_current
+			WHERE v.id IS NULL OR v._hubpipe_seq <> t._hubpipe_seq OR v.email IS DISTINCT FROM t.email),
+		(SELECT count(*) FROM $v WHERE _hubpipe_current <> (valid_to IS NULL) OR valid_to < valid_from),
+		(SELECT count(*) FROM (SELECT id FROM $v GROUP BY id HAVING count(*) FILTER (WHERE _hubpipe_current) <> 1) x),
+		(SELECT count(*) FROM $t t JOIN $v v ON v.id = t.id WHERE t._hubpipe_state IN ('purged', 'merged') AND v.email IS NOT NULL),
+		(SELECT count(*) FROM $v) >= (SELECT count(*) FROM $t)`)
+	if got := strings.TrimSpace(pg.SQL("", query)); got != "0|0|0|0|t" {
+		t.Errorf("versions of %s: %s", table, got)
 	}
 }
 

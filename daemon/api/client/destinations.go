@@ -70,6 +70,9 @@ type DestinationStream struct {
 	// Unparsed counts the values that were no value of their column's type, and
 	// were written as null. They are listed in the table hubpipe_properties.
 	Unparsed uint64 `json:"unparsed"`
+	// VersionsLost counts the versions that were dropped before they were written:
+	// it was behind for longer than keep_versions.
+	VersionsLost uint64 `json:"versions_lost"`
 	// Reread is null unless the feed is read again beside what is new.
 	Reread *Reread  `json:"reread"`
 	Error  *Problem `json:"error"`

@@ -80,6 +80,7 @@ defaults {
   reconcile_interval = "2d"
   max_deletes        = "5%"
   max_lag            = "2h"
+  keep_versions      = "90d"
 }
 
 stream "contacts" {}
@@ -102,6 +103,7 @@ stream "people" {
   reconcile_interval = "1h"
   max_deletes        = "100%"
   max_lag            = "1h"
+  keep_versions      = "1h"
 }
 
 stream "others" {
@@ -122,6 +124,7 @@ stream "others" {
   reconcile_interval = "1h"
   max_deletes        = "100%"
   max_lag            = "1h"
+  keep_versions      = "1h"
 }
 
 destination "postgres" "warehouse" {
@@ -131,6 +134,7 @@ destination "postgres" "warehouse" {
   deletes        = "delete"
   schema_changes = "block"
   raw            = true
+  versions       = true
   views          = true
   pii            = "hash"
   exclude        = ["people.photo", "hs_ip_*"]

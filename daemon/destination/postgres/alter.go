@@ -68,6 +68,9 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 	if err := s.script(ctx, strings.Join(plain, ";\n")); err != nil {
 		return err
 	}
+	if err := x.fitVersions(ctx, l, t.Head); err != nil {
+		return err
+	}
 	if err := x.describe(ctx, t); err != nil {
 		return err
 	}
@@ -86,6 +89,11 @@ func (x *shape) shapes(ctx context.Context, l *layout) (map[string]map[string]ki
 	for _, name := range l.all() {
 		names = append(names, staging(name))
 	}
+	return x.columnsIn(ctx, names...)
+}
+
+// columnsIn are the columns of tables, as far as those are there.
+func (x *shape) columnsIn(ctx context.Context, names ...string) (map[string]map[string]kind, error) {
 	rows, err := x.tx.Query(ctx, "SELECT table_name, column_name, data_type, udt_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = ANY($2::text[])", x.s.e.o.Schema, names)
 	if err != nil {
 		return nil, err

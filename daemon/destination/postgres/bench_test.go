@@ -19,7 +19,13 @@ import (
 // BenchmarkWarehouse copies HUBPIPE_WAREHOUSE_ROWS contacts (100,000) of a
 // kilobyte each into a PostgreSQL of its own: new ones, then all of them changed.
 // It is run once: -benchtime=1x.
-func BenchmarkWarehouse(b *testing.B) {
+func BenchmarkWarehouse(b *testing.B) { copyAll(b, 0) }
+
+// BenchmarkVersions does so with a table of versions, which then has two of each.
+func BenchmarkVersions(b *testing.B) { copyAll(b, time.Hour) }
+
+func copyAll(b *testing.B, versions time.Duration) {
+	b.Helper()
 	n := 100_000
 	if text := os.Getenv("HUBPIPE_WAREHOUSE_ROWS"); text != "" {
 		var err error
@@ -29,6 +35,7 @@ func BenchmarkWarehouse(b *testing.B) {
 	}
 	for range b.N {
 		r := newRig(b, pgserver.Start(b, "fsync=on", "max_wal_size=4GB"), postgres.Options{})
+		r.streams[0].Versions = versions
 		names := make([]string, 40)
 		for i := range names {
 			names[i] = fmt.Sprintf("property_%02d string", i)

@@ -27,7 +27,9 @@ type layout struct {
 	dropped               map[string]bool // properties that have no column, by policy or for want of room
 	raw                   bool
 	associations, history string // tables, "" where there are none
-	defined               bool   // the stream has definitions
+	versions              string
+	unversioned           map[string]bool // columns that it has no room for
+	defined               bool            // the stream has definitions
 	deletes               bool
 }
 
@@ -38,6 +40,7 @@ type packed struct {
 
 	main, associations, history []byte
 	links, past                 int // rows of these
+	versions                    []byte
 
 	// unknown are properties without a column, with the type that their first
 	// value suggests; wide are columns that the values are too wide for; raw says
@@ -77,7 +80,11 @@ func pack(l *layout, records []*stream.Record, careful bool) *packed {
 	}
 	p.main = make([]byte, 0, size) // most of it are names, which the table does not repeat
 	values := make([][]byte, len(l.columns))
-	for _, r := range records {
+	var last map[string]int
+	if l.versions != "" {
+		last = lastOf(records)
+	}
+	for i, r := range records {
 		clear(values)
 		if !careful {
 			p.split(r, values)
@@ -87,7 +94,15 @@ func pack(l *layout, records []*stream.Record, careful bool) *packed {
 				p.noValue(i, r.ID)
 			}
 		}
+		at := len(p.main)
 		p.row(r, values, careful)
+		if last != nil {
+			p.packVersion(r, p.main[at:len(p.main)-1])
+			if last[r.ID] != i {
+				p.main = p.main[:at] // the table has the newest alone
+				continue
+			}
+		}
 		if !r.State.Bare() {
 			p.links += p.appendLinks(r)
 			p.past += p.appendHistory(r)

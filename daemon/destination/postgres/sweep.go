@@ -74,6 +74,9 @@ func (s *session) end(ctx context.Context, tx pgx.Tx, l *layout, ids []string, a
 			return err
 		}
 	}
+	if err := s.endVersions(ctx, tx, l, ids, at); err != nil {
+		return err
+	}
 	if l.deletes {
 		_, err := tx.Exec(ctx, "DELETE FROM "+s.in(l.table)+" WHERE id = ANY($1::text[])", ids)
 		return err
@@ -211,7 +214,7 @@ func (s *session) Expect(name string, each func(func(*stream.Record) error) erro
 // plainly is the layout of those columns alone that are digested.
 func (l *layout) plainly() *layout {
 	out := *l
-	out.raw, out.associations, out.history = false, "", ""
+	out.raw, out.associations, out.history, out.versions = false, "", "", ""
 	out.columns, out.byProperty, out.dropped = nil, map[string]int{}, map[string]bool{}
 	for name := range l.dropped {
 		out.dropped[name] = true

@@ -45,10 +45,11 @@ type shape struct {
 	used    int              // columns, those that were dropped included
 	created bool             // in this transaction
 
-	ddl     []string
-	changes []change
-	reread  bool
-	raw     bool
+	ddl      []string
+	changes  []change
+	reread   bool
+	raw      bool
+	versions bool // there is a table of them
 }
 
 // change is a row of hubpipe_schema_changes.
@@ -73,7 +74,7 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 	}
 	var l *layout
 	err = s.inTx(ctx, "prepare the table of "+t.Name, func(tx pgx.Tx) error {
-		x := &shape{s: s, tx: tx, name: t.Name, columns: map[string]kind{}, known: map[string]known{}, raw: s.e.o.Raw}
+		x := &shape{s: s, tx: tx, name: t.Name, columns: map[string]kind{}, known: map[string]known{}, raw: s.e.o.Raw, versions: t.Versions > 0}
 		if err := x.find(ctx, t); err != nil {
 			return err
 		}
@@ -251,7 +252,7 @@ func (x *shape) property(d stream.Property, ordinal int, wants kind) (waits stri
 	hadType, hadLabel := k.Type, k.Label
 	k.Property, k.ordinal, k.inHubSpot = d, ordinal, true
 	defer func() { x.known[d.Name] = k }()
-	if k.column == "" && was && (x.s.e.o.SchemaChanges == Ignore || x.raw && x.used >= maxColumns) {
+	if k.column == "" && was && (x.s.e.o.SchemaChanges == Ignore || x.raw && x.used >= x.limit()) {
 		return "" // it is listed already
 	}
 	name := cmp.Or(k.column, columnName(d.Name))
@@ -280,7 +281,7 @@ func (x *shape) property(d stream.Property, ordinal int, wants kind) (waits stri
 	case !first && x.s.e.o.SchemaChanges == Ignore:
 		x.changes = append(x.changes, change{property: d.Name, what: "ignored", column: "", detail: "it is new, and has no column"})
 		return ""
-	case x.used >= maxColumns-1 && !x.raw || x.used >= maxColumns:
+	case x.used >= x.limit()-1 && !x.raw || x.used >= x.limit():
 		x.addRaw("PostgreSQL gives a table 1,600 columns")
 		x.changes = append(x.changes, change{property: d.Name, what: "no room", column: "", detail: "the table has 1,600 columns; the value stands in " + colRaw})
 		return ""
@@ -353,6 +354,9 @@ func (x *shape) layout(t destination.Table) *layout {
 	}
 	if t.History {
 		l.history = tableName(x.table + "__history")
+	}
+	if x.versions {
+		l.versions = tableName(x.table + "__versions")
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.known)) {
 		k := x.known[name]

@@ -181,6 +181,9 @@ func (s *session) merge(ctx context.Context, tx pgx.Tx, p *packed, mode destinat
 		return err
 	}
 	r.Rows += uint64(tag.RowsAffected())
+	if err := s.writeVersions(ctx, tx, p, columns, mode); err != nil {
+		return err
+	}
 	return s.count(ctx, tx, p, r)
 }
 
