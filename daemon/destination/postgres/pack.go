@@ -29,7 +29,9 @@ type layout struct {
 	associations, history string // tables, "" where there are none
 	versions              string
 	unversioned           map[string]bool // columns that it has no room for
-	defined               bool            // the stream has definitions
+	left                  string          // a table of versions that is not written any more
+	leftHas               map[string]kind
+	defined               bool // the stream has definitions
 	deletes               bool
 }
 

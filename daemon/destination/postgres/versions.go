@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -23,6 +24,8 @@ const (
 	colCurrent = "_hubpipe_current"
 	colSince   = "_hubpipe_since"
 	colRead    = "_hubpipe_read_at"
+
+	colVersions = "versions_table" // of hubpipe_streams
 )
 
 // versionColumns is how many more a table of versions has.
@@ -49,7 +52,7 @@ func (x *shape) limit() int {
 // left out from then on.
 func (x *shape) fitVersions(ctx context.Context, l *layout, head uint64) error {
 	if l.versions == "" {
-		return nil
+		return x.leaveVersions(ctx, l)
 	}
 	s := x.s
 	if x.used > x.limit() {
@@ -57,9 +60,15 @@ func (x *shape) fitVersions(ctx context.Context, l *layout, head uint64) error {
 			Detail: fmt.Sprintf("%s has %d columns, and PostgreSQL gives its versions %d", l.table, x.used, x.limit()),
 			Hint:   "copy fewer properties (exclude in the stream), and drop the table; or leave its versions out"}
 	}
-	there, err := x.columnsIn(ctx, l.versions, staging(l.versions))
+	there, err := x.columnsIn(ctx, l.versions, staging(l.versions), "hubpipe_streams")
 	if err != nil {
 		return err
+	}
+	var goesOn bool // it was written until now
+	if _, known := there["hubpipe_streams"][colVersions]; known {
+		if err := x.tx.QueryRow(ctx, "SELECT versions_table IS NOT NULL FROM "+s.in("hubpipe_streams")+" WHERE stream = $1", x.name).Scan(&goesOn); err != nil {
+			return err
+		}
 	}
 	has, staged := there[l.versions], there[staging(l.versions)]
 	if _, own := has[colCurrent]; len(has) > 0 && !own {
@@ -73,8 +82,13 @@ func (x *shape) fitVersions(ctx context.Context, l *layout, head uint64) error {
 			"CREATE INDEX ON "+s.in(l.versions)+" (_hubpipe_seq)",
 			"COMMENT ON TABLE "+s.in(l.versions)+" IS "+literal("what the records of "+l.table+" were, a row for each version that hubpipe saw"),
 			"ALTER TABLE "+s.in("hubpipe_streams")+" ADD COLUMN IF NOT EXISTS versions_table text")
-		has = map[string]kind{colID: text, colSeq: foreign, colState: text}
-		if x.row.Position > 0 { // what is there is a version, too
+		has, goesOn = map[string]kind{colID: text, colSeq: foreign, colState: text}, false
+	}
+	if !goesOn {
+		ddl = append(ddl, "") // it is noted below
+		if x.row.Position > 0 {
+			// What is there is a version, too, and what came while none were written
+			// ends those that stand there from before.
 			x.row.again(destination.Reread{Reason: destination.ReasonColumns, Until: max(head, x.row.Position)})
 		}
 	}
@@ -120,6 +134,25 @@ func (x *shape) fitVersions(ctx context.Context, l *layout, head uint64) error {
 	return err
 }
 
+// leaveVersions notes that no versions are written any more, so that all is read
+// again when they are. What is in a table of them from before stays, apart from
+// the values of what loses its content.
+func (x *shape) leaveVersions(ctx context.Context, l *layout) error {
+	s, table := x.s, tableName(l.table+"__versions")
+	there, err := x.columnsIn(ctx, table, "hubpipe_streams")
+	if err != nil {
+		return err
+	}
+	if _, own := there[table][colCurrent]; own {
+		l.left, l.leftHas = table, there[table]
+	}
+	if _, known := there["hubpipe_streams"][colVersions]; !known {
+		return nil
+	}
+	_, err = x.tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET versions_table = NULL WHERE stream = $1 AND versions_table IS NOT NULL", x.name)
+	return err
+}
+
 // packVersion appends the row that was just packed, of a record, to the versions;
 // line is that row without its end.
 func (p *packed) packVersion(r *stream.Record, line []byte) {
@@ -160,7 +193,14 @@ func lastOf(records []*stream.Record) map[string]int {
 func (s *session) writeVersions(ctx context.Context, tx pgx.Tx, p *packed, columns []string, mode destination.Mode) error {
 	l := p.of
 	if l.versions == "" {
-		return nil
+		if l.left == "" {
+			return nil
+		}
+		older := " AND v._hubpipe_seq < s._hubpipe_seq"
+		if mode == destination.Force {
+			older = ""
+		}
+		return s.emptyBehind(ctx, tx, p, l.left, staging(l.table), older)
 	}
 	if err := s.stage(ctx, tx, s.of(l.stream), l.versions, append(slices.Clone(columns), colSince, colRead), p.versions); err != nil {
 		return err
@@ -173,14 +213,9 @@ func (s *session) writeVersions(ctx context.Context, tx pgx.Tx, p *packed, colum
 	}
 	// They are named one by one: nothing is known of how much is staged, and the
 	// table is read by its key.
-	var ids, erased, bare []string
+	ids := make([]string, 0, len(p.records))
 	for _, r := range p.records {
-		switch ids = append(ids, r.ID); {
-		case r.State == stream.Purged && r.CreatedAt == "" && r.UpdatedAt == "":
-			erased = append(erased, r.ID)
-		case r.State.Bare():
-			bare = append(bare, r.ID)
-		}
+		ids = append(ids, r.ID)
 	}
 	if mode == destination.Force {
 		// The store's record comes after versions that the store has lost.
@@ -196,22 +231,40 @@ func (s *session) writeVersions(ctx context.Context, tx pgx.Tx, p *packed, colum
 	if _, err := tx.Exec(ctx, s.versionsSQL(l, columns, len(known) > 0)); err != nil {
 		return err
 	}
-	behind := " FROM " + staged + " s WHERE v.id = ANY($1::text[]) AND s.id = v.id AND v._hubpipe_seq < s._hubpipe_seq AND s._hubpipe_state IN ('purged', 'merged')"
-	if len(erased) > 0 {
-		// Not even when it was.
-		if _, err := tx.Exec(ctx, "DELETE FROM "+table+" v USING"+strings.TrimPrefix(behind, " FROM"), erased); err != nil {
-			return err
-		}
-	}
-	if len(bare) > 0 {
-		if _, err := tx.Exec(ctx, "UPDATE "+table+" v SET "+s.emptied(l)+behind, bare); err != nil {
-			return err
-		}
+	if err := s.emptyBehind(ctx, tx, p, l.versions, staging(l.versions), " AND v._hubpipe_seq < s._hubpipe_seq"); err != nil {
+		return err
 	}
 	if len(known) == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, s.chainSQL(l), known)
+	_, err := tx.Exec(ctx, s.chainSQL(l.versions), known)
+	return err
+}
+
+// emptyBehind takes away what a table of versions has of records that lose their
+// content in a batch, where that is older.
+func (s *session) emptyBehind(ctx context.Context, tx pgx.Tx, p *packed, name, from, older string) error {
+	var erased, bare []string
+	for _, r := range p.records {
+		switch {
+		case r.State == stream.Purged && r.CreatedAt == "" && r.UpdatedAt == "":
+			erased = append(erased, r.ID)
+		case r.State.Bare():
+			bare = append(bare, r.ID)
+		}
+	}
+	table, staged := s.in(name), s.in(from)
+	behind := staged + " s WHERE v.id = ANY($1::text[]) AND s.id = v.id" + older + " AND s._hubpipe_state IN ('purged', 'merged')"
+	if len(erased) > 0 {
+		// Not even when it was.
+		if _, err := tx.Exec(ctx, "DELETE FROM "+table+" v USING "+behind, erased); err != nil {
+			return err
+		}
+	}
+	if len(bare) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, "UPDATE "+table+" v SET "+s.emptied(p.of)+" FROM "+behind, bare)
 	return err
 }
 
@@ -252,21 +305,28 @@ func (s *session) versionsSQL(l *layout, columns []string, known bool) string {
 		ON CONFLICT (id, _hubpipe_seq) DO UPDATE SET ` + strings.Join(set, ", ")
 }
 
-// emptied takes the values of versions away.
+// emptied takes the values of versions away. A table that was left may lack
+// columns that came since.
 func (s *session) emptied(l *layout) string {
-	set := []string{colMergedInto + " = NULL"}
+	names := []string{colMergedInto}
 	if l.raw {
-		set = append(set, quote(colRaw)+" = NULL")
+		names = append(names, colRaw)
 	}
 	for _, c := range l.columns {
-		set = append(set, quote(versionColumn(c.name))+" = NULL")
+		names = append(names, versionColumn(c.name))
+	}
+	var set []string
+	for _, name := range names {
+		if _, has := l.leftHas[name]; has || l.left == "" {
+			set = append(set, quote(name)+" = NULL")
+		}
 	}
 	return strings.Join(set, ", ")
 }
 
 // chainSQL ends each version of some records where the next begins.
-func (s *session) chainSQL(l *layout) string {
-	table := s.in(l.versions)
+func (s *session) chainSQL(name string) string {
+	table := s.in(name)
 	return "UPDATE " + table + ` v SET valid_to = n.next, _hubpipe_current = n.next IS NULL FROM (
 		SELECT id, _hubpipe_seq, next FROM (SELECT id, _hubpipe_seq, valid_to, _hubpipe_current, lead(valid_from) OVER (PARTITION BY id ORDER BY _hubpipe_seq) AS next
 			FROM ` + table + ` WHERE id = ANY($1::text[])) x
@@ -277,10 +337,11 @@ func (s *session) chainSQL(l *layout) string {
 // endVersions ends records that the store has no trace of, and takes away what
 // they were.
 func (s *session) endVersions(ctx context.Context, tx pgx.Tx, l *layout, ids []string, at uint64) error {
-	if l.versions == "" {
+	name := cmp.Or(l.versions, l.left)
+	if name == "" {
 		return nil
 	}
-	table := s.in(l.versions)
+	table := s.in(name)
 	if _, err := tx.Exec(ctx, "UPDATE "+table+" SET "+s.emptied(l)+" WHERE id = ANY($1::text[])", ids); err != nil {
 		return err
 	}
@@ -289,6 +350,6 @@ func (s *session) endVersions(ctx context.Context, tx pgx.Tx, l *layout, ids []s
 		FROM unnest($1::text[]) AS u (id) LEFT JOIN `+table+` v ON v.id = u.id GROUP BY u.id ON CONFLICT (id, _hubpipe_seq) DO NOTHING`, ids, int64(at)); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, s.chainSQL(l), ids)
+	_, err := tx.Exec(ctx, s.chainSQL(name), ids)
 	return err
 }

@@ -275,6 +275,46 @@ func TestVersionsFit(t *testing.T) {
 	r.is("3|", "SELECT n, more FROM contacts__versions WHERE id = '1' AND _hubpipe_current")
 }
 
+// Switched off and on again, the table of versions has what came in between, and
+// nothing of what lost its content then. While it is off that is taken away, too.
+func TestVersionsOffAndOn(t *testing.T) {
+	t.Parallel()
+	r := newHistory(t, pgserver.Start(t), postgres.Options{})
+	r.define("contacts", "a string")
+	r.put("contacts", record("1", `{"a":"one"}`), record("2", `{"a":"canary"}`), record("3", `{"a":"canary"}`), record("4", `{"a":"stays"}`))
+	r.start()
+	r.settled()
+	set := func(keep time.Duration) {
+		r.stop()
+		r.streams[0].Versions = keep
+		r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
+		r.start()
+	}
+	set(0)
+	purged := ended("2", stream.Purged, "")
+	purged.CreatedAt = "2026-01-01T00:00:00Z"
+	r.define("contacts", "a string", "more string") // the table of versions lacks it
+	r.put("contacts", record("1", `{"a":"two"}`), purged, ended("3", stream.Purged, ""), record("5", `{"a":"new","more":"x"}`))
+	r.settled()
+	r.is("1|one\n2|\n4|stays", "SELECT id, a FROM contacts__versions ORDER BY id")
+	r.is("", "SELECT versions_table FROM hubpipe_streams")
+	// The store has no trace of one: what is swept loses its values there, too.
+	r.sql("INSERT INTO contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('9', 1, 'live', 'canary'); INSERT INTO contacts__versions (id, _hubpipe_seq, _hubpipe_state, a, valid_from, _hubpipe_current) VALUES ('9', 1, 'live', 'canary', now(), true)")
+	if err := r.m.Resync("warehouse", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.until(func(destination.Status) bool {
+		return r.sql("SELECT _hubpipe_state FROM contacts WHERE id = '9'") == "purged"
+	})
+	r.is("live||f\npurged||t", "SELECT _hubpipe_state, a, _hubpipe_current FROM contacts__versions WHERE id = '9' ORDER BY _hubpipe_seq")
+	r.sql("UPDATE contacts__versions SET a = 'canary' WHERE id = '2'") // as if it had not been
+	set(time.Hour)
+	r.until(func(destination.Status) bool { return r.sql("SELECT versions_table FROM hubpipe_streams") != "" })
+	r.settled()
+	r.is("1|live|one||f\n1|live|two||t\n2|live|||f\n2|purged|||t\n3|purged|||t\n4|live|stays||t\n5|live|new|x|t\n9|live|||f\n9|purged|||t",
+		"SELECT id, _hubpipe_state, a, more, _hubpipe_current FROM contacts__versions ORDER BY id, _hubpipe_seq")
+}
+
 // After a restore, versions that the store has lost stay; those of what is gone
 // lose their values, and the current one is what the store has.
 func TestVersionsRestored(t *testing.T) {
