@@ -167,9 +167,9 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 	e := entry{head: r.Head, block: b.first}
 	change := of(r.State, 1)
 	switch {
-	case old == nil:
-	case r.State.Bare() && t.s.aside.Load():
+	case r.State.Bare() && t.s.aside.Load(): // whether or not the index knows the record
 		err = t.void(streamName, r.ID, r.Seq)
+	case old == nil:
 	case t.keeps != nil:
 		err = t.putAside(streamName, old)
 	}

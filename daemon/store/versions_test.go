@@ -298,6 +298,21 @@ func TestErasedVersions(t *testing.T) {
 	verified(t, r.s)
 }
 
+// Versions go with their record also where the index has lost it.
+func TestErasedWithoutEntry(t *testing.T) {
+	t.Parallel()
+	r := newReaders(t, time.Hour, "w")
+	put(t, r.s, "contacts", "1", "2")
+	put(t, r.s, "contacts", "1", "2")
+	if err := r.s.db.Update(func(txn *badger.Txn) error { return txn.Delete(indexKey("contacts", "1")) }); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, r.s, func(tx *Tx) error { return tx.Put("contacts", record("1", 1, stream.Purged)) })
+	if n := keysOf(t, r.s, kVersion, kPast); n != 2 {
+		t.Errorf("%d keys, and not the two of the other's version", n)
+	}
+}
+
 // Many that are purged in one page, with more versions than a transaction holds,
 // are purged in it all the same.
 func TestManyErased(t *testing.T) {
