@@ -29,8 +29,8 @@ func (m *Manager) Keeps() map[string]Keep {
 		// Of one that was not reached yet nobody knows what it has.
 		keep(out, &r.spec, func(name string) uint64 {
 			p := r.streams[name].place
-			if re := p.Reread; re != nil && re.Reason == ReasonColumns && re.Position < re.Until {
-				return min(p.Position, re.Position) // its table of versions may be new
+			if re := p.Reread; re != nil && re.Position < re.Until {
+				return min(p.Position, re.Position) // its table of versions may be new, whatever else it is for
 			}
 			return p.Position
 		})

@@ -1,0 +1,37 @@
+package destination
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What is kept is what may still be read: from the place of a rereading on,
+// whatever it is called. One that was wanted for new columns may go on under
+// another reason.
+func TestKeepsFromARereading(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		reread *Reread
+		want   uint64
+	}{
+		{nil, 90},
+		{&Reread{Reason: ReasonColumns, Position: 10, Until: 80}, 10},
+		{&Reread{Reason: ReasonResync, Position: 10, Until: 80}, 10},
+		{&Reread{Reason: ReasonEpoch, Position: 10, Until: 80}, 10},
+		{&Reread{Reason: ReasonEpoch, Position: 80, Until: 80}, 90}, // it waits for its sweep
+	} {
+		m := &Manager{log: hclog.NewNullLogger()}
+		r := newRunner(m, Spec{Name: "warehouse", Streams: []Stream{{Name: "contacts", Versions: time.Hour}, {Name: "deals"}}})
+		r.streams["contacts"].place = Place{Position: 90, Reread: x.reread}
+		m.runners = append(m.runners, r)
+		if diff := cmp.Diff(map[string]Keep{"contacts": {For: time.Hour, Readers: map[string]uint64{"warehouse": x.want}}}, m.Keeps()); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", x.reread, diff)
+		}
+	}
+}
