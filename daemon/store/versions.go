@@ -212,21 +212,26 @@ func (t *Tx) dropVersion(key []byte) error {
 }
 
 // DropVersions lets go what DueVersions found, and counts for each reader what
-// it had not read.
+// it had not read. Since it was found, some may have gone, and some been put
+// aside.
 func (t *Tx) DropVersions(due [][]byte) error {
 	for _, key := range due {
 		name, id, seq, _, ok := readVersionKey(key)
 		if key[0] != kVersion || !ok {
-			if err := t.delete(key); err != nil {
+			if err := t.dropVoid(key); err != nil {
 				return err
 			}
 			continue
+		}
+		there, err := t.has(key)
+		if err != nil {
+			return fmt.Errorf("look for a version of %s: %w", name, err)
 		}
 		upTo, err := voidOf(t.txn, name, id)
 		if err != nil {
 			return err
 		}
-		if seq > upTo {
+		if there && seq > upTo {
 			t.lose(name, seq)
 		}
 		if err := t.dropVersion(key); err != nil {
@@ -234,6 +239,22 @@ func (t *Tx) DropVersions(due [][]byte) error {
 		}
 	}
 	return nil
+}
+
+// dropVoid lets go the note that a record's versions are void, where none of
+// them is left.
+func (t *Tx) dropVoid(key []byte) error {
+	name, rest, ok := nameOf(key)
+	if id, okID := readID(rest); ok && okID && key[0] == kVoid {
+		upTo, err := voidOf(t.txn, name, id)
+		if err != nil {
+			return err
+		}
+		if left, more, err := t.s.pastOf(t.txn, name, id, upTo, 1); err != nil || more || len(left) > 0 {
+			return err
+		}
+	}
+	return t.delete(key)
 }
 
 // voidOf is up to which position nobody reads a record's versions any more.

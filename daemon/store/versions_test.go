@@ -313,6 +313,53 @@ func TestErasedWithoutEntry(t *testing.T) {
 	}
 }
 
+// Between the look for what is due and its drop a record is erased: what went
+// with it is not counted as lost, and what is void since then is not forgotten.
+func TestDueIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	r := newReaders(t, time.Hour, "w")
+	many := func() {
+		t.Helper()
+		for n := range erasedInOne + 20 {
+			commit(t, r.s, func(tx *Tx) error { return tx.Put("contacts", record("1", int64(n), stream.Live)) })
+		}
+	}
+	purge := func() {
+		t.Helper()
+		commit(t, r.s, func(tx *Tx) error { return tx.Put("contacts", record("1", 1, stream.Purged)) })
+	}
+	look := func() [][]byte {
+		t.Helper()
+		due, err := r.s.DueVersions(t.Context(), 10*erasedInOne)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return due
+	}
+	put(t, r.s, "contacts", "2")
+	put(t, r.s, "contacts", "2")
+	r.c.at = r.c.at.Add(2 * time.Hour)
+	due := look()
+	commit(t, r.s, func(tx *Tx) error { return tx.Put("contacts", record("2", 1, stream.Purged)) })
+	commit(t, r.s, func(tx *Tx) error { return tx.DropVersions(due) })
+	if lost := r.s.VersionsLost("contacts"); len(due) != 1 || len(lost) != 0 {
+		t.Errorf("of %d that were erased some are called lost: %v", len(due), lost)
+	}
+	many()
+	purge()
+	due = look() // all that is void, and the note of it
+	many()
+	purge() // and a later one
+	commit(t, r.s, func(tx *Tx) error { return tx.DropVersions(due) })
+	if got, _ := r.read(0, 0); len(got) != 2 {
+		t.Errorf("%d versions are read of two that are purged", len(got))
+	}
+	if r.sweep(); keysOf(t, r.s, kVersion, kPast, kVoid, kLost) != 0 {
+		t.Error("the sweep leaves something")
+	}
+	verified(t, r.s)
+}
+
 // Many that are purged in one page, with more versions than a transaction holds,
 // are purged in it all the same.
 func TestManyErased(t *testing.T) {
