@@ -40,10 +40,13 @@ type Tx struct {
 
 	// keeps says which versions are put aside, nil for none and where there are
 	// none; voided counts those that went with their records, lost those that went
-	// unread, by stream and reader.
+	// unread, by stream and reader. own is what was put aside here, by what leads to
+	// it; before is the store without what this transaction writes, once it is asked.
 	keeps  *map[string]keeping
 	voided int
 	lost   map[string]map[string]uint64
+	own    map[string][][]byte
+	before *badger.Txn
 }
 
 // asked is the answer that Head gave last. Who stores a record has just asked
@@ -389,5 +392,8 @@ func (t *Tx) Discard() {
 	}
 	t.view.giveBack(t.s)
 	t.txn.Discard()
+	if t.before != nil {
+		t.before.Discard()
+	}
 	t.leave()
 }

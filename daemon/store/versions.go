@@ -124,7 +124,12 @@ func (t *Tx) putAside(name string, old *entry) error {
 		return fmt.Errorf("put a version of %s of %s aside: %w", r.ID, name, err)
 	}
 	t.raw += len(value)
-	return errors.Join(t.set(versionKey(name, r.ID, r.Seq, t.now), value),
+	key, past := versionKey(name, r.ID, r.Seq, t.now), string(pastPrefix(name, r.ID))
+	if t.own == nil {
+		t.own = map[string][][]byte{}
+	}
+	t.own[past] = append(t.own[past], key)
+	return errors.Join(t.set(key, value),
 		t.set(pastKey(name, r.ID, r.Seq), binary.BigEndian.AppendUint64(nil, uint64(t.now))))
 }
 
@@ -155,9 +160,21 @@ const erasedInOne = 256
 // a transaction may hold it is noted that nobody reads it any more, and the
 // sweep takes it away.
 func (t *Tx) void(name, id string, upTo uint64) error {
-	keys, more, err := t.s.pastOf(t.txn, name, id, upTo, erasedInOne-t.voided)
+	// Badger sorts all that a transaction has written for each look along its keys:
+	// what was there before is looked for beside it, and its own is known.
+	if t.before == nil {
+		t.before = t.s.db.NewTransaction(false)
+	}
+	limit := erasedInOne - t.voided
+	keys, more, err := t.s.pastOf(t.before, name, id, upTo, limit)
 	if err != nil {
 		return err
+	}
+	past := string(pastPrefix(name, id))
+	keys = append(keys, t.own[past]...)
+	delete(t.own, past)
+	if len(keys) > limit {
+		keys, more = keys[:limit], true
 	}
 	for _, key := range keys {
 		t.voided++
