@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
@@ -10,11 +11,13 @@ import (
 )
 
 // versionsEvery is how often the store is told how far the destinations have come
-// that want every version, and drops what none of them needs; versionsInOne is
-// how many go in one commit.
+// that want every version, and drops what none of them needs. Those are looked
+// for versionsAtOnce, some MB of keys, since each look passes by what was dropped
+// before; versionsInOne go in one commit.
 const (
-	versionsEvery = 10 * time.Second
-	versionsInOne = 200
+	versionsEvery  = 10 * time.Second
+	versionsAtOnce = 20_000
+	versionsInOne  = 200
 )
 
 // tellKept tells the store which versions are wanted.
@@ -50,13 +53,22 @@ func (d *Daemon) keepVersions(ctx context.Context) {
 }
 
 func (d *Daemon) dropVersions(ctx context.Context) error {
+	return dropDue(ctx, d.store.DueVersions, func(due [][]byte) error {
+		return d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.DropVersions(now, due) })
+	})
+}
+
+// dropDue drops all that is due, a little in each commit.
+func dropDue(ctx context.Context, look func(ctx context.Context, limit int) ([][]byte, error), drop func(due [][]byte) error) error {
 	for {
-		due, err := d.store.DueVersions(ctx, versionsInOne)
+		due, err := look(ctx, versionsAtOnce)
 		if err != nil || len(due) == 0 {
 			return err
 		}
-		if err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.DropVersions(now, due) }); err != nil {
-			return err
+		for part := range slices.Chunk(due, versionsInOne) {
+			if err := drop(part); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -87,3 +87,24 @@ func TestVersionsAreKept(t *testing.T) {
 	cancel()
 	d.keepVersions(ctx)
 }
+
+// However much is due: it is looked for a few times, and goes in small commits.
+func TestMuchIsDropped(t *testing.T) {
+	t.Parallel()
+	left, looks := make([][]byte, 30_001), 0
+	if err := dropDue(t.Context(), func(_ context.Context, limit int) ([][]byte, error) {
+		looks++
+		return left[:min(limit, len(left))], nil
+	}, func(due [][]byte) error {
+		if len(due) > 200 {
+			t.Errorf("%d go in one commit", len(due))
+		}
+		left = left[len(due):]
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 || looks > 3 {
+		t.Errorf("%d are left, after %d looks", len(left), looks)
+	}
+}
