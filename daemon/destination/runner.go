@@ -50,10 +50,21 @@ type standing struct {
 	behind  uint64
 	oldest  time.Time
 	counted time.Time
+	took    time.Duration
 }
 
-// countEvery is how often it is counted what is not written yet.
-const countEvery = time.Second
+// countEvery is how often it is counted what is not written yet; countShare is of
+// how many parts of the time that takes one at most.
+const (
+	countEvery = time.Second
+	countShare = 20
+)
+
+// stale tells whether what is behind has to be counted again. That there is
+// nothing is not said from memory.
+func (s *standing) stale(now time.Time) bool {
+	return s.behind == 0 || now.Sub(s.counted) >= max(countEvery, countShare*s.took)
+}
 
 func newRunner(m *Manager, s Spec) *runner {
 	r := &runner{m: m, spec: s, src: choose(m.o.Source, s, m.o.Salt), log: m.log.With("destination", s.Name), woken: make(chan struct{}, 1), streams: map[string]*standing{}}
@@ -262,10 +273,12 @@ func (r *runner) status(ctx context.Context) Status {
 		x := StreamStatus{Stream: name, Place: s.place, Head: r.m.o.Source.PositionOf(name), Lost: lost, Error: s.err}
 		if s.known && x.Head > s.place.Position {
 			n, oldest := s.behind, s.oldest
-			if n == 0 || now.Sub(s.counted) >= countEvery {
+			if s.stale(now) {
+				begun := time.Now()
 				n, oldest = r.behind(ctx, name, s.place.Position, s.versions)
 				r.mu.Lock()
-				r.streams[name].behind, r.streams[name].oldest, r.streams[name].counted = n, oldest, now
+				x := r.streams[name]
+				x.behind, x.oldest, x.counted, x.took = n, oldest, time.Now(), time.Since(begun)
 				r.mu.Unlock()
 			}
 			x.Behind = n

@@ -35,3 +35,23 @@ func TestKeepsFromARereading(t *testing.T) {
 		}
 	}
 }
+
+// What takes long to count is counted the less often.
+func TestCountedByWhatItTakes(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, x := range []struct {
+		s    standing
+		want bool
+	}{
+		{standing{behind: 1, counted: now.Add(-countEvery / 2)}, false},
+		{standing{behind: 1, counted: now.Add(-2 * countEvery)}, true},
+		{standing{behind: 1, counted: now.Add(-9 * time.Second), took: time.Second}, false},
+		{standing{behind: 1, counted: now.Add(-time.Minute), took: time.Second}, true},
+		{standing{counted: now, took: time.Second}, true},
+	} {
+		if got := x.s.stale(now); got != x.want {
+			t.Errorf("%+v is stale: %t", x.s, got)
+		}
+	}
+}
