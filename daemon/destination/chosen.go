@@ -83,6 +83,19 @@ func (c *chosen) Changes(ctx context.Context, name string, since uint64, limit i
 	})
 }
 
+// Versions is Changes with every superseded version that is kept: what those
+// were is no less personal.
+func (c *chosen) Versions(ctx context.Context, name string, since uint64, limit int, fn func(*stream.Record) error) (uint64, error) {
+	r, err := rulesOf(c, name)
+	if err != nil {
+		return 0, err
+	}
+	return c.Source.Versions(ctx, name, since, limit, func(rec *stream.Record) error {
+		r.apply(rec)
+		return fn(rec)
+	})
+}
+
 // Record returns a record by the id that the destination knows.
 func (c *chosen) Record(name, id string) (*stream.Record, error) {
 	r, err := rulesOf(c, name)

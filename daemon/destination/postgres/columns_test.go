@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,7 +22,7 @@ const canary = "Canary@Example.com"
 // birds are records with the canary in every place that a value can be in.
 func (r *rig) birds() {
 	r.t.Helper()
-	r.streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true, Associations: true}, {Name: "owners", Object: "owners"},
+	r.streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true, Associations: true, Versions: time.Hour}, {Name: "owners", Object: "owners", Versions: time.Hour},
 		{Name: "subscription_statuses", Object: "subscription_statuses"}}
 	r.defineAs("contacts", []stream.Property{{Name: "email", Type: "string", Label: "E-mail"}, {Name: "phone", Type: "number"}, {Name: "secret", Type: "string", Sensitive: true},
 		{Name: "zip", Type: "string"}, {Name: "photo", Type: "enumeration", FieldType: "checkbox", Options: []stream.Option{{Value: canary, Label: canary}}}, {Name: "score", Type: "number"}})
@@ -34,7 +35,9 @@ func (r *rig) birds() {
 		rec.Associations = []byte(`{"companies":[{"id":"7","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null}]}]}`)
 		list = append(list, rec)
 	}
+	r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
 	r.put("contacts", list...)
+	r.put("contacts", list...) // versions of them are kept
 	r.put("owners", record("9", `{"id":"9","email":"`+canary+`","userId":5,"lastName":{"was":["`+canary+`"]}}`), ended("8", stream.Archived, `{"email":"`+canary+`"}`))
 	r.put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","status":"SUBSCRIBED"}`))
 }

@@ -65,6 +65,9 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 		if err := x.takeColumns(ctx, list); err != nil {
 			return err
 		}
+		if err := x.takeVersions(ctx, list); err != nil {
+			return err
+		}
 		if err := x.takeRows(ctx, list, origin != t.Rules.Origin()); err != nil {
 			return err
 		}
@@ -112,6 +115,13 @@ func (x *shape) empty(ctx context.Context) error {
 		return err
 	}
 	names := slices.Sorted(maps.Keys(there))
+	own, err := x.ownVersions(ctx)
+	if err != nil {
+		return err
+	}
+	for name := range own {
+		names = append(names, name)
+	}
 	if len(x.columns) > 0 {
 		names = append(names, x.table)
 	}

@@ -353,3 +353,60 @@ func (s *session) endVersions(ctx context.Context, tx pgx.Tx, l *layout, ids []s
 	_, err := tx.Exec(ctx, s.chainSQL(name), ids)
 	return err
 }
+
+// ownVersions are the columns of the stream's table of versions and of its
+// staging table, where there are any, whether versions are wanted now or not.
+func (x *shape) ownVersions(ctx context.Context) (map[string]map[string]kind, error) {
+	name := tableName(x.table + "__versions")
+	there, err := x.columnsIn(ctx, name, staging(name))
+	if _, own := there[name][colCurrent]; !own {
+		return nil, err
+	}
+	return there, err
+}
+
+// takeVersions takes properties away from the versions that are there: what they
+// were before cannot be made of what is handed over now.
+func (x *shape) takeVersions(ctx context.Context, list []other) error {
+	there, err := x.ownVersions(ctx)
+	if err != nil || there == nil {
+		return err
+	}
+	name := tableName(x.table + "__versions")
+	if there[staging(name)] != nil {
+		if err := x.s.script(ctx, "DROP TABLE "+x.s.in(staging(name))); err != nil {
+			return err
+		}
+	}
+	has := there[name]
+	var actions, set []string
+	if _, raw := has[colRaw]; raw {
+		actions, set = append(actions, "ALTER COLUMN "+quote(colRaw)+" TYPE jsonb USING NULL"), append(set, quote(colRaw)+" = NULL")
+	}
+	for _, o := range list {
+		own := versionColumn(o.column)
+		was, ok := has[own]
+		if o.column == "" || !ok {
+			continue
+		}
+		set = append(set, quote(own)+" = NULL")
+		switch {
+		case o.wants == nil:
+			actions = append(actions, "DROP COLUMN "+quote(own))
+		case was != foreign:
+			actions = append(actions, "ALTER COLUMN "+quote(own)+" TYPE "+o.wants.sql()+" USING NULL")
+		}
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	if len(actions) == len(set) {
+		err := pgx.BeginFunc(ctx, x.tx, func(pgx.Tx) error {
+			return x.s.script(ctx, "ALTER TABLE "+x.s.in(name)+" "+strings.Join(actions, ", "))
+		})
+		if err == nil || !isDependent(err) {
+			return err
+		}
+	}
+	return x.s.script(ctx, "UPDATE "+x.s.in(name)+" SET "+strings.Join(set, ", "))
+}
