@@ -79,6 +79,7 @@ type StreamReport struct {
 	Versions, BadVersions      uint64
 
 	repairs []repair
+	back    uint64 // versions that were let go and came back
 }
 
 // OK tells whether the stream is whole.
@@ -325,7 +326,7 @@ func (s *Store) damaged(err error) {
 }
 
 func (s *Store) toRepair(r StreamReport) {
-	if r.OK() {
+	if r.OK() && r.back == 0 {
 		return
 	}
 	missing := r.Unfound
@@ -335,7 +336,7 @@ func (s *Store) toRepair(r StreamReport) {
 	if r.BadVersions > 0 {
 		s.o.Logger.Error("versions that were kept cannot be read; they are let go", "stream", r.Stream, "versions", r.BadVersions)
 	}
-	if len(r.repairs) > int(r.BadVersions) || missing > 0 {
+	if len(r.repairs) > int(r.BadVersions+r.back) || missing > 0 {
 		s.o.Logger.Error("records were lost or cannot be read; they are let go, and a reconcile brings them back", "stream", r.Stream,
 			"records", missing, "stray", r.Stray)
 	}

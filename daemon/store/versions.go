@@ -240,7 +240,7 @@ func (t *Tx) DropVersions(due [][]byte) error {
 			}
 			continue
 		}
-		there, err := t.has(key)
+		there, err := led(t.txn, name, id, seq)
 		if err != nil {
 			return fmt.Errorf("look for a version of %s: %w", name, err)
 		}
@@ -430,6 +430,7 @@ func (s *Store) Versions(ctx context.Context, streamName string, since uint64, l
 type past struct {
 	s     *Store
 	name  string
+	txn   *badger.Txn
 	it    *badger.Iterator
 	voids map[string]uint64
 	b     *block
@@ -440,7 +441,7 @@ func (s *Store) past(txn *badger.Txn, name string, since uint64) (*past, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &past{s: s, name: name, it: txn.NewIterator(badger.IteratorOptions{Prefix: streamKey(kVersion, name)}), voids: gone, b: new(block)}
+	p := &past{s: s, name: name, txn: txn, it: txn.NewIterator(badger.IteratorOptions{Prefix: streamKey(kVersion, name)}), voids: gone, b: new(block)}
 	p.it.Seek(binary.BigEndian.AppendUint64(streamKey(kVersion, name), since+1))
 	return p, nil
 }
@@ -459,6 +460,11 @@ func (p *past) upTo(ctx context.Context, end uint64, fn func(*stream.Record) err
 		case !ok || seq <= p.voids[id]:
 			continue
 		}
+		if there, err := led(p.txn, p.name, id, seq); err != nil {
+			return fmt.Errorf("look for a version of %s: %w", p.name, err)
+		} else if !there {
+			continue
+		}
 		r, err := readVersion(p.it.Item(), seq, id, p.b)
 		if err != nil {
 			p.s.o.Logger.Error("a version cannot be read", "stream", p.name, "record", id, "position", seq, "error", err)
@@ -469,6 +475,17 @@ func (p *past) upTo(ctx context.Context, end uint64, fn func(*stream.Record) err
 		}
 	}
 	return nil
+}
+
+// led tells whether an id leads to a version. Where none does, it was let go, and
+// the collection of the value log has written it again, as it may with whatever
+// is deleted and large enough to lie there: it is not there, and is no damage.
+func led(txn *badger.Txn, name, id string, seq uint64) (bool, error) {
+	_, err := txn.Get(pastKey(name, id, seq))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func readVersion(item *badger.Item, seq uint64, id string, b *block) (r *stream.Record, err error) {
@@ -497,7 +514,15 @@ func (s *Store) VersionsBehind(ctx context.Context, streamName string, since uin
 			if err := s.going(ctx); err != nil {
 				return err
 			}
-			if _, id, seq, _, ok := readVersionKey(p.it.Item().Key()); ok && seq > p.voids[id] {
+			_, id, seq, _, ok := readVersionKey(p.it.Item().Key())
+			if !ok || seq <= p.voids[id] {
+				continue
+			}
+			there, err := led(txn, streamName, id, seq)
+			if err != nil {
+				return fmt.Errorf("look for a version of %s: %w", streamName, err)
+			}
+			if there {
 				n++
 			}
 		}

@@ -119,16 +119,21 @@ func (s *Store) inspectVersions(ctx context.Context, txn *badger.Txn, r *StreamR
 		if err := s.going(ctx); err != nil {
 			return err
 		}
-		r.Versions++
 		_, id, seq, _, ok := readVersionKey(key)
 		if ok {
-			_, err := readVersion(item, seq, id, b)
+			there, err := led(txn, r.Stream, id, seq)
+			if err != nil {
+				return err
+			}
+			if !there {
+				r.back++
+				r.repairs = append(r.repairs, repair{stream: r.Stream, version: append([]byte(nil), key...)})
+				return nil
+			}
+			_, err = readVersion(item, seq, id, b)
 			ok = err == nil
 		}
-		if ok {
-			_, err := txn.Get(pastKey(r.Stream, id, seq))
-			ok = err == nil
-		}
+		r.Versions++
 		if !ok {
 			bad(key)
 		}
@@ -175,8 +180,14 @@ func leads(txn *badger.Txn, name string, key []byte, item *badger.Item) (there b
 
 // mendVersion lets go a version that is of no use, or what leads to none.
 func (t *Tx) mendVersion(r repair) error {
-	if _, _, seq, _, ok := readVersionKey(r.version); ok && r.version[0] == kVersion {
-		t.lose(r.stream, seq)
+	if name, id, seq, _, ok := readVersionKey(r.version); ok && r.version[0] == kVersion {
+		there, err := led(t.txn, name, id, seq)
+		if err != nil {
+			return err
+		}
+		if there {
+			t.lose(r.stream, seq)
+		}
 		return t.dropVersion(r.version)
 	}
 	return t.delete(r.version)
