@@ -15,7 +15,7 @@ import (
 // nothing else.
 func TestAsDestination(t *testing.T) {
 	t.Parallel()
-	d := offlineDaemon(t, store.Options{FreeMark: 1})
+	d := restingDaemon(t, store.Options{FreeMark: 1})
 	tx, err := d.store.Begin()
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,18 @@ import (
 // nothing that listens. Its only stream is due.
 func offlineDaemon(t *testing.T, o store.Options) *Daemon {
 	t.Helper()
+	return begunDaemon(t, o, true)
+}
+
+// restingDaemon is one whose only stream stands, so that the loop writes nothing:
+// a store has one writer, and here that is the test.
+func restingDaemon(t *testing.T, o store.Options) *Daemon {
+	t.Helper()
+	return begunDaemon(t, o, false)
+}
+
+func begunDaemon(t *testing.T, o store.Options, active bool) *Daemon {
+	t.Helper()
 	log := hclog.NewNullLogger()
 	o.Dir, o.Logger = filepath.Join(t.TempDir(), "store"), log
 	st, err := store.Open(t.Context(), o)
@@ -38,7 +50,7 @@ func offlineDaemon(t *testing.T, o store.Options) *Daemon {
 		t.Fatal(err)
 	}
 	streams := []dispatch.StreamConfig{{Name: "contacts", Portal: "main", Object: "contacts", Interval: "5m", Schedule: every}}
-	x := dispatch.New(time.Now(), storeAdapter{st}, dispatch.Ledger{Streams: []*stream.Stream{{Name: "contacts", Portal: "main", Object: "contacts", Active: true}}},
+	x := dispatch.New(time.Now(), storeAdapter{st}, dispatch.Ledger{Streams: []*stream.Stream{{Name: "contacts", Portal: "main", Object: "contacts", Active: active}}},
 		streams, dispatch.Options{ParseInterval: parseInterval})
 	d := &Daemon{o: Options{Config: &config.Config{}}, log: log, store: st, topics: protocol.Topics{Prefix: "hubpipe"}, process: "p"}
 	d.loop = dispatch.NewLoop(dispatch.LoopOptions{Dispatcher: x, Logger: log, Send: func(dispatch.Out) {}})

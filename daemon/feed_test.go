@@ -36,9 +36,10 @@ type served struct {
 
 func serveFeed(t *testing.T) *served {
 	t.Helper()
-	s := &served{t: t, d: offlineDaemon(t, store.Options{}), http: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
+	s := &served{t: t, d: restingDaemon(t, store.Options{}), http: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
 	_, s.events = worldEvents(t)
-	s.server = api.New(api.Options{Listen: "127.0.0.1:0", Control: apiControl{s.d}, Data: dataAdapter{Store: s.d.store, shown: &s.d.shown}, Health: s.d,
+	// Who is slow, as all are on a machine that is, is waited for when it stops.
+	s.server = api.New(api.Options{Listen: "127.0.0.1:0", Grace: patience, Control: apiControl{s.d}, Data: dataAdapter{Store: s.d.store, shown: &s.d.shown}, Health: s.d,
 		Events: s.events, Epoch: "s/1", KeepAlive: 50 * time.Millisecond,
 		Authenticate: func(api.Credentials) (api.Caller, bool) {
 			return api.Caller{Role: api.RoleControl, Valid: func() bool { return true }}, true
