@@ -180,7 +180,7 @@ func (r *Rules) Excluded() []string {
 }
 
 // IDs is the mark of the records' ids: those of a few streams are made of an
-// address.
+// address, or of answers.
 func (r *Rules) IDs() string {
 	if r == nil {
 		return ""

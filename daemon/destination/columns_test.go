@@ -78,6 +78,10 @@ func TestIDs(t *testing.T) {
 			t.Errorf("a contact's id is %s", id)
 		}
 	}
+	// The end of a form submission's is a hash of the answers without a salt.
+	if id := rulesFor(Choice{Personal: Exclude}, "form_submissions").id("f/1767225600000/0123456789abcdef"); len(id) != 64 {
+		t.Errorf("a form submission's id is %s", id)
+	}
 	if r := rulesFor(Choice{Personal: Hash, Keep: []string{"recipient"}}, "subscription_changes"); r.id("x") != "x" {
 		t.Error("what is kept is hashed in the id")
 	}

@@ -2,10 +2,11 @@ package destination
 
 import "slices"
 
-// personalIDs are objects whose records' ids are made of an address, with the
-// property that has it.
+// personalIDs are objects whose records' ids are made of what is personal, with
+// the property that has it. A form submission's ends in a hash of the answers,
+// which anybody could make of answers that they guess.
 func personalIDs() map[string]string {
-	return map[string]string{"subscription_changes": "recipient", "subscription_statuses": "subscriberIdString"}
+	return map[string]string{"form_submissions": "values", "subscription_changes": "recipient", "subscription_statuses": "subscriberIdString"}
 }
 
 // everywhere is the key of what is personal in every object.
