@@ -33,6 +33,21 @@ func TestWhichRule(t *testing.T) {
 	}
 }
 
+// What names a person in rows that HubSpot has no definitions of.
+func TestPersonalRows(t *testing.T) {
+	t.Parallel()
+	for object, properties := range map[string][]string{
+		"email_events":          {"recipient", "response", "dropMessage", "requestedBy"}, // a bounce's text names the address
+		"conversation_messages": {"text", "createdBy"},                                   // an actor may be E-ann@example.com
+	} {
+		for _, p := range properties {
+			if got := rulesFor(Choice{Personal: Exclude}, object).Mark(p); got != Exclude {
+				t.Errorf("%s of %s is %q", p, object, got)
+			}
+		}
+	}
+}
+
 // Values as the destination gets them, whatever they are.
 func TestApplied(t *testing.T) {
 	t.Parallel()

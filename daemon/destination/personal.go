@@ -44,12 +44,12 @@ func personal() map[string][]string {
 		"subscriptions":                {"hs_contact_*", "hs_billing_address_*", "hs_shipping_address_*"},
 		"appointments":                 {"hs_appointment_name"},
 		"form_submissions":             {"values", "pageUrl"},
-		"email_events":                 {"recipient", "from", "cc", "bcc", "replyTo", "subject", "location", "userAgent", "browser", "url", "referer"},
+		"email_events":                 {"recipient", "from", "cc", "bcc", "replyTo", "subject", "location", "userAgent", "browser", "url", "referer", "response", "dropMessage", "requestedBy"},
 		"subscription_changes":         {"recipient"},
 		"subscription_statuses":        {"subscriberIdString"},
 		"marketing_event_participants": {"associations", "properties"},
 		"conversation_threads":         {"latestMessageText"},
-		"conversation_messages":        {"text", "richText", "subject", "senders", "recipients", "attachments"},
+		"conversation_messages":        {"text", "richText", "subject", "senders", "recipients", "attachments", "createdBy"},
 		"events":                       {"properties"},
 	}
 }
