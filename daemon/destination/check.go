@@ -89,7 +89,7 @@ func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Ch
 		return c, err
 	}
 	head := src.PositionOf(x.Name)
-	place, err := s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Rules: rules, Head: head})
+	place, err := s.Prepare(ctx, Table{Stream: x, Definitions: definitions, Rules: rules, Head: head, Look: paused})
 	if err != nil {
 		return c, err
 	}

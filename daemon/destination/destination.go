@@ -147,6 +147,15 @@ type Table struct {
 	Rules       *Rules
 	// Head is the stream's newest place in the feed.
 	Head uint64
+	// Look says that nothing may be written: where the tables do not fit, Prepare
+	// says Unready.
+	Look bool
+}
+
+// Unready is why a table that may only be looked at cannot be.
+func (t *Table) Unready() error {
+	return &stream.Problem{Type: "destination-paused", Title: "the destination is paused, and its tables have to be changed first",
+		Detail: "resume it, and check " + t.Name + " again"}
 }
 
 // Packed is a batch's records as an engine writes them.

@@ -124,6 +124,30 @@ func TestCanary(t *testing.T) {
 	}
 }
 
+// A check of a destination that is paused writes nothing.
+func TestCanaryOfPaused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{})
+	r.define("contacts", "email string")
+	r.put("contacts", record("1", `{"email":"`+canary+`"}`))
+	r.start()
+	r.current()
+	if err := r.m.Pause("lake"); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	r.choice = destination.Choice{Exclude: []string{"email"}}
+	r.start()
+	before := r.manifest("contacts")
+	list, err := r.m.Check(t.Context(), "lake")
+	if err != nil || len(list) != 1 || !strings.Contains(list[0].Note, "changed first") {
+		t.Errorf("it says %+v %v", list, err)
+	}
+	if diff := gocmp.Diff(before, r.manifest("contacts")); diff != "" {
+		t.Errorf("the check has written (-before +after):\n%s", diff)
+	}
+}
+
 // What is said of the files' columns is what the manifest has.
 func TestDescribed(t *testing.T) {
 	t.Parallel()

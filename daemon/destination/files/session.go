@@ -205,6 +205,9 @@ func (s *session) republish(ctx context.Context, t *table) error {
 // snapshot begins to write each record once, from the beginning of the feed. The
 // files that there are stay valid until it is whole.
 func (s *session) snapshot(ctx context.Context, t *table, reason string, until uint64) error {
+	if t.info.Look {
+		return t.info.Unready()
+	}
 	m := s.next(t.m)
 	m.Columns = t.columns
 	m.again(reason, until)

@@ -197,6 +197,53 @@ func TestBecomesSensitive(t *testing.T) {
 	r.is("0", "SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts' AND column_name = 'other'", r.o.Schema)
 }
 
+// A check of a destination that is paused changes nothing.
+func TestColumnsOfPaused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.define("contacts", "email string", "nick string")
+	r.put("contacts", record("1", `{"email":"`+canary+`","nick":"x"}`))
+	r.again(destination.Choice{})
+	if err := r.m.Pause("warehouse"); err != nil {
+		t.Fatal(err)
+	}
+	note := func() string {
+		t.Helper()
+		const all = `SELECT s.position, s.last_commit_at, s.reread_reason, (SELECT string_agg(table_name || '.' || column_name, ' ' ORDER BY table_name, ordinal_position)
+			FROM information_schema.columns WHERE table_schema = current_schema), (SELECT string_agg(p::text, ' ' ORDER BY property) FROM hubpipe_properties p), c.* FROM hubpipe_streams s, contacts c`
+		before := r.sql(all)
+		list, err := r.m.Check(t.Context(), "warehouse")
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		if diff := cmp.Diff(before, r.sql(all)); diff != "" {
+			t.Errorf("the check has changed (-before +after):\n%s", diff)
+		}
+		return list[0].Note
+	}
+	if n := note(); n != "" {
+		t.Errorf("of tables that fit it says %q", n)
+	}
+	r.define("contacts", "email string", "nick string", "new string")
+	if n := note(); !strings.Contains(n, "changed first") {
+		t.Errorf("of a table that lacks a column it says %q", n)
+	}
+	r.define("contacts", "email string", "nick string")
+	r.stop()
+	r.choice = destination.Choice{Exclude: []string{"email"}}
+	r.start()
+	if n := note(); !strings.Contains(n, "changed first") {
+		t.Errorf("of a column that is to go it says %q", n)
+	}
+	if err := r.m.Resume("warehouse"); err != nil {
+		t.Fatal(err)
+	}
+	r.settled()
+	if n := r.seen(); n > 0 {
+		t.Errorf("the canary is in %d places of the dump", n)
+	}
+}
+
 // What is said of the tables is what they are.
 func TestDescribed(t *testing.T) {
 	t.Parallel()

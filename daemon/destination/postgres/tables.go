@@ -82,6 +82,10 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 			return err
 		}
 		l = x.layout(t)
+		if t.Look {
+			place = x.row.Place
+			return x.ready(t)
+		}
 		if err := x.write(ctx, t, l); err != nil {
 			return err
 		}
@@ -95,6 +99,14 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 	defer s.mu.Unlock()
 	s.streams[t.Name] = &table{info: t, layout: l, merge: map[destination.Mode]string{}}
 	return place, nil
+}
+
+// ready tells whether the table can be looked at as it is.
+func (x *shape) ready(t destination.Table) error {
+	if x.created || slices.ContainsFunc(x.ddl, func(sql string) bool { return !strings.HasPrefix(sql, "COMMENT ") }) {
+		return t.Unready()
+	}
+	return nil
 }
 
 // find reads what there is, and takes the stream's name where there is nothing.

@@ -43,6 +43,9 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 		if len(list) == 0 && ids == t.Rules.IDs() && origin == t.Rules.Origin() {
 			return nil
 		}
+		if t.Look {
+			return t.Unready()
+		}
 		if x.row, err = s.lock(ctx, tx, t.Name); err != nil {
 			return err
 		}
