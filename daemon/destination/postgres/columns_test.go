@@ -154,6 +154,26 @@ func TestCanaryInView(t *testing.T) {
 	r.is("3|0", "SELECT count(*), count(email) FROM mine")
 }
 
+// Nor does a column whose type a person has changed.
+func TestCanaryInColumnOfAnother(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{Raw: true, SchemaChanges: postgres.Block})
+	r.define("contacts", "email string", "nick string", "plain string")
+	r.put("contacts", record("1", `{"email":"`+canary+`","nick":"`+canary+`","plain":"x"}`))
+	r.again(destination.Choice{})
+	r.stop()
+	r.sql("ALTER TABLE contacts ALTER COLUMN email TYPE varchar(100), ALTER COLUMN nick TYPE varchar(100)")
+	// It waits for a person, so that no rereading writes over it.
+	r.define("contacts", "email string", "nick string", "plain string", "is_new string")
+	r.choice = destination.Choice{Hash: []string{"email"}, Truncate: []destination.Truncation{{Pattern: "nick", Length: 3}}}
+	r.start()
+	r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+	if n := r.seen(); n > 0 {
+		t.Errorf("the canary is in %d places of the dump", n)
+	}
+	r.is("character varying|x", "SELECT pg_typeof(email), plain FROM contacts")
+}
+
 // A table that waits for a person does not keep it meanwhile.
 func TestCanaryWhileBlocked(t *testing.T) {
 	t.Parallel()

@@ -142,7 +142,7 @@ func (x *shape) empty(ctx context.Context) error {
 // takeColumns drops the columns of what is excluded and empties the others.
 // Where something is made of them they keep their types.
 func (x *shape) takeColumns(ctx context.Context, list []other) error {
-	var actions []string
+	var actions, others []string
 	for i, o := range list {
 		has, there := x.columns[o.column]
 		_, taken := x.columns[columnName(o.Name)]
@@ -157,6 +157,13 @@ func (x *shape) takeColumns(ctx context.Context, list []other) error {
 			actions = append(actions, "DROP COLUMN "+quote(o.column))
 		case has != foreign:
 			actions = append(actions, "ALTER COLUMN "+quote(o.column)+" TYPE "+o.wants.sql()+" USING NULL")
+		default: // the type is somebody's, and stays
+			others = append(others, quote(o.column)+" = NULL")
+		}
+	}
+	if len(others) > 0 {
+		if err := x.s.script(ctx, "UPDATE "+x.s.in(x.table)+" SET "+strings.Join(others, ", ")); err != nil {
+			return err
 		}
 	}
 	if _, raw := x.columns[colRaw]; raw {
