@@ -174,6 +174,30 @@ func TestCanaryInColumnOfAnother(t *testing.T) {
 	r.is("character varying|x", "SELECT pg_typeof(email), plain FROM contacts")
 }
 
+// Nor the history of a property that never had a column.
+func TestCanaryInHistoryAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []destination.Choice{{Exclude: []string{"old_*"}}, {Hash: []string{"contacts.old_*"}}} {
+		r := newRig(t, pgserver.Start(t), postgres.Options{})
+		r.streams[0].History = true
+		r.define("contacts", "plain string")
+		rec := record("1", `{"plain":"x"}`)
+		rec.History = []byte(`{"old_mail":[{"value":"` + canary + `","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI"}],
+			"plain":[{"value":"x","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI"}]}`)
+		r.put("contacts", rec)
+		r.again(destination.Choice{})
+		r.is("old_mail|"+canary+"\nplain|x", "SELECT property, value FROM contacts__history ORDER BY 1")
+		r.stop()
+		r.sql("ALTER TABLE hubpipe_streams DROP COLUMN choice") // as a version before has left it
+		r.again(c)
+		if n := r.seen(); n > 0 {
+			t.Errorf("%+v: the canary is in %d places of the dump", c, n)
+		}
+		r.is("x", "SELECT value FROM contacts__history WHERE property = 'plain'")
+		r.stop()
+	}
+}
+
 // A table that waits for a person does not keep it meanwhile.
 func TestCanaryWhileBlocked(t *testing.T) {
 	t.Parallel()

@@ -173,7 +173,7 @@ func (s *session) open(ctx context.Context) error {
 	var there, known, marked bool
 	err := s.conn.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1),
 		EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'hubpipe_schema_changes'),
-		EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = $1 AND table_name = 'hubpipe_properties' AND column_name = 'handling')`, s.e.o.Schema).Scan(&there, &known, &marked)
+		EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = $1 AND table_name = 'hubpipe_streams' AND column_name = 'choice')`, s.e.o.Schema).Scan(&there, &known, &marked)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ CREATE TABLE IF NOT EXISTS $hubpipe_streams (
   store text NOT NULL, epoch bigint NOT NULL, position bigint NOT NULL,
   reread_reason text, reread_position bigint, reread_until bigint, reread_sweep boolean,
   rows_written bigint NOT NULL, unparsed bigint NOT NULL, last_commit_at timestamptz,
-  id_handling text, history_handling text, view_name text, view_digest text, parts_view_name text, parts_view_digest text,
+  id_handling text, history_handling text, choice text, view_name text, view_digest text, parts_view_name text, parts_view_digest text,
   object text, portal text, state text, lag_seconds bigint, complete_until timestamptz, last_reconcile_at timestamptz,
   time_zone text, currency text, described_at timestamptz);
 COMMENT ON TABLE $hubpipe_streams IS 'how each stream stands, and how far it is written here';
@@ -222,7 +222,7 @@ CREATE TABLE IF NOT EXISTS $hubpipe_properties (
   stream text NOT NULL, property text NOT NULL, column_name text, column_type text,
   label text, hubspot_type text, field_type text, group_name text, ordinal integer, calculated boolean, in_hubspot boolean NOT NULL,
   unparsed bigint NOT NULL DEFAULT 0, unparsed_example text, handling text, PRIMARY KEY (stream, property));
-ALTER TABLE $hubpipe_streams ADD COLUMN IF NOT EXISTS id_handling text, ADD COLUMN IF NOT EXISTS history_handling text,
+ALTER TABLE $hubpipe_streams ADD COLUMN IF NOT EXISTS id_handling text, ADD COLUMN IF NOT EXISTS history_handling text, ADD COLUMN IF NOT EXISTS choice text,
   ADD COLUMN IF NOT EXISTS view_name text, ADD COLUMN IF NOT EXISTS view_digest text,
   ADD COLUMN IF NOT EXISTS parts_view_name text, ADD COLUMN IF NOT EXISTS parts_view_digest text;
 ALTER TABLE $hubpipe_properties ADD COLUMN IF NOT EXISTS handling text;

@@ -113,8 +113,8 @@ func (x *shape) ready(t destination.Table) error {
 func (x *shape) find(ctx context.Context, t destination.Table) error {
 	s := x.s
 	x.table = tableName(t.Name)
-	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed, id_handling, history_handling)
-		VALUES ($1, $2, $3, $4, 0, 0, 0, nullif($5, ''), nullif($6, '')) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch), t.Rules.IDs(), t.Rules.Origin())
+	tag, err := x.tx.Exec(ctx, "INSERT INTO "+s.in("hubpipe_streams")+` (stream, table_name, store, epoch, position, rows_written, unparsed, id_handling, history_handling, choice)
+		VALUES ($1, $2, $3, $4, 0, 0, 0, nullif($5, ''), nullif($6, ''), nullif($7, '')) ON CONFLICT (stream) DO NOTHING`, t.Name, x.table, s.origin.Store, int64(s.origin.Epoch), t.Rules.IDs(), t.Rules.Origin(), t.Rules.Key())
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,9 @@ type other struct {
 // have room for what comes.
 func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 	return s.inTx(ctx, "take away what "+t.Name+" is not to have", func(tx pgx.Tx) error {
-		var table, ids, origin string
-		err := tx.QueryRow(ctx, "SELECT table_name, coalesce(id_handling, ''), coalesce(history_handling, '') FROM "+s.in("hubpipe_streams")+" WHERE stream = $1", t.Name).
-			Scan(&table, &ids, &origin)
+		var table, ids, origin, choice string
+		err := tx.QueryRow(ctx, "SELECT table_name, coalesce(id_handling, ''), coalesce(history_handling, ''), coalesce(choice, '') FROM "+s.in("hubpipe_streams")+" WHERE stream = $1", t.Name).
+			Scan(&table, &ids, &origin, &choice)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -40,6 +40,17 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 			return err
 		}
 		list := x.others(t)
+		if choice != t.Rules.Key() {
+			more, err := x.unlisted(ctx, t)
+			if err != nil {
+				return err
+			}
+			if list = append(list, more...); !t.Look {
+				if _, err := tx.Exec(ctx, "UPDATE "+s.in("hubpipe_streams")+" SET choice = nullif($2, '') WHERE stream = $1", t.Name, t.Rules.Key()); err != nil {
+					return err
+				}
+			}
+		}
 		if len(list) == 0 && ids == t.Rules.IDs() && origin == t.Rules.Origin() {
 			return nil
 		}
@@ -109,6 +120,35 @@ func (x *shape) others(t destination.Table) (out []other) {
 		out = append(out, o)
 	}
 	return out
+}
+
+// unlisted are the properties that history has, and that never had a column,
+// where something is done with them. It reads all of it: of another choice alone.
+func (x *shape) unlisted(ctx context.Context, t destination.Table) (out []other, err error) {
+	name := tableName(x.table + "__history")
+	there, err := x.columnsIn(ctx, name)
+	if _, own := there[name]["property"]; err != nil || !own {
+		return nil, err
+	}
+	rows, err := x.tx.Query(ctx, "SELECT DISTINCT property FROM "+x.s.in(name)+" ORDER BY 1")
+	if err != nil {
+		return nil, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, property := range names {
+		if _, listed := x.known[property]; listed {
+			continue
+		}
+		if mark := t.Rules.Mark(property); mark != "" {
+			o := other{known: known{Property: stream.Property{Name: property}}, mark: mark}
+			if mark != destination.Exclude {
+				k := text
+				o.wants = &k
+			}
+			out = append(out, o)
+		}
+	}
+	return out, err
 }
 
 // empty takes all rows, and has the feed read as for the first time.
