@@ -56,9 +56,11 @@ func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (pla
 		}
 	}
 	s.leave(p)
+	had := t.taken
 	t.taken, t.again, t.held = true, b.Reread, b.To
-	// Where nothing was written yet, nothing has to be written again.
-	t.erased = t.erased || p.erased && !b.Reread && t.m.Position > 0
+	// Where nothing was written yet, nothing has to be written again. What was taken
+	// in before is written: it is in the file that is open.
+	t.erased = t.erased || p.erased && !b.Reread && (had || t.m.Position > 0)
 	if t.unread == nil {
 		t.unread = map[string]unparsed{}
 	}
@@ -148,7 +150,9 @@ func (s *session) flush(ctx context.Context, t *table) error {
 	if t.erased {
 		m.Erase = true
 		if m.Owed == nil {
-			owed := t.m.Position
+			// Before the first commit it is nothing, and 0 is no place in a Place. A record
+			// that is erased has been written before, so that this is never too much.
+			owed := max(t.m.Position, 1)
 			m.Owed = &owed
 		}
 	}

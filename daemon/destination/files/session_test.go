@@ -1,0 +1,118 @@
+package files_test
+
+import (
+	"testing"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// direct is a session that a test does each step of by itself.
+type direct struct {
+	r *rig
+	s destination.Gatherer
+	// place is where it is, as the last step said.
+	place destination.Place
+}
+
+// session opens one, with the rig's options.
+func (r *rig) session() *direct {
+	r.t.Helper()
+	s, err := files.New(r.o).Connect(r.t.Context(), destination.Origin{Store: r.src.ID(), Epoch: r.src.Epoch()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(s.Close)
+	d := &direct{r: r, s: s.(destination.Gatherer)} //nolint:forcetypeassert // a test
+	d.prepare()
+	return d
+}
+
+func (d *direct) prepare() {
+	d.r.t.Helper()
+	d.step(d.s.Prepare(d.r.t.Context(), destination.Table{Stream: d.r.streams[0], Head: d.r.src.PositionOf("contacts")}))
+}
+
+func (d *direct) step(p destination.Place, err error) {
+	d.r.t.Helper()
+	if err != nil {
+		d.r.t.Fatal(err)
+	}
+	d.place = p
+}
+
+// take gives what follows a place in the feed to the session, which holds it.
+func (d *direct) take(since uint64, again bool) error {
+	d.r.t.Helper()
+	var records []*stream.Record
+	to, err := d.r.src.Changes(d.r.t.Context(), "contacts", since, 0, func(rec *stream.Record) error {
+		records = append(records, rec)
+		return nil
+	})
+	if err != nil {
+		d.r.t.Fatal(err)
+	}
+	p, err := d.s.Write(d.r.t.Context(), "contacts", &destination.Batch{Packed: d.s.Pack("contacts", records), Count: len(records), Place: d.place, To: to, Reread: again})
+	if err == nil {
+		d.place = p
+	}
+	return err
+}
+
+// write commits what is new, or what a rereading has to read.
+func (d *direct) write(again bool) {
+	d.r.t.Helper()
+	since := d.place.Position
+	if again {
+		since = d.place.Reread.Position
+	}
+	if err := d.take(since, again); err != nil {
+		d.r.t.Fatal(err)
+	}
+	d.flush()
+}
+
+func (d *direct) flush() { d.r.t.Helper(); d.step(d.s.Flush(d.r.t.Context(), "contacts")) }
+func (d *direct) swept() { d.r.t.Helper(); d.step(d.s.Swept(d.r.t.Context(), "contacts")) }
+func (d *direct) tend() {
+	d.r.t.Helper()
+	d.step(d.s.Tend(d.r.t.Context(), "contacts", d.place.Position))
+}
+func (d *direct) reread() {
+	d.r.t.Helper()
+	d.step(d.s.Reread(d.r.t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: d.place.Position, Sweep: true}))
+}
+
+// What is erased while the first rows are taken in, and nothing is committed yet,
+// is in the file that is open.
+func TestErasureInTheFirstLoad(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{})
+	r.put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"other@example.com"}`))
+	d := r.session()
+	if err := d.take(0, false); err != nil {
+		t.Fatal(err)
+	}
+	held := d.place.Held
+	r.put("contacts", erased("1"))
+	if err := d.take(held, false); err != nil {
+		t.Fatal(err)
+	}
+	d.flush()
+	head := r.src.PositionOf("contacts")
+	if d.place.Position != head || d.place.Cleared == 0 || d.place.Cleared >= head {
+		t.Errorf("at %d, with the value in a file, it is clear up to %d", d.place.Position, d.place.Cleared)
+	}
+	d.tend()
+	if d.place.Reread == nil || d.place.Reread.Reason != destination.ReasonErasure {
+		t.Fatalf("no snapshot begins: %+v", d.place)
+	}
+	d.write(true)
+	d.swept()
+	for _, x := range r.rows("contacts") {
+		if x["id"] == "1" && x["email"] != "" {
+			t.Errorf("a valid file still has %v", x)
+		}
+	}
+}
