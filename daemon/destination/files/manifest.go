@@ -199,16 +199,30 @@ func (s *session) commit(ctx context.Context, t *table, m *Manifest) error {
 	if err != nil {
 		return err
 	}
+	// Whoever was away for long finds its number free, since tidy has taken away what
+	// had it.
+	n, err := s.newestNumber(ctx, m.Stream)
+	if err != nil {
+		return err
+	}
+	if n != m.Number-1 {
+		return othersWrote(m.Stream, n)
+	}
 	err = s.write(ctx, manifestKey(m.Stream, m.Number), b, true)
 	if errors.Is(err, errExists) {
-		return &stream.Problem{Type: typeForeign, Title: "somebody else has written to the files", Detail: fmt.Sprintf("there is a manifest %d of %s already", m.Number, m.Stream),
-			Hint: "it is read again by itself; if it stays, two daemons write to one place"}
+		return othersWrote(m.Stream, m.Number)
 	}
 	if err != nil {
 		return err
 	}
 	t.m = m
 	return s.publish(ctx, t, b)
+}
+
+// othersWrote is why nothing is written behind a manifest that is not the newest.
+func othersWrote(name string, newest uint64) error {
+	return &stream.Problem{Type: typeForeign, Title: "somebody else has written to the files", Detail: fmt.Sprintf("the newest manifest of %s is number %d, which is not the one that was read", name, newest),
+		Hint: "it is read again by itself; if it stays, two daemons write to one place"}
 }
 
 // publish writes what readers look at: the newest manifest under one name, and the

@@ -192,7 +192,7 @@ func (s *session) republish(ctx context.Context, t *table) error {
 		return err
 	}
 	var latest Manifest
-	if err == nil && json.Unmarshal(b, &latest) == nil && latest.Number == t.m.Number {
+	if err == nil && json.Unmarshal(b, &latest) == nil && latest.Number == t.m.Number && latest.Writer == t.m.Writer {
 		t.published = latest.Number
 		return nil
 	}

@@ -1,7 +1,9 @@
 package files_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/files"
@@ -113,6 +115,74 @@ func TestErasureInTheFirstLoad(t *testing.T) {
 	for _, x := range r.rows("contacts") {
 		if x["id"] == "1" && x["email"] != "" {
 			t.Errorf("a valid file still has %v", x)
+		}
+	}
+}
+
+// Whoever slept while others wrote, and while the manifests before went, commits
+// nothing: the number behind its own is free again.
+func TestLateWriter(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{Keep: time.Nanosecond})
+	r.put("contacts", record("1", `{"email":"a"}`))
+	d := r.session()
+	d.write(false)
+	late := r.session()
+	for range 3 {
+		r.put("contacts", record("2", `{"email":"b"}`))
+		d.write(false)
+	}
+	d.tend()
+	if left := r.at.keys("contacts/_hubpipe/manifest-"); len(left) != 1 {
+		t.Fatalf("there are %v", left)
+	}
+	newest := r.manifest("contacts")
+	if err := late.take(late.place.Position, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := late.s.Flush(t.Context(), "contacts"); err == nil {
+		t.Error("it commits behind a manifest that is none any more")
+	}
+	if m := r.manifest("contacts"); m.Number != newest.Number {
+		t.Errorf("readers are shown manifest %d, and the newest is %d", m.Number, newest.Number)
+	}
+	late.prepare()
+	r.put("contacts", record("3", `{"email":"c"}`))
+	late.write(false)
+	if x := r.table("contacts"); len(x) != 3 {
+		t.Errorf("the files have %v", x)
+	}
+}
+
+// What somebody else has shown readers is noticed now and then, be its number the
+// same.
+func TestOthersManifestIsReplaced(t *testing.T) {
+	t.Parallel()
+	at := local(t)
+	r := newRig(t, at, files.Options{})
+	r.put("contacts", record("1", `{"email":"a"}`))
+	d := r.session()
+	d.write(false)
+	latest := "contacts/_hubpipe/latest.json"
+	right := string(at.read(latest))
+	d.tend() // the look that comes each hour
+	for _, wrong := range []string{
+		strings.Replace(right, `"number": 1,`, `"number": 7,`, 1),
+		strings.Replace(right, `"writer": "`+r.manifest("contacts").Writer, `"writer": "00000000`, 1),
+	} {
+		if wrong == right {
+			t.Fatal("nothing is wrong")
+		}
+		write(t, at, latest, wrong)
+		d = r.session()
+		d.tend()
+		if got := string(at.read(latest)); got != right {
+			t.Errorf("readers are shown %.300s", got)
+		}
+		write(t, at, latest, wrong)
+		d.tend()
+		if got := string(at.read(latest)); got != right {
+			t.Errorf("after the hourly look readers are shown %.300s", got)
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // tidyEvery is how often it is looked for what nobody has named, as a process
@@ -31,8 +29,7 @@ func (s *session) tidy(ctx context.Context, t *table) error {
 		return err
 	}
 	if n != t.m.Number {
-		return &stream.Problem{Type: typeForeign, Title: "somebody else has written to the files", Detail: "there is a newer manifest of " + t.m.Stream,
-			Hint: "it is read again by itself; if it stays, two daemons write to one place"}
+		return othersWrote(t.m.Stream, n)
 	}
 	named := map[string]bool{} // and when it may go
 	for _, f := range t.m.Files {
@@ -71,6 +68,7 @@ func (s *session) tidy(ctx context.Context, t *table) error {
 		}
 	}
 	t.tidied = now
+	t.published = 0 // one who is behind may have shown readers its own since
 	if !due {
 		return nil
 	}
