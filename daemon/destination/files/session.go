@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -152,7 +151,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	case otherwise || widened(t.m.Columns, t.columns) || t.m.Format != s.e.o.Format:
 		reason = destination.ReasonColumns // some files have another type, or format
 	}
-	if reason != "" && (otherwise || !t.begun(reason)) {
+	if reason != "" {
 		if err := s.snapshot(ctx, t, reason, info.Head); err != nil {
 			return place, err
 		}
@@ -161,11 +160,6 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	s.streams[info.Name] = t
 	s.mu.Unlock()
 	return t.place(), nil
-}
-
-// begun tells whether a rereading for the reason goes on that has all columns.
-func (t *table) begun(reason string) bool {
-	return reason == destination.ReasonColumns && t.m.Reread != nil && reflect.DeepEqual(typesOf(t.m.Columns), typesOf(t.columns))
 }
 
 func typesOf(columns []Column) map[string]kind {

@@ -186,3 +186,36 @@ func TestOthersManifestIsReplaced(t *testing.T) {
 		}
 	}
 }
+
+// Another format while a rereading goes on begins it anew: what is valid behind it
+// has one format.
+func TestAnotherFormatWhileReread(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, local(t), files.Options{})
+	r.put("contacts", record("1", `{"email":"a"}`), record("2", `{"email":"b"}`))
+	d := r.session()
+	d.write(false)
+	d.reread()
+	d.write(true)
+	r.put("contacts", record("3", `{"email":"c"}`))
+	d.write(false)
+	r.o.Format = files.NDJSON
+	d = r.session()
+	if d.place.Reread == nil || d.place.Reread.Position != 0 {
+		t.Fatalf("it goes on at %+v", d.place.Reread)
+	}
+	d.write(true)
+	d.swept()
+	for _, f := range r.manifest("contacts").Files {
+		if !strings.HasSuffix(f.Path, ".ndjson.gz") {
+			t.Errorf("%s is valid", f.Path)
+		}
+	}
+	r.once("contacts")
+	r.same("contacts")
+	was := d.place
+	d.prepare()
+	if d.place.Reread != nil {
+		t.Errorf("it is read again and again: %+v, and was %+v", d.place, was)
+	}
+}
