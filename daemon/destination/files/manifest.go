@@ -39,6 +39,8 @@ type Manifest struct {
 	// is; Erase says that a snapshot has to begin for it.
 	Owed  *uint64 `json:"owed_since,omitempty"`
 	Erase bool    `json:"erase,omitempty"`
+	// Clean is what Owed becomes when the files are gone that a snapshot has left.
+	Clean *Clean `json:"clean,omitempty"`
 	// Choice differs where what of the properties comes does: destination.Rules.Key.
 	Choice string `json:"choice,omitempty"`
 	// Columns are those of all files together; Schemas are the types of those that
@@ -78,6 +80,13 @@ type Rereading struct {
 	// Began is the number of the manifest that began it: what was written since is
 	// newer than what it reads.
 	Began uint64 `json:"began"`
+}
+
+// Clean is a place up to which nothing of what was erased is in a valid file, nor
+// in those that are removed later than At.
+type Clean struct {
+	Position uint64    `json:"position"`
+	At       time.Time `json:"at"`
 }
 
 // Removed is a file that no reader looks for any more.

@@ -265,6 +265,16 @@ func (m *Manifest) swap() {
 	}
 	m.Files, m.Building = append(m.Building, files...), nil
 	m.Reread, m.Snapshot = nil, m.Committed
+	// An erasure begins what goes on anew, so that what is valid now has none. One
+	// snapshot is waited for at a time: with those behind it that would have no end.
+	if m.Owed != nil && m.Clean == nil {
+		m.Clean = &Clean{m.Position, m.Committed}
+		for _, r := range m.Removed { // the clock may have been ahead
+			if r.At.After(m.Clean.At) {
+				m.Clean.At = r.At
+			}
+		}
+	}
 	m.Snapshots++
 	var used []map[string]kind
 	index := map[int]int{}

@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,5 +218,125 @@ func TestAnotherFormatWhileReread(t *testing.T) {
 	d.prepare()
 	if d.place.Reread != nil {
 		t.Errorf("it is read again and again: %+v, and was %+v", d.place, was)
+	}
+}
+
+// age makes a moment, as a manifest has it, one that was a while before.
+func age(at time.Time, by time.Duration, text string) string {
+	stamp := func(x time.Time) string { return `"` + x.Format(time.RFC3339Nano) + `"` }
+	return strings.ReplaceAll(text, stamp(at), stamp(at.Add(-by)))
+}
+
+// An erasure is done when the files that had it are gone, though later snapshots
+// have left others that stay for readers.
+func TestErasureEndsBetweenSnapshots(t *testing.T) {
+	t.Parallel()
+	at := local(t)
+	r := newRig(t, at, files.Options{Keep: 3 * time.Hour})
+	r.put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"b"}`))
+	d := r.session()
+	d.write(false)
+	r.put("contacts", erased("1"))
+	d.write(false)
+	first := r.src.PositionOf("contacts")
+	snapshot := func() {
+		t.Helper()
+		if d.place.Reread == nil {
+			d.tend()
+		}
+		if d.place.Reread == nil {
+			d.reread()
+		}
+		d.write(true)
+		d.swept()
+	}
+	snapshot()
+	swap := r.manifest("contacts").Committed
+	r.eventually("a later moment", func() bool { return time.Since(swap) > time.Millisecond })
+	// Another erasure, whose snapshot is a later one.
+	r.put("contacts", erased("2"))
+	d.write(false)
+	second := r.src.PositionOf("contacts")
+	snapshot()
+	if d.place.Cleared >= first {
+		t.Errorf("the files before stay, and it is clear up to %d", d.place.Cleared)
+	}
+	// Both were a while ago, the first one longer.
+	keys := at.keys("contacts/_hubpipe/manifest-")
+	key := slices.Max(keys)
+	write(t, at, key, age(swap, 4*time.Hour, string(at.read(key))))
+	d = r.session()
+	d.tend()
+	m := r.manifest("contacts")
+	if len(m.Removed) == 0 {
+		t.Fatal("all files before are gone")
+	}
+	if d.place.Cleared < first || d.place.Cleared >= second {
+		t.Errorf("it is clear up to %d; the first erasure is at %d, the second, which is in files yet, at %d", d.place.Cleared, first, second)
+	}
+	snapshot() // with others to come, the second one ends, too
+	later := r.manifest("contacts").Committed
+	r.eventually("a later moment", func() bool { return time.Since(later) > time.Millisecond })
+	snapshot()
+	key = slices.Max(at.keys("contacts/_hubpipe/manifest-"))
+	text := string(at.read(key))
+	for _, x := range r.manifest("contacts").Removed {
+		if !x.At.After(later) {
+			text = age(x.At, 4*time.Hour, text)
+		}
+	}
+	write(t, at, key, text)
+	d = r.session()
+	d.tend()
+	if m := r.manifest("contacts"); len(m.Removed) == 0 || d.place.Cleared < second {
+		t.Errorf("with %d files that stay it is clear up to %d, and the second erasure is at %d", len(m.Removed), d.place.Cleared, second)
+	}
+}
+
+// While one of the files that had it stays, an erasure is not done: not when those
+// are gone that an earlier snapshot has left, nor where the clock was ahead then.
+func TestErasureWaitsForEachFile(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]bool{"earlier": false, "clock ahead": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := local(t)
+			r := newRig(t, at, files.Options{Keep: 3 * time.Hour})
+			shift := func(moment time.Time, by time.Duration) {
+				key := slices.Max(at.keys("contacts/_hubpipe/manifest-"))
+				write(t, at, key, age(moment, by, string(at.read(key))))
+			}
+			r.put("contacts", record("1", `{"email":"canary@example.com"}`))
+			d := r.session()
+			d.write(false)
+			d.reread()
+			d.write(true)
+			d.swept()
+			before := r.manifest("contacts").Committed
+			if ahead {
+				shift(before, -time.Hour)
+				d = r.session()
+			}
+			r.eventually("a later moment", func() bool { return time.Since(before) > time.Millisecond })
+			r.put("contacts", erased("1"))
+			d.write(false)
+			d.tend()
+			d.write(true)
+			d.swept()
+			if ahead {
+				shift(r.manifest("contacts").Committed, 4*time.Hour)
+			} else {
+				shift(before, 4*time.Hour)
+			}
+			d = r.session()
+			was := len(r.manifest("contacts").Removed)
+			d.tend()
+			if m := r.manifest("contacts"); len(m.Removed) == 0 || len(m.Removed) == was {
+				t.Fatalf("of %d files %d stay", was, len(m.Removed))
+			}
+			if head := r.src.PositionOf("contacts"); d.place.Cleared >= head {
+				t.Errorf("it is clear up to %d, and the erasure is at %d", d.place.Cleared, head)
+			}
+		})
 	}
 }

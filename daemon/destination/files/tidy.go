@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -79,8 +80,11 @@ func (s *session) tidy(ctx context.Context, t *table) error {
 			m.Removed = append(m.Removed, r)
 		}
 	}
-	if len(m.Removed) == 0 && !m.Erase {
-		m.Owed = nil
+	switch {
+	case len(m.Removed) == 0 && !m.Erase:
+		m.Owed, m.Clean = nil, nil
+	case m.Clean != nil && !slices.ContainsFunc(m.Removed, func(r Removed) bool { return !r.At.After(m.Clean.At) }):
+		m.Owed, m.Clean = &m.Clean.Position, nil
 	}
 	return s.commit(ctx, t, m)
 }
