@@ -17,6 +17,14 @@ type report struct{ Checked, Missing, Stale, Candidates, Gone, Merged, Restored,
 
 func (s *system) reconcile(stream string, args ...string) (client.Run, report) {
 	s.t.Helper()
+	// Asked for during the first load, it would be that, which may go on for a
+	// moment after its last record.
+	until(s.t, "the end of the first load", func() error {
+		if run := s.status(stream).Run; run != nil && run.Kind == "backfill" {
+			return fmt.Errorf("%s goes on", run.ID)
+		}
+		return nil
+	})
 	out, err := s.hubpipe(append([]string{"reconcile", stream, "--wait", "--output", "json"}, args...)...)
 	if err != nil {
 		s.t.Fatalf("reconcile: %v %s", err, out)

@@ -402,6 +402,14 @@ type report struct {
 // reconcile runs one to its end.
 func (r *rig) reconcile(stream string) (client.Run, report) {
 	r.t.Helper()
+	// Asked for during the first load, it would be that, which may go on for a
+	// moment after its last record.
+	until(r.t, "the end of the first load", func() error {
+		if run := r.status(stream).Run; run != nil && run.Kind == "backfill" {
+			return fmt.Errorf("%s goes on", run.ID)
+		}
+		return nil
+	})
 	id, err := r.api.Reconcile(r.t.Context(), stream, false)
 	if err != nil {
 		r.t.Fatal(err)
