@@ -11,18 +11,6 @@ import (
 	"github.com/hubpipe/hubpipe/internal/rawjson"
 )
 
-// Types of columns, whatever a warehouse calls them.
-const (
-	TypeText      = "string"
-	TypeNumber    = "double"
-	TypeInteger   = "int64" // of our own columns alone
-	TypeBoolean   = "boolean"
-	TypeDate      = "date"
-	TypeTimestamp = "timestamp"
-	TypeTexts     = "list<string>"
-	TypeJSON      = "json"
-)
-
 // Whereabouts is where a destination's tables are, as far as that has a name.
 type Whereabouts struct {
 	Database, Schema string
@@ -68,16 +56,13 @@ func (m *Manager) Tables(ctx context.Context, name string) (Whereabouts, []Descr
 	src := choose(m.o.Source, r.spec, m.o.Salt)
 	out := make([]Described, 0, len(r.spec.Streams))
 	for _, x := range r.spec.Streams {
-		properties, err := src.Definitions(x.Name)
-		if err == nil && len(properties) == 0 {
-			properties, err = sample(ctx, src, x.Name)
-		}
+		columns, err := columnsOf(ctx, src, x.Name)
 		if err != nil {
 			return where, nil, fmt.Errorf("describe %s: %w", x.Name, err)
 		}
-		names := make([]string, len(properties))
-		for i, p := range properties {
-			names[i] = p.Name
+		names := make([]string, len(columns))
+		for i, c := range columns {
+			names[i] = c.Property
 		}
 		d := Described{Stream: x.Name, Object: x.Object, Table: x.Name, Columns: ownColumns()}
 		if ok {
@@ -96,8 +81,9 @@ func (m *Manager) Tables(ctx context.Context, name string) (Whereabouts, []Descr
 		if x.History {
 			d.History = beside("__history")
 		}
-		for i, p := range properties {
-			d.Columns = append(d.Columns, Column{Name: names[i], Type: typeOf(p), Property: p.Name, Label: p.Label})
+		for i, c := range columns {
+			c.Name = names[i]
+			d.Columns = append(d.Columns, c)
 		}
 		out = append(out, d)
 	}
@@ -118,30 +104,25 @@ func ownColumns() []Column {
 	}
 }
 
-// typeOf is the type of a property's column.
-func typeOf(p stream.Property) string {
-	switch p.Type {
-	case "number":
-		return TypeNumber
-	case "bool", "boolean":
-		return TypeBoolean
-	case "date":
-		return TypeDate
-	case "datetime":
-		return TypeTimestamp
-	case TypeJSON:
-		return TypeJSON
-	case "enumeration":
-		if p.FieldType == "checkbox" {
-			return TypeTexts
-		}
+// columnsOf are the columns of a stream's properties, which have no names yet.
+func columnsOf(ctx context.Context, src Source, name string) ([]Column, error) {
+	properties, err := src.Definitions(name)
+	if err != nil {
+		return nil, err
 	}
-	return TypeText
+	if len(properties) == 0 {
+		return sample(ctx, src, name)
+	}
+	out := make([]Column, len(properties))
+	for i, p := range properties {
+		out[i] = Column{Type: TypeOf(p), Property: p.Name, Label: p.Label}
+	}
+	return out, nil
 }
 
-// sample makes definitions of the first records, of which each property is what
-// its first value is, and text where another is something else.
-func sample(ctx context.Context, src Source, name string) (out []stream.Property, err error) {
+// sample makes columns of the first records, of which each has the type of its
+// first value, and text where another is something else.
+func sample(ctx context.Context, src Source, name string) (out []Column, err error) {
 	at := map[string]int{}
 	n, errEnough := 0, errors.New("enough")
 	_, err = src.Changes(ctx, name, 0, 0, func(rec *stream.Record) error {
@@ -158,16 +139,17 @@ func sample(ctx context.Context, src Source, name string) (out []stream.Property
 			if s.Broken() {
 				break
 			}
-			property := string(textOf(name))
-			kind := seen(v)
+			if string(v) == "null" || string(v) == `""` { // it tells nothing of a type
+				continue
+			}
+			property, kind := string(textOf(name)), TypeSeen(v)
 			i, ok := at[property]
 			switch {
-			case kind == "":
 			case !ok:
 				at[property] = len(out)
-				out = append(out, stream.Property{Name: property, Type: kind})
+				out = append(out, Column{Type: kind, Property: property})
 			case out[i].Type != kind:
-				out[i].Type = "string"
+				out[i].Type = TypeText
 			}
 		}
 		return nil
@@ -175,23 +157,6 @@ func sample(ctx context.Context, src Source, name string) (out []stream.Property
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	slices.SortFunc(out, func(a, b stream.Property) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b Column) int { return strings.Compare(a.Property, b.Property) })
 	return out, err
-}
-
-// seen is HubSpot's word for the type of a value, "" where it tells nothing.
-func seen(v []byte) string {
-	switch {
-	case string(v) == "null" || string(v) == `""`:
-		return ""
-	case v[0] == '{' || v[0] == '[':
-		return TypeJSON
-	case v[0] == 't' || v[0] == 'f':
-		return "bool"
-	case v[0] != '"':
-		return "number"
-	case len(v) >= len(`"2006-01-02T15:04:05Z"`) && v[5] == '-' && v[8] == '-' && v[11] == 'T':
-		return "datetime"
-	}
-	return "string"
 }

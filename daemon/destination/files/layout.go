@@ -107,7 +107,7 @@ func (s *session) columnsFor(has []Column, t destination.Table) []Column {
 		if d.Name = clean(d.Name); d.Name == "" {
 			continue
 		}
-		wants := kindFor(d)
+		wants := kind(destination.TypeOf(d))
 		i, ok := at[d.Name]
 		if !ok {
 			at[d.Name] = len(out)

@@ -210,7 +210,7 @@ func (p *packed) meet(property string, value []byte) {
 	}
 	k := text
 	if !p.of.defined {
-		k = kindSeen(value)
+		k = kind(destination.TypeSeen(value))
 	}
 	if was, ok := p.unknown[property]; ok && was != k {
 		k = text

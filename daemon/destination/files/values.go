@@ -12,60 +12,23 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// kind is the type of a column. Manifests have it as text.
+// kind is the type of a column, as manifests have it. Numbers are doubles, as
+// HubSpot's own are: a decimal would want one scale for all of them, and what does
+// not fit would be lost.
 type kind string
 
 const (
-	text      kind = "string"
-	number    kind = "double"
-	integer   kind = "int64" // of our own columns alone
-	boolean   kind = "boolean"
-	date      kind = "date"
-	timestamp kind = "timestamp"
-	texts     kind = "list<string>"
-	nested    kind = "json"
+	text      kind = destination.TypeText
+	number    kind = destination.TypeNumber
+	integer   kind = destination.TypeInteger
+	boolean   kind = destination.TypeBoolean
+	date      kind = destination.TypeDate
+	timestamp kind = destination.TypeTimestamp
+	texts     kind = destination.TypeTexts
+	nested    kind = destination.TypeJSON
 )
-
-// kindFor is the type of a column by HubSpot's definition. Numbers are doubles,
-// as HubSpot's own are: a decimal would want one scale for all of them, and what
-// does not fit would be lost.
-func kindFor(p stream.Property) kind {
-	switch p.Type {
-	case "number":
-		return number
-	case "bool", "boolean":
-		return boolean
-	case "date":
-		return date
-	case "datetime":
-		return timestamp
-	case "enumeration":
-		if p.FieldType == "checkbox" {
-			return texts
-		}
-	}
-	return text
-}
-
-// kindSeen is the type of a column for which there is no definition, by the first
-// value that is seen.
-func kindSeen(raw []byte) kind {
-	switch raw[0] {
-	case '{', '[':
-		return nested
-	case 't', 'f':
-		return boolean
-	case '"':
-		if _, ok := destination.Moment(raw[1 : len(raw)-1]); ok {
-			return timestamp
-		}
-		return text
-	}
-	return number
-}
 
 // wider is the type that a column needs for values of another, too. Text holds
 // everything, and nothing becomes narrower.

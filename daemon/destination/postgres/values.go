@@ -54,41 +54,30 @@ func kindOf(dataType, udt string) kind {
 	return foreign
 }
 
-// kindFor is the type of a column by HubSpot's definition. An enumeration of
-// which several values may be chosen is a list of them.
-func kindFor(p stream.Property) kind {
-	switch p.Type {
-	case "number":
-		return numeric
-	case "bool", "boolean":
-		return boolean
-	case "date":
-		return date
-	case "datetime":
-		return timestamp
-	case "enumeration":
-		if p.FieldType == "checkbox" {
-			return texts
-		}
-	}
-	return text
-}
+// kindFor is the type of a column by HubSpot's definition.
+func kindFor(p stream.Property) kind { return kindAs(destination.TypeOf(p)) }
 
 // kindSeen is the type of a column for which there is no definition, by the
 // first value that is seen.
-func kindSeen(raw []byte) kind {
-	switch raw[0] {
-	case '{', '[':
-		return object
-	case 't', 'f':
+func kindSeen(raw []byte) kind { return kindAs(destination.TypeSeen(raw)) }
+
+// kindAs is what a type that all destinations know is here.
+func kindAs(of string) kind {
+	switch of {
+	case destination.TypeNumber:
+		return numeric
+	case destination.TypeBoolean:
 		return boolean
-	case '"':
-		if _, ok := destination.Moment(raw[1 : len(raw)-1]); ok {
-			return timestamp
-		}
-		return text
+	case destination.TypeDate:
+		return date
+	case destination.TypeTimestamp:
+		return timestamp
+	case destination.TypeTexts:
+		return texts
+	case destination.TypeJSON:
+		return object
 	}
-	return numeric
+	return text
 }
 
 // wider tells whether a column of a type has to become another to hold values of
