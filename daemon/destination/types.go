@@ -1,6 +1,10 @@
 package destination
 
-import "github.com/hubpipe/hubpipe/daemon/stream"
+import (
+	"bytes"
+
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
 
 // Types of columns, whatever a warehouse calls them.
 const (
@@ -43,7 +47,8 @@ func TypeSeen(raw []byte) string {
 	case 't', 'f':
 		return TypeBoolean
 	case '"':
-		if _, ok := Moment(raw[1 : len(raw)-1]); ok {
+		// Nothing but digits may be milliseconds, and is an id more often.
+		if _, ok := Moment(raw[1 : len(raw)-1]); ok && bytes.IndexByte(raw, '-') > 1 {
 			return TypeTimestamp
 		}
 		return TypeText
