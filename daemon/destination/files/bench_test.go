@@ -1,19 +1,16 @@
 package files_test
 
 import (
-	"bytes"
-	"fmt"
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/files"
-	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/enginetest"
 )
 
 // BenchmarkFiles copies HUBPIPE_FILES_ROWS contacts (100,000) of a kilobyte each
@@ -39,34 +36,29 @@ func BenchmarkFiles(b *testing.B) {
 func benchmark(b *testing.B, n int, format string) {
 	b.Helper()
 	r := newRig(b, local(b), files.Options{Format: format})
-	r.gather = time.Millisecond // turns are as long as they are for people
-	names := make([]string, 40)
-	for i := range names {
-		names[i] = fmt.Sprintf("property_%02d string", i)
-	}
-	names[7], names[8], names[9] = "property_07 number", "property_08 datetime", "property_09 bool"
-	r.define("contacts", names...)
+	r.Gather = time.Millisecond // turns are as long as they are for people
+	r.DefineMany()
 	for _, round := range []string{"new", "updated", "snapshot"} {
 		if round != "snapshot" {
-			r.contacts(n, round)
+			r.PutMany(n, round)
 		}
 		runtime.GC()
-		peak, stop := watchMemory()
+		peak, stop := enginetest.WatchMemory()
 		begin, mine := time.Now(), cpu(b)
 		switch {
-		case r.m == nil:
-			r.start()
+		case r.M == nil:
+			r.Start()
 		case round == "snapshot":
-			if err := r.m.Resync("lake", ""); err != nil {
+			if err := r.M.Resync("lake", ""); err != nil {
 				b.Fatal(err)
 			}
 		}
 		if round != "new" {
-			if err := r.m.Resume("lake"); err != nil {
+			if err := r.M.Resume("lake"); err != nil {
 				b.Fatal(err)
 			}
 		}
-		r.until(func(s destination.Status) bool {
+		r.Until(func(s destination.Status) bool {
 			return s.State == destination.Current && (round != "snapshot" || r.manifest("contacts").Snapshots > 0)
 		})
 		took := time.Since(begin)
@@ -75,13 +67,13 @@ func benchmark(b *testing.B, n int, format string) {
 		b.ReportMetric(float64((cpu(b)-mine).Microseconds())/float64(n), round+"-us/row")
 		b.ReportMetric(float64(peak())/(1<<20), round+"-anon-MiB")
 		if round == "updated" {
-			if err := r.m.Resume("lake"); err != nil {
+			if err := r.M.Resume("lake"); err != nil {
 				b.Fatal(err)
 			}
 			continue
 		}
 		if round == "new" {
-			if err := r.m.Pause("lake"); err != nil {
+			if err := r.M.Pause("lake"); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -95,69 +87,6 @@ func benchmark(b *testing.B, n int, format string) {
 	if rows != uint64(n) { //nolint:gosec // far below
 		b.Errorf("the snapshot has %d rows of %d", rows, n)
 	}
-}
-
-// contacts commits n of them.
-func (r *rig) contacts(n int, mark string) {
-	r.t.Helper()
-	var batch []*stream.Record
-	for i := range n {
-		var p bytes.Buffer
-		p.WriteByte('{')
-		for j := range 40 {
-			v := fmt.Sprintf("%s %08d of number %03d", mark, i, j)
-			switch j {
-			case 7:
-				v = fmt.Sprintf("%d.50", i)
-			case 8:
-				v = "2026-01-02T03:04:05.678Z"
-			case 9:
-				v = "true"
-			}
-			if j > 0 {
-				p.WriteByte(',')
-			}
-			fmt.Fprintf(&p, `"property_%02d":"%s"`, j, v)
-		}
-		p.WriteByte('}')
-		batch = append(batch, record(strconv.Itoa(1000000+i), p.String()))
-		if len(batch) == 400 || i == n-1 {
-			r.put("contacts", batch...)
-			batch = batch[:0]
-		}
-	}
-}
-
-// watchMemory follows the anonymous memory of this process.
-func watchMemory() (peak func() uint64, stop func()) {
-	var top uint64
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(50 * time.Millisecond)
-		defer t.Stop()
-		for {
-			select {
-			case <-quit:
-				return
-			case <-t.C:
-				top = max(top, resident())
-			}
-		}
-	}()
-	return func() uint64 { return top }, func() { close(quit); <-done }
-}
-
-// resident is the anonymous memory of this process, 0 where it cannot be told.
-func resident() uint64 {
-	b, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			kb, _ := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
-			return kb << 10
-		}
-	}
-	return 0
 }
 
 // cpu is the time that this process has had.

@@ -82,23 +82,23 @@ func TestCanary(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, local(t), files.Options{Format: format, Raw: true, Keep: time.Millisecond})
-			r.streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true}, {Name: "subscription_statuses", Object: "subscription_statuses"}}
-			r.define("contacts", "email string", "phone number", "secret string", "score number")
+			r.Streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true}, {Name: "subscription_statuses", Object: "subscription_statuses"}}
+			r.Define("contacts", "email string", "phone number", "secret string", "score number")
 			for i := range 3 {
 				rec := record(strings.Repeat("1", i+1), `{"email":" `+canary+`","phone":"`+canary+`","secret":"`+canary+`","score":"7","hidden":"`+canary+`"}`)
 				rec.History = []byte(`{"email":[{"value":"` + canary + `","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI","sourceId":"` + canary + `"}]}`)
-				r.put("contacts", rec)
+				r.Put("contacts", rec)
 			}
-			r.put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","n":"x"}`), &stream.Record{Head: stream.Head{ID: canary + "/6", State: stream.Purged}})
+			r.Put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","n":"x"}`), &stream.Record{Head: stream.Head{ID: canary + "/6", State: stream.Purged}})
 			again := func(c destination.Choice) {
 				t.Helper()
-				if r.m != nil {
-					r.stop()
+				if r.M != nil {
+					r.Stop()
 				}
-				r.choice = c
-				r.start()
-				r.current()
-				r.eventually("the old files' end", func() bool {
+				r.Choice = c
+				r.Start()
+				r.Current()
+				r.Eventually("the old files' end", func() bool {
 					return len(r.manifest("contacts").Removed)+len(r.manifest("subscription_statuses").Removed) == 0
 				})
 				r.equal()
@@ -108,7 +108,7 @@ func TestCanary(t *testing.T) {
 				t.Fatalf("the canary was handed over in %d places only", n)
 			}
 			again(destination.Choice{Personal: destination.Hash, Exclude: []string{"secret"}})
-			r.eventually("no canary", func() bool { return r.seen() == 0 })
+			r.Eventually("no canary", func() bool { return r.seen() == 0 })
 			columns := map[string]files.Column{}
 			for _, c := range r.manifest("contacts").Columns {
 				columns[c.Name] = c
@@ -117,9 +117,9 @@ func TestCanary(t *testing.T) {
 				t.Errorf("the columns are %+v", columns)
 			}
 			again(destination.Choice{Personal: destination.Exclude, Exclude: []string{"secret"}})
-			r.eventually("no canary", func() bool { return r.seen() == 0 })
+			r.Eventually("no canary", func() bool { return r.seen() == 0 })
 			again(destination.Choice{})
-			r.eventually("the canary again", func() bool { return r.seen() >= 20 })
+			r.Eventually("the canary again", func() bool { return r.seen() >= 20 })
 		})
 	}
 }
@@ -128,18 +128,18 @@ func TestCanary(t *testing.T) {
 func TestCanaryOfPaused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{})
-	r.define("contacts", "email string")
-	r.put("contacts", record("1", `{"email":"`+canary+`"}`))
-	r.start()
-	r.current()
-	if err := r.m.Pause("lake"); err != nil {
+	r.Define("contacts", "email string")
+	r.Put("contacts", record("1", `{"email":"`+canary+`"}`))
+	r.Start()
+	r.Current()
+	if err := r.M.Pause("lake"); err != nil {
 		t.Fatal(err)
 	}
-	r.stop()
-	r.choice = destination.Choice{Exclude: []string{"email"}}
-	r.start()
+	r.Stop()
+	r.Choice = destination.Choice{Exclude: []string{"email"}}
+	r.Start()
 	before := r.manifest("contacts")
-	list, err := r.m.Check(t.Context(), "lake")
+	list, err := r.M.Check(t.Context(), "lake")
 	if err != nil || len(list) != 1 || !strings.Contains(list[0].Note, "changed first") {
 		t.Errorf("it says %+v %v", list, err)
 	}
@@ -152,11 +152,11 @@ func TestCanaryOfPaused(t *testing.T) {
 func TestDescribed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{})
-	r.define("contacts", "email string", "Email string", "day date", "id bool", "n number", "kinds enumeration checkbox")
-	r.put("contacts", record("1", `{"email":"a","Email":"b","day":"2026-01-02","id":"true","n":"1","kinds":"a;b"}`))
-	r.start()
-	r.current()
-	where, list, err := r.m.Tables(t.Context(), "lake")
+	r.Define("contacts", "email string", "Email string", "day date", "id bool", "n number", "kinds enumeration checkbox")
+	r.Put("contacts", record("1", `{"email":"a","Email":"b","day":"2026-01-02","id":"true","n":"1","kinds":"a;b"}`))
+	r.Start()
+	r.Current()
+	where, list, err := r.M.Tables(t.Context(), "lake")
 	if err != nil || where.Location != r.o.URL || len(list) != 1 {
 		t.Fatalf("%+v %+v %v", where, list, err)
 	}

@@ -41,24 +41,24 @@ func TestDrift(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, local(t), files.Options{Format: format})
-			r.define("contacts", "score number", "day_of date")
-			r.put("contacts", record("1", `{"score":"1","day_of":"2024-01-02"}`))
-			r.start()
-			r.current()
-			r.define("contacts", "score number", "day_of date", "email string")
-			r.put("contacts", record("2", `{"score":"2","email":"a"}`), record("3", `{"surprise":"7"}`))
-			r.current()
+			r.Define("contacts", "score number", "day_of date")
+			r.Put("contacts", record("1", `{"score":"1","day_of":"2024-01-02"}`))
+			r.Start()
+			r.Current()
+			r.Define("contacts", "score number", "day_of date", "email string")
+			r.Put("contacts", record("2", `{"score":"2","email":"a"}`), record("3", `{"surprise":"7"}`))
+			r.Current()
 			union, each := r.typesIn("contacts")
 			if union["email"] != "string" || union["surprise"] != "string" || each[0]["email"] != "" || each[len(each)-1]["email"] != "string" {
 				t.Errorf("types %v, of the files %v", union, each)
 			}
-			if p := r.current().Streams[0].Place; p.Reread != nil {
+			if p := r.Current().Streams[0].Place; p.Reread != nil {
 				t.Errorf("all is written again for a column more: %+v", p)
 			}
 			r.equal()
-			r.define("contacts", "score string", "day_of datetime", "email number")
-			r.put("contacts", record("4", `{"score":"many","day_of":"2024-01-02T03:04:05Z"}`))
-			r.until(func(s destination.Status) bool {
+			r.Define("contacts", "score string", "day_of datetime", "email number")
+			r.Put("contacts", record("4", `{"score":"many","day_of":"2024-01-02T03:04:05Z"}`))
+			r.Until(func(s destination.Status) bool {
 				return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
 			})
 			union, each = r.typesIn("contacts")
@@ -87,16 +87,16 @@ func TestDrift(t *testing.T) {
 func TestWithoutDefinitions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{})
-	r.put("contacts", record("1", `{"n":1,"b":true,"o":{"a":[1]},"at":"2024-01-02T03:04:05Z","id":"own"}`))
-	r.start()
-	r.current()
+	r.Put("contacts", record("1", `{"n":1,"b":true,"o":{"a":[1]},"at":"2024-01-02T03:04:05Z","id":"own"}`))
+	r.Start()
+	r.Current()
 	union, _ := r.typesIn("contacts")
 	if union["n"] != "double" || union["b"] != "boolean" || union["o"] != "json" || union["at"] != "timestamp" {
 		t.Errorf("types %v", union)
 	}
 	r.equal()
-	r.put("contacts", record("2", `{"n":"one","b":null,"o":[2],"at":"soon"}`))
-	r.until(func(s destination.Status) bool {
+	r.Put("contacts", record("2", `{"n":"one","b":null,"o":[2],"at":"soon"}`))
+	r.Until(func(s destination.Status) bool {
 		return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
 	})
 	x := r.table("contacts")
@@ -120,7 +120,7 @@ func TestHostile(t *testing.T) {
 			for i, n := range names {
 				list = append(list, stream.Property{Name: n, Type: []string{"string", "enumeration", "number"}[i%3], FieldType: "checkbox", Label: n})
 			}
-			r.src.definitions["contacts"] = list
+			r.Src.Define("contacts", list)
 			for i, v := range values {
 				p := map[string]string{}
 				for j, n := range names {
@@ -132,11 +132,11 @@ func TestHostile(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.put("contacts", record(fmt.Sprintf("%d", i), string(b)))
+				r.Put("contacts", record(fmt.Sprintf("%d", i), string(b)))
 			}
-			r.put("contacts", record("raw", "{\"email\":\"a\xff\\ud800b\",\"x\":1e999,\"email\":\"twice\",\"Email\":[ 1,\n2 ]}"))
-			r.start()
-			r.current()
+			r.Put("contacts", record("raw", "{\"email\":\"a\xff\\ud800b\",\"x\":1e999,\"email\":\"twice\",\"Email\":[ 1,\n2 ]}"))
+			r.Start()
+			r.Current()
 			columns, lower := map[string]string{}, map[string]bool{}
 			for _, c := range r.manifest("contacts").Columns {
 				columns[c.Property] = c.Name
@@ -195,22 +195,22 @@ func TestProblems(t *testing.T) {
 			}
 			r := newRig(t, at, files.Options{URL: tt.url, AccessKey: "key-canary", SecretKey: "secret-canary"})
 			at.fails(tt.fault)
-			r.put("contacts", record("1", `{"email":"value-canary"}`))
-			r.start()
-			s := r.until(func(s destination.Status) bool { return s.Error != nil })
+			r.Put("contacts", record("1", `{"email":"value-canary"}`))
+			r.Start()
+			s := r.Until(func(s destination.Status) bool { return s.Error != nil })
 			text := s.Error.Error() + s.Error.Detail + s.Error.Hint + s.Target
 			if s.Error.Type != tt.kind || s.Error.Blocked != tt.blocked || !strings.Contains(text, tt.says) || strings.Contains(text, "canary") {
 				t.Errorf("it says %+v", s.Error)
 			}
 			at.fails(nil)
 			if strings.HasPrefix(tt.url, "s3://lake/crm") { // mended
-				if err := r.m.Resume("lake"); err != nil {
+				if err := r.M.Resume("lake"); err != nil {
 					t.Fatal(err)
 				}
-				r.current()
+				r.Current()
 				r.equal()
 			}
-			r.stop()
+			r.Stop()
 		})
 	}
 }
@@ -220,14 +220,14 @@ func TestForeign(t *testing.T) {
 	t.Parallel()
 	at := local(t)
 	r := newRig(t, at, files.Options{})
-	r.put("contacts", record("1", `{"email":"a"}`))
-	r.start()
-	r.current()
-	r.stop()
+	r.Put("contacts", record("1", `{"email":"a"}`))
+	r.Start()
+	r.Current()
+	r.Stop()
 	other := newRig(t, at, files.Options{})
-	other.put("contacts", record("2", `{"email":"b"}`))
-	other.start()
-	s := other.until(func(s destination.Status) bool { return s.Error != nil })
+	other.Put("contacts", record("2", `{"email":"b"}`))
+	other.Start()
+	s := other.Until(func(s destination.Status) bool { return s.Error != nil })
 	if s.State != destination.Blocked || s.Error.Type != "destination-foreign" {
 		t.Errorf("it is %s: %+v", s.State, s.Error)
 	}

@@ -2,8 +2,6 @@ package files_test
 
 import (
 	"bytes"
-	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,48 +21,11 @@ import (
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/files"
-	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/enginetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is how long a test waits for what has to come.
-const patience = 2 * time.Minute
-
-// source is a real store with what the daemon adds to it.
-type source struct {
-	*store.Store
-
-	mu          sync.Mutex
-	definitions map[string][]stream.Property
-	unsettled   bool
-	epoch       uint64
-	id          string // in place of the store's own
-}
-
-func (s *source) Definitions(name string) ([]stream.Property, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.definitions[name]), nil
-}
-
-func (s *source) Standing(_ context.Context, name string) (destination.Standing, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lag := int64(3)
-	return destination.Standing{Stream: name, Object: name, Portal: "main", State: "waiting", LagSeconds: &lag, TimeZone: "Europe/Berlin", Currency: "EUR", Settled: !s.unsettled}, nil
-}
-
-// ID may be another store's.
-func (s *source) ID() string { return cmp.Or(s.id, s.Store.ID()) }
-
-// Epoch may be a later one than the store's own.
-func (s *source) Epoch() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.Store.Epoch() + s.epoch
-}
 
 // place is where files go, as a reader of them has it.
 type place interface {
@@ -77,30 +36,15 @@ type place interface {
 
 // rig is a store and a manager with one destination of files.
 type rig struct {
-	t       testing.TB
-	at      place
-	src     *source
-	m       *destination.Manager
-	o       files.Options
-	gather  time.Duration
-	streams []destination.Stream
-	choice  destination.Choice
-	path    string
-}
+	*enginetest.Rig
 
-func openStore(t testing.TB, dir string) *store.Store {
-	t.Helper()
-	st, err := store.Open(t.Context(), store.Options{Dir: dir, FreeMark: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	return st
+	t  testing.TB
+	at place
+	o  files.Options
 }
 
 func newRig(t testing.TB, at place, o files.Options) *rig {
 	t.Helper()
-	dir := t.TempDir()
 	if o.Format == "" {
 		o.Format = files.Parquet
 	}
@@ -116,61 +60,12 @@ func newRig(t testing.TB, at place, o files.Options) *rig {
 	if o.URL == "" {
 		o.URL = at.url()
 	}
-	return &rig{t: t, at: at, o: o, path: filepath.Join(dir, "destinations.json"),
-		src:     &source{Store: openStore(t, filepath.Join(dir, "store")), definitions: map[string][]stream.Property{}},
-		streams: []destination.Stream{{Name: "contacts", Object: "contacts"}}}
+	r := &rig{t: t, at: at, o: o}
+	r.Rig = enginetest.New(t, "lake", func() (destination.Engine, string) { return files.New(r.o), fmt.Sprint(r.o, r.Choice) })
+	return r
 }
 
-// start begins to copy.
-func (r *rig) start() {
-	r.t.Helper()
-	m, err := destination.New(context.WithoutCancel(r.t.Context()), destination.Options{Source: r.src, Path: r.path, Salt: r.src.Salt,
-		Retry: 20 * time.Millisecond, RetryMost: 200 * time.Millisecond, Describe: 50 * time.Millisecond})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.m = m
-	r.t.Cleanup(m.Stop)
-	m.Set([]destination.Spec{{Name: "lake", Kind: "files", Engine: files.New(r.o), Streams: r.streams, Choice: r.choice, Gather: r.gather, Key: fmt.Sprint(r.o, r.choice)}})
-}
-
-func (r *rig) stop() { r.m.Stop() }
-
-// define sets a stream's definitions, each "name type [fieldType]".
-func (r *rig) define(name string, properties ...string) {
-	list := []stream.Property{}
-	for _, p := range properties {
-		f := append(strings.Fields(p), "", "")
-		list = append(list, stream.Property{Name: f[0], Type: f[1], FieldType: f[2], Label: "The " + f[0]})
-	}
-	r.src.mu.Lock()
-	defer r.src.mu.Unlock()
-	r.src.definitions[name] = list
-}
-
-// put commits records.
-func (r *rig) put(name string, records ...*stream.Record) {
-	r.t.Helper()
-	for part := range slices.Chunk(records, 400) {
-		tx, err := r.src.Begin()
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		for _, rec := range part {
-			if err := tx.Put(name, rec); err != nil {
-				r.t.Fatal(err)
-			}
-		}
-		if err := tx.Commit(); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-}
-
-// record is a live record; properties are JSON.
-func record(id, properties string) *stream.Record {
-	return &stream.Record{Head: stream.Head{ID: id, State: stream.Live, Version: 1, UpdatedAt: "2026-01-02T03:04:05.678Z", CreatedAt: "2026-01-01T00:00:00Z"}, Properties: []byte(properties)}
-}
+func record(id, properties string) *stream.Record { return enginetest.Record(id, properties) }
 
 func ended(id string, s stream.State) *stream.Record {
 	return &stream.Record{Head: stream.Head{ID: id, State: s, CreatedAt: "2026-01-01T00:00:00Z"}}
@@ -181,52 +76,10 @@ func erased(id string) *stream.Record {
 	return &stream.Record{Head: stream.Head{ID: id, State: stream.Purged}}
 }
 
-// current waits until the destination has everything.
-func (r *rig) current() destination.Status {
-	r.t.Helper()
-	return r.until(func(s destination.Status) bool { return s.State == destination.Current })
-}
-
-func (r *rig) until(good func(destination.Status) bool) destination.Status {
-	r.t.Helper()
-	end := time.Now().Add(patience)
-	for {
-		s, err := r.m.One(r.t.Context(), "lake")
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if good(s) {
-			return s
-		}
-		if time.Now().After(end) {
-			r.t.Fatalf("it stands at %+v, error %v", s, s.Error)
-		}
-		r.moment()
-	}
-}
-
-// moment is between two looks at what has to come.
-func (r *rig) moment() {
-	select {
-	case <-time.After(5 * time.Millisecond):
-	case <-r.t.Context().Done():
-	}
-}
-
-// eventually waits for something that no status shows.
-func (r *rig) eventually(what string, is func() bool) {
-	r.t.Helper()
-	for end := time.Now().Add(patience); !is(); r.moment() {
-		if time.Now().After(end) {
-			r.t.Fatal("it does not come to ", what)
-		}
-	}
-}
-
 // equal has the destination held against the store.
 func (r *rig) equal() {
 	r.t.Helper()
-	list, err := r.m.Check(r.t.Context(), "lake")
+	list, err := r.M.Check(r.t.Context(), "lake")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -296,8 +149,10 @@ func (r *rig) once(name string) {
 // same holds what a reader makes of the files against the store, value by value.
 func (r *rig) same(name string) {
 	r.t.Helper()
+	// A manifest of which nobody heard is shown a moment after it is found.
+	r.Eventually("a manifest that has everything", func() bool { return r.manifest(name).Position >= r.Src.PositionOf(name) })
 	got := r.table(name)
-	if _, err := r.src.Changes(r.t.Context(), name, 0, 0, func(rec *stream.Record) error {
+	if _, err := r.Src.Changes(r.t.Context(), name, 0, 0, func(rec *stream.Record) error {
 		x := got[rec.ID]
 		delete(got, rec.ID)
 		if x["_hubpipe_seq"] != fmt.Sprint(rec.Seq) || x["_hubpipe_state"] != string(rec.State) {
@@ -428,15 +283,15 @@ func TestFirstRowsAndChanges(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, local(t), files.Options{Format: format, Raw: true})
-			r.streams[0].Associations, r.streams[0].History = true, true
-			r.define("contacts", "email string", "score number", "opted bool", "born date", "seen datetime", "kinds enumeration checkbox", "day string")
+			r.Streams[0].Associations, r.Streams[0].History = true, true
+			r.Define("contacts", "email string", "score number", "opted bool", "born date", "seen datetime", "kinds enumeration checkbox", "day string")
 			first := record("1", `{"email":"a\tb\\c\n\"d\" é \u0000 \ud800","score":"1.50","opted":"true","born":"1969-12-31","seen":"2024-02-29T01:02:03.5Z","kinds":"x;a b;\"q\"","day":"x"}`)
 			first.Associations, first.History = []byte("{\"companies\":[{\n\"id\":\"7\"}]}"), []byte(`{"email":[]}`)
-			r.put("contacts", first,
+			r.Put("contacts", first,
 				record("2", `{"email":null,"score":"","opted":"","born":null,"seen":"","kinds":""}`),
 				record("3", `{"email":"","score":"1e3","opted":"nope","born":"today","seen":"x","kinds":"one"}`))
-			r.start()
-			s := r.current()
+			r.Start()
+			s := r.Current()
 			list, born, seen, at := "[x][a b][\"q\"]", "-1", "1709168523500", func(ms string) string { return ms }
 			one := "[one]"
 			if format == files.NDJSON {
@@ -476,8 +331,8 @@ func TestFirstRowsAndChanges(t *testing.T) {
 			if s.Streams[0].Place.Unparsed != 3 || s.Rows != 3 {
 				t.Errorf("status %+v", s)
 			}
-			r.put("contacts", record("1", `{"email":"new","score":"2"}`), ended("2", stream.Purged))
-			r.current()
+			r.Put("contacts", record("1", `{"email":"new","score":"2"}`), ended("2", stream.Purged))
+			r.Current()
 			got = r.table("contacts")
 			if len(got) != 3 || got["1"]["email"] != "new" || got["2"]["_hubpipe_state"] != "purged" || got["2"]["email"] != "" {
 				t.Errorf("rows %v", got)
@@ -503,14 +358,14 @@ func TestFirstRowsAndChanges(t *testing.T) {
 func TestGather(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{})
-	r.gather = time.Hour
-	r.put("contacts", record("1", `{"email":"a"}`))
-	r.start()
-	r.current()
+	r.Gather = time.Hour
+	r.Put("contacts", record("1", `{"email":"a"}`))
+	r.Start()
+	r.Current()
 	for i := range 20 {
-		r.put("contacts", record("1", fmt.Sprintf(`{"email":"%d"}`, i)), record(fmt.Sprint(i+10), `{}`))
+		r.Put("contacts", record("1", fmt.Sprintf(`{"email":"%d"}`, i)), record(fmt.Sprint(i+10), `{}`))
 	}
-	if s := r.until(func(s destination.Status) bool { return s.Behind == 21 }); s.State != destination.Running {
+	if s := r.Until(func(s destination.Status) bool { return s.Behind == 21 }); s.State != destination.Running {
 		t.Errorf("it is %s", s.State)
 	}
 	if m := r.manifest("contacts"); m.Number != 1 {
@@ -520,11 +375,11 @@ func TestGather(t *testing.T) {
 	if m := r.manifest("contacts"); m.Number != 2 || len(m.Files) != 2 || m.Files[1].Rows != 21 {
 		t.Errorf("the manifest has %d, %+v", m.Number, m.Files)
 	}
-	r.stop()
-	r.gather = time.Second
-	r.start()
-	r.put("contacts", record("2", `{}`))
-	r.current()
+	r.Stop()
+	r.Gather = time.Second
+	r.Start()
+	r.Put("contacts", record("2", `{}`))
+	r.Current()
 	if m := r.manifest("contacts"); m.Number != 3 {
 		t.Errorf("there are %d commits", m.Number)
 	}
@@ -546,9 +401,9 @@ func fill(n int, mark string) []*stream.Record {
 func TestSize(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{FileSize: 100 << 10})
-	r.put("contacts", fill(20_000, "a")...)
-	r.start()
-	r.current()
+	r.Put("contacts", fill(20_000, "a")...)
+	r.Start()
+	r.Current()
 	m := r.manifest("contacts")
 	if len(m.Files) < 3 || m.Number != uint64(len(m.Files)) {
 		t.Errorf("%d files in %d commits", len(m.Files), m.Number)

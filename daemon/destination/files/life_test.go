@@ -42,28 +42,28 @@ func TestWhateverFails(t *testing.T) {
 			})
 			for round := range 6 {
 				if round > 0 {
-					r.stop()
+					r.Stop()
 				}
-				r.put("contacts", fill(3000, fmt.Sprint(round))[round*200:]...)
-				r.put("contacts", ended(fmt.Sprint(1000+round), stream.Purged))
-				r.start()
+				r.Put("contacts", fill(3000, fmt.Sprint(round))[round*200:]...)
+				r.Put("contacts", ended(fmt.Sprint(1000+round), stream.Purged))
+				r.Start()
 				if round%2 == 0 {
-					r.until(func(s destination.Status) bool { return s.Rows > 0 || s.Failures > 0 })
+					r.Until(func(s destination.Status) bool { return s.Rows > 0 || s.Failures > 0 })
 				} else {
-					r.current()
+					r.Current()
 				}
 			}
-			r.current()
+			r.Current()
 			at.fails(nil)
 			if writes < 15 {
 				t.Errorf("%d requests wrote something", writes)
 			}
 			r.same("contacts")
 			r.equal()
-			if err := r.m.Resync("lake", ""); err != nil {
+			if err := r.M.Resync("lake", ""); err != nil {
 				t.Fatal(err)
 			}
-			r.until(func(s destination.Status) bool {
+			r.Until(func(s destination.Status) bool {
 				return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
 			})
 			r.once("contacts")
@@ -78,11 +78,11 @@ func TestWhateverFails(t *testing.T) {
 func TestReadersSeeWholeCommits(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{FileSize: 20 << 10, Compact: time.Millisecond, Keep: time.Hour})
-	r.put("contacts", fill(4000, "a")...)
-	r.start()
-	r.current() // what changes while it is first read is read at neither place
+	r.Put("contacts", fill(4000, "a")...)
+	r.Start()
+	r.Current() // what changes while it is first read is read at neither place
 	for round := range 8 {
-		r.put("contacts", fill(4000, fmt.Sprint(round))[round*400:]...)
+		r.Put("contacts", fill(4000, fmt.Sprint(round))[round*400:]...)
 		m := r.manifest("contacts")
 		ids, top := map[string]bool{}, 0
 		for _, f := range m.Files {
@@ -98,7 +98,7 @@ func TestReadersSeeWholeCommits(t *testing.T) {
 			t.Errorf("at place %d there are %d records", m.Position, len(ids))
 		}
 	}
-	r.current()
+	r.Current()
 	r.same("contacts")
 }
 
@@ -113,20 +113,20 @@ func TestTwoWriters(t *testing.T) {
 			if name == "folder" {
 				r.o.AccessKey = ""
 			}
-			r.put("contacts", fill(3000, "a")...)
-			r.start()
+			r.Put("contacts", fill(3000, "a")...)
+			r.Start()
 			other := *r
-			other.path += "2"
-			other.start()
+			other.Path += "2"
+			other.Start()
 			for round := range 5 {
-				r.put("contacts", fill(1000, fmt.Sprint(round))...)
-				r.current()
-				other.current()
+				r.Put("contacts", fill(1000, fmt.Sprint(round))...)
+				r.Current()
+				other.Current()
 			}
 			// Each manifest is made of the one before: one that was written by somebody who
 			// did not know of it would lack its files.
-			r.stop()
-			other.stop()
+			r.Stop()
+			other.Stop()
 			var before []files.File
 			newest := uint64(len(at.keys("contacts/_hubpipe/manifest-")))
 			for n := uint64(1); n <= newest; n++ {
@@ -142,9 +142,9 @@ func TestTwoWriters(t *testing.T) {
 				before = m.Files
 			}
 			// The slower one may have shown readers its manifest last.
-			r.start()
-			r.eventually("the newest manifest", func() bool { return r.manifest("contacts").Number >= newest })
-			r.current()
+			r.Start()
+			r.Eventually("the newest manifest", func() bool { return r.manifest("contacts").Number >= newest })
+			r.Current()
 			r.same("contacts")
 		})
 	}
@@ -156,20 +156,20 @@ func TestSnapshotBySchedule(t *testing.T) {
 	t.Parallel()
 	at := local(t)
 	r := newRig(t, at, files.Options{Compact: 24 * time.Hour})
-	r.put("contacts", fill(500, "a")...)
-	r.start()
-	r.current()
-	r.put("contacts", fill(500, "b")[:300]...)
-	r.put("contacts", ended("1001", stream.Archived), ended("1002", stream.Merged))
-	r.current()
+	r.Put("contacts", fill(500, "a")...)
+	r.Start()
+	r.Current()
+	r.Put("contacts", fill(500, "b")[:300]...)
+	r.Put("contacts", ended("1001", stream.Archived), ended("1002", stream.Merged))
+	r.Current()
 	before := at.keys("contacts/day=")
-	r.stop()
+	r.Stop()
 	orphan := strings.Replace(before[0], "0000000001-000", "0000000009-000", 1)
 	write(t, at, orphan, "half a file")
 	write(t, at, "contacts/day=2020-01-01/mine.parquet", "somebody's")
 	r.o.Compact = time.Millisecond
-	r.start()
-	r.until(func(s destination.Status) bool {
+	r.Start()
+	r.Until(func(s destination.Status) bool {
 		return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
 	})
 	r.once("contacts")
@@ -184,14 +184,14 @@ func TestSnapshotBySchedule(t *testing.T) {
 		}
 	}
 	r.equal()
-	r.stop()
+	r.Stop()
 	r.o.Compact, r.o.Keep = 24*time.Hour, time.Millisecond
-	r.start()
-	r.eventually("the old files' end", func() bool { return len(at.keys("contacts/day=")) == 2 })
+	r.Start()
+	r.Eventually("the old files' end", func() bool { return len(at.keys("contacts/day=")) == 2 })
 	if keys := at.keys("contacts/day="); !slices.Contains(keys, "contacts/day=2020-01-01/mine.parquet") {
 		t.Errorf("there are %v", keys)
 	}
-	r.eventually("a manifest without them", func() bool { return len(r.manifest("contacts").Removed) == 0 })
+	r.Eventually("a manifest without them", func() bool { return len(r.manifest("contacts").Removed) == 0 })
 	r.equal()
 }
 
@@ -201,20 +201,20 @@ func TestWhatMovesIsNotMissed(t *testing.T) {
 	t.Parallel()
 	at := s3(t)
 	r := newRig(t, at, files.Options{AccessKey: "k", SecretKey: "s", Compact: time.Millisecond})
-	r.gather = time.Hour
+	r.Gather = time.Hour
 	moved := false
 	at.fails(func(q *http.Request) *fault {
 		if q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "manifest-0000000002.json") && !moved {
 			moved = true // the snapshot begins with it
-			r.put("contacts", record("1", `{"email":"moved"}`))
+			r.Put("contacts", record("1", `{"email":"moved"}`))
 		}
 		return nil
 	})
-	r.put("contacts", fill(3, "a")...)
-	r.put("contacts", record("1", `{"email":"first"}`))
-	r.start()
-	r.current()
-	r.eventually("a snapshot", func() bool { return r.manifest("contacts").Snapshots > 0 })
+	r.Put("contacts", fill(3, "a")...)
+	r.Put("contacts", record("1", `{"email":"first"}`))
+	r.Start()
+	r.Current()
+	r.Eventually("a snapshot", func() bool { return r.manifest("contacts").Snapshots > 0 })
 	if x := r.table("contacts"); len(x) != 4 || x["1"]["email"] != "moved" {
 		t.Errorf("the files have %v", x)
 	}
@@ -225,12 +225,12 @@ func TestWhatMovesIsNotMissed(t *testing.T) {
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{Delete: true, Compact: time.Millisecond})
-	r.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`))
-	r.start()
-	r.current()
-	r.put("contacts", ended("2", stream.Archived))
-	r.current()
-	r.eventually("a snapshot", func() bool { return len(r.table("contacts")) == 1 })
+	r.Put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`))
+	r.Start()
+	r.Current()
+	r.Put("contacts", ended("2", stream.Archived))
+	r.Current()
+	r.Eventually("a snapshot", func() bool { return len(r.table("contacts")) == 1 })
 	r.equal()
 }
 
@@ -240,14 +240,14 @@ func TestErasure(t *testing.T) {
 	t.Parallel()
 	at := local(t)
 	r := newRig(t, at, files.Options{Keep: 100 * time.Millisecond})
-	r.put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"other@example.com"}`))
-	r.start()
-	r.current()
-	r.put("contacts", record("2", `{"email":"third@example.com"}`))
-	r.current()
-	r.put("contacts", erased("1"))
-	head := r.src.PositionOf("contacts")
-	r.until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= head })
+	r.Put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"other@example.com"}`))
+	r.Start()
+	r.Current()
+	r.Put("contacts", record("2", `{"email":"third@example.com"}`))
+	r.Current()
+	r.Put("contacts", erased("1"))
+	head := r.Src.PositionOf("contacts")
+	r.Until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= head })
 	for _, k := range at.keys("") {
 		if !strings.Contains(k, "/day=") {
 			continue
@@ -270,46 +270,45 @@ func TestAnotherEpoch(t *testing.T) {
 	t.Parallel()
 	at := local(t)
 	r := newRig(t, at, files.Options{})
-	r.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`), record("3", `{"a":"z"}`))
-	r.put("contacts", record("1", `{"a":"newer"}`))
-	r.start()
-	r.current()
-	r.stop()
+	r.Put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`), record("3", `{"a":"z"}`))
+	r.Put("contacts", record("1", `{"a":"newer"}`))
+	r.Start()
+	r.Current()
+	r.Stop()
 
 	restored := newRig(t, at, r.o)
-	restored.src.id, restored.src.epoch, restored.src.unsettled = r.src.ID(), 1, true
-	restored.put("others", fill(20, "x")...) // positions begin above
-	restored.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`))
-	restored.start()
-	restored.until(func(s destination.Status) bool {
+	restored.Src.Become(r.Src.ID(), 1)
+	restored.Src.Settle(false)
+	restored.Put("others", fill(20, "x")...) // positions begin above
+	restored.Put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y"}`))
+	restored.Start()
+	restored.Until(func(s destination.Status) bool {
 		p := s.Streams[0].Place
 		return p.Reread != nil && p.Reread.Reason == destination.ReasonEpoch && p.Reread.Position >= p.Reread.Until && s.Behind == 0
 	})
 	if x := restored.table("contacts"); x["3"]["a"] != "z" {
 		t.Errorf("before the reconcile the files have %v", x)
 	}
-	restored.put("contacts", record("4", `{"a":"new"}`))
-	restored.until(func(s destination.Status) bool { return s.Behind == 0 })
-	restored.put("contacts", record("4", `{"a":"new"}`)) // a turn more
-	s := restored.until(func(s destination.Status) bool { return s.Behind == 0 })
+	restored.Put("contacts", record("4", `{"a":"new"}`))
+	restored.Until(func(s destination.Status) bool { return s.Behind == 0 })
+	restored.Put("contacts", record("4", `{"a":"new"}`)) // a turn more
+	s := restored.Until(func(s destination.Status) bool { return s.Behind == 0 })
 	if x := restored.table("contacts"); s.Streams[0].Place.Reread == nil || x["3"]["a"] != "z" || x["4"]["a"] != "new" {
 		t.Errorf("before the reconcile it stands at %+v, and the files have %v", s.Streams[0].Place, x)
 	}
-	restored.src.mu.Lock()
-	restored.src.unsettled = false
-	restored.src.mu.Unlock()
-	restored.current()
+	restored.Src.Settle(true)
+	restored.Current()
 	if x := restored.table("contacts"); len(x) != 3 || x["1"]["a"] != "x" || x["4"]["a"] != "new" {
 		t.Errorf("the files have %v", x)
 	}
 	restored.same("contacts")
 	restored.equal()
-	if m := restored.manifest("contacts"); m.Epoch != restored.src.Epoch() {
+	if m := restored.manifest("contacts"); m.Epoch != restored.Src.Epoch() {
 		t.Errorf("the manifest is of epoch %d", m.Epoch)
 	}
-	restored.stop()
-	r.start() // the earlier life
-	r.until(func(s destination.Status) bool {
+	restored.Stop()
+	r.Start() // the earlier life
+	r.Until(func(s destination.Status) bool {
 		return s.State == destination.Blocked && s.Error.Type == "destination-foreign"
 	})
 }

@@ -117,10 +117,10 @@ func TestLargeUpload(t *testing.T) {
 		for len(b) < cap(b)-16 {
 			b = fmt.Appendf(b, "%016x", rng.Uint64())
 		}
-		r.put("contacts", record(fmt.Sprint(i), `{"note":"`+string(b)+`"}`))
+		r.Put("contacts", record(fmt.Sprint(i), `{"note":"`+string(b)+`"}`))
 	}
-	r.start()
-	r.current()
+	r.Start()
+	r.Current()
 	for _, f := range r.manifest("contacts").Files { // one, where the machine is not very slow
 		if int(f.Bytes) != len(at.read(f.Path)) {
 			t.Errorf("%+v has %d bytes", f, len(at.read(f.Path)))

@@ -22,7 +22,7 @@ type direct struct {
 // session opens one, with the rig's options.
 func (r *rig) session() *direct {
 	r.t.Helper()
-	s, err := files.New(r.o).Connect(r.t.Context(), destination.Origin{Store: r.src.ID(), Epoch: r.src.Epoch()})
+	s, err := files.New(r.o).Connect(r.t.Context(), destination.Origin{Store: r.Src.ID(), Epoch: r.Src.Epoch()})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func (r *rig) session() *direct {
 
 func (d *direct) prepare() {
 	d.r.t.Helper()
-	d.step(d.s.Prepare(d.r.t.Context(), destination.Table{Stream: d.r.streams[0], Head: d.r.src.PositionOf("contacts")}))
+	d.step(d.s.Prepare(d.r.t.Context(), destination.Table{Stream: d.r.Streams[0], Head: d.r.Src.PositionOf("contacts")}))
 }
 
 func (d *direct) step(p destination.Place, err error) {
@@ -49,7 +49,7 @@ func (d *direct) step(p destination.Place, err error) {
 func (d *direct) take(since uint64, again bool) error {
 	d.r.t.Helper()
 	var records []*stream.Record
-	to, err := d.r.src.Changes(d.r.t.Context(), "contacts", since, 0, func(rec *stream.Record) error {
+	to, err := d.r.Src.Changes(d.r.t.Context(), "contacts", since, 0, func(rec *stream.Record) error {
 		records = append(records, rec)
 		return nil
 	})
@@ -92,18 +92,18 @@ func (d *direct) reread() {
 func TestErasureInTheFirstLoad(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{})
-	r.put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"other@example.com"}`))
+	r.Put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"other@example.com"}`))
 	d := r.session()
 	if err := d.take(0, false); err != nil {
 		t.Fatal(err)
 	}
 	held := d.place.Held
-	r.put("contacts", erased("1"))
+	r.Put("contacts", erased("1"))
 	if err := d.take(held, false); err != nil {
 		t.Fatal(err)
 	}
 	d.flush()
-	head := r.src.PositionOf("contacts")
+	head := r.Src.PositionOf("contacts")
 	if d.place.Position != head || d.place.Cleared == 0 || d.place.Cleared >= head {
 		t.Errorf("at %d, with the value in a file, it is clear up to %d", d.place.Position, d.place.Cleared)
 	}
@@ -125,12 +125,12 @@ func TestErasureInTheFirstLoad(t *testing.T) {
 func TestLateWriter(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{Keep: time.Nanosecond})
-	r.put("contacts", record("1", `{"email":"a"}`))
+	r.Put("contacts", record("1", `{"email":"a"}`))
 	d := r.session()
 	d.write(false)
 	late := r.session()
 	for range 3 {
-		r.put("contacts", record("2", `{"email":"b"}`))
+		r.Put("contacts", record("2", `{"email":"b"}`))
 		d.write(false)
 	}
 	d.tend()
@@ -148,7 +148,7 @@ func TestLateWriter(t *testing.T) {
 		t.Errorf("readers are shown manifest %d, and the newest is %d", m.Number, newest.Number)
 	}
 	late.prepare()
-	r.put("contacts", record("3", `{"email":"c"}`))
+	r.Put("contacts", record("3", `{"email":"c"}`))
 	late.write(false)
 	if x := r.table("contacts"); len(x) != 3 {
 		t.Errorf("the files have %v", x)
@@ -161,7 +161,7 @@ func TestOthersManifestIsReplaced(t *testing.T) {
 	t.Parallel()
 	at := local(t)
 	r := newRig(t, at, files.Options{})
-	r.put("contacts", record("1", `{"email":"a"}`))
+	r.Put("contacts", record("1", `{"email":"a"}`))
 	d := r.session()
 	d.write(false)
 	latest := "contacts/_hubpipe/latest.json"
@@ -193,12 +193,12 @@ func TestOthersManifestIsReplaced(t *testing.T) {
 func TestAnotherFormatWhileReread(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, local(t), files.Options{})
-	r.put("contacts", record("1", `{"email":"a"}`), record("2", `{"email":"b"}`))
+	r.Put("contacts", record("1", `{"email":"a"}`), record("2", `{"email":"b"}`))
 	d := r.session()
 	d.write(false)
 	d.reread()
 	d.write(true)
-	r.put("contacts", record("3", `{"email":"c"}`))
+	r.Put("contacts", record("3", `{"email":"c"}`))
 	d.write(false)
 	r.o.Format = files.NDJSON
 	d = r.session()
@@ -233,12 +233,12 @@ func TestErasureEndsBetweenSnapshots(t *testing.T) {
 	t.Parallel()
 	at := local(t)
 	r := newRig(t, at, files.Options{Keep: 3 * time.Hour})
-	r.put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"b"}`))
+	r.Put("contacts", record("1", `{"email":"canary@example.com"}`), record("2", `{"email":"b"}`))
 	d := r.session()
 	d.write(false)
-	r.put("contacts", erased("1"))
+	r.Put("contacts", erased("1"))
 	d.write(false)
-	first := r.src.PositionOf("contacts")
+	first := r.Src.PositionOf("contacts")
 	snapshot := func() {
 		t.Helper()
 		if d.place.Reread == nil {
@@ -252,11 +252,11 @@ func TestErasureEndsBetweenSnapshots(t *testing.T) {
 	}
 	snapshot()
 	swap := r.manifest("contacts").Committed
-	r.eventually("a later moment", func() bool { return time.Since(swap) > time.Millisecond })
+	r.Eventually("a later moment", func() bool { return time.Since(swap) > time.Millisecond })
 	// Another erasure, whose snapshot is a later one.
-	r.put("contacts", erased("2"))
+	r.Put("contacts", erased("2"))
 	d.write(false)
-	second := r.src.PositionOf("contacts")
+	second := r.Src.PositionOf("contacts")
 	snapshot()
 	if d.place.Cleared >= first {
 		t.Errorf("the files before stay, and it is clear up to %d", d.place.Cleared)
@@ -276,7 +276,7 @@ func TestErasureEndsBetweenSnapshots(t *testing.T) {
 	}
 	snapshot() // with others to come, the second one ends, too
 	later := r.manifest("contacts").Committed
-	r.eventually("a later moment", func() bool { return time.Since(later) > time.Millisecond })
+	r.Eventually("a later moment", func() bool { return time.Since(later) > time.Millisecond })
 	snapshot()
 	key = slices.Max(at.keys("contacts/_hubpipe/manifest-"))
 	text := string(at.read(key))
@@ -306,7 +306,7 @@ func TestErasureWaitsForEachFile(t *testing.T) {
 				key := slices.Max(at.keys("contacts/_hubpipe/manifest-"))
 				write(t, at, key, age(moment, by, string(at.read(key))))
 			}
-			r.put("contacts", record("1", `{"email":"canary@example.com"}`))
+			r.Put("contacts", record("1", `{"email":"canary@example.com"}`))
 			d := r.session()
 			d.write(false)
 			d.reread()
@@ -317,8 +317,8 @@ func TestErasureWaitsForEachFile(t *testing.T) {
 				shift(before, -time.Hour)
 				d = r.session()
 			}
-			r.eventually("a later moment", func() bool { return time.Since(before) > time.Millisecond })
-			r.put("contacts", erased("1"))
+			r.Eventually("a later moment", func() bool { return time.Since(before) > time.Millisecond })
+			r.Put("contacts", erased("1"))
 			d.write(false)
 			d.tend()
 			d.write(true)
@@ -334,7 +334,7 @@ func TestErasureWaitsForEachFile(t *testing.T) {
 			if m := r.manifest("contacts"); len(m.Removed) == 0 || len(m.Removed) == was {
 				t.Fatalf("of %d files %d stay", was, len(m.Removed))
 			}
-			if head := r.src.PositionOf("contacts"); d.place.Cleared >= head {
+			if head := r.Src.PositionOf("contacts"); d.place.Cleared >= head {
 				t.Errorf("it is clear up to %d, and the erasure is at %d", d.place.Cleared, head)
 			}
 		})

@@ -22,9 +22,9 @@ const canary = "Canary@Example.com"
 // birds are records with the canary in every place that a value can be in.
 func (r *rig) birds() {
 	r.t.Helper()
-	r.streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true, Associations: true, Versions: time.Hour}, {Name: "owners", Object: "owners", Versions: time.Hour},
+	r.Streams = []destination.Stream{{Name: "contacts", Object: "contacts", History: true, Associations: true, Versions: time.Hour}, {Name: "owners", Object: "owners", Versions: time.Hour},
 		{Name: "subscription_statuses", Object: "subscription_statuses"}}
-	r.defineAs("contacts", []stream.Property{{Name: "email", Type: "string", Label: "E-mail"}, {Name: "phone", Type: "number"}, {Name: "secret", Type: "string", Sensitive: true},
+	r.Src.Define("contacts", []stream.Property{{Name: "email", Type: "string", Label: "E-mail"}, {Name: "phone", Type: "number"}, {Name: "secret", Type: "string", Sensitive: true},
 		{Name: "zip", Type: "string"}, {Name: "photo", Type: "enumeration", FieldType: "checkbox", Options: []stream.Option{{Value: canary, Label: canary}}}, {Name: "score", Type: "number"}})
 	var list []*stream.Record
 	for i := range 3 {
@@ -35,21 +35,21 @@ func (r *rig) birds() {
 		rec.Associations = []byte(`{"companies":[{"id":"7","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null}]}]}`)
 		list = append(list, rec)
 	}
-	r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
-	r.put("contacts", list...)
-	r.put("contacts", list...) // versions of them are kept
-	r.put("owners", record("9", `{"id":"9","email":"`+canary+`","userId":5,"lastName":{"was":["`+canary+`"]}}`), ended("8", stream.Archived, `{"email":"`+canary+`"}`))
-	r.put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","status":"SUBSCRIBED"}`))
+	r.KeepFor()
+	r.Put("contacts", list...)
+	r.Put("contacts", list...) // versions of them are kept
+	r.Put("owners", record("9", `{"id":"9","email":"`+canary+`","userId":5,"lastName":{"was":["`+canary+`"]}}`), ended("8", stream.Archived, `{"email":"`+canary+`"}`))
+	r.Put("subscription_statuses", record(canary+"/5", `{"subscriberIdString":"`+canary+`","status":"SUBSCRIBED"}`))
 }
 
 // again begins anew with another choice.
 func (r *rig) again(c destination.Choice) {
 	r.t.Helper()
-	if r.m != nil {
-		r.stop()
+	if r.M != nil {
+		r.Stop()
 	}
-	r.choice = c
-	r.start()
+	r.Choice = c
+	r.Start()
 	r.settled()
 }
 
@@ -60,7 +60,7 @@ func (r *rig) seen() int {
 
 func (r *rig) hashed(v string) string {
 	r.t.Helper()
-	salt, err := r.src.Salt()
+	salt, err := r.Src.Salt()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -81,11 +81,11 @@ func TestCanary(t *testing.T) {
 			r.birds()
 			if policy == postgres.Block {
 				// It would wait for the property that is in no definition.
-				r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: "hidden", Type: "string", Sensitive: true}))
+				r.Src.DefineMore("contacts", stream.Property{Name: "hidden", Type: "string", Sensitive: true})
 			}
 			rows := policy == postgres.Apply
 			if !rows { // what has no definitions is not let in by the other policies
-				r.streams = r.streams[:1]
+				r.Streams = r.Streams[:1]
 			}
 			r.again(destination.Choice{})
 			if n := r.seen(); n < 25 {
@@ -133,7 +133,7 @@ func (r *rig) rowsToo(h string) {
 	r.is("3", "SELECT count(*) FROM contacts c JOIN owners o ON o.email = c.email WHERE o.id = '9'")
 	r.is("1|64|"+h, `SELECT count(*), min(length(id)), min("subscriberIdString") FROM subscription_statuses`)
 	// What a resync ends is looked for by the hashed id.
-	if err := r.m.Resync("warehouse", ""); err != nil {
+	if err := r.M.Resync("warehouse", ""); err != nil {
 		r.t.Fatal(err)
 	}
 	r.settled()
@@ -158,16 +158,16 @@ func TestCanaryInView(t *testing.T) {
 func TestCanaryInColumnOfAnother(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{Raw: true, SchemaChanges: postgres.Block})
-	r.define("contacts", "email string", "nick string", "plain string")
-	r.put("contacts", record("1", `{"email":"`+canary+`","nick":"`+canary+`","plain":"x"}`))
+	r.Define("contacts", "email string", "nick string", "plain string")
+	r.Put("contacts", record("1", `{"email":"`+canary+`","nick":"`+canary+`","plain":"x"}`))
 	r.again(destination.Choice{})
-	r.stop()
+	r.Stop()
 	r.sql("ALTER TABLE contacts ALTER COLUMN email TYPE varchar(100), ALTER COLUMN nick TYPE varchar(100)")
 	// It waits for a person, so that no rereading writes over it.
-	r.define("contacts", "email string", "nick string", "plain string", "is_new string")
-	r.choice = destination.Choice{Hash: []string{"email"}, Truncate: []destination.Truncation{{Pattern: "nick", Length: 3}}}
-	r.start()
-	r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+	r.Define("contacts", "email string", "nick string", "plain string", "is_new string")
+	r.Choice = destination.Choice{Hash: []string{"email"}, Truncate: []destination.Truncation{{Pattern: "nick", Length: 3}}}
+	r.Start()
+	r.Until(func(s destination.Status) bool { return s.State == destination.Blocked })
 	if n := r.seen(); n > 0 {
 		t.Errorf("the canary is in %d places of the dump", n)
 	}
@@ -179,22 +179,22 @@ func TestCanaryInHistoryAlone(t *testing.T) {
 	t.Parallel()
 	for _, c := range []destination.Choice{{Exclude: []string{"old_*"}}, {Hash: []string{"contacts.old_*"}}} {
 		r := newRig(t, pgserver.Start(t), postgres.Options{})
-		r.streams[0].History = true
-		r.define("contacts", "plain string")
+		r.Streams[0].History = true
+		r.Define("contacts", "plain string")
 		rec := record("1", `{"plain":"x"}`)
 		rec.History = []byte(`{"old_mail":[{"value":"` + canary + `","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI"}],
 			"plain":[{"value":"x","timestamp":"2026-01-02T00:00:00Z","sourceType":"CRM_UI"}]}`)
-		r.put("contacts", rec)
+		r.Put("contacts", rec)
 		r.again(destination.Choice{})
 		r.is("old_mail|"+canary+"\nplain|x", "SELECT property, value FROM contacts__history ORDER BY 1")
-		r.stop()
+		r.Stop()
 		r.sql("ALTER TABLE hubpipe_streams DROP COLUMN choice") // as a version before has left it
 		r.again(c)
 		if n := r.seen(); n > 0 {
 			t.Errorf("%+v: the canary is in %d places of the dump", c, n)
 		}
 		r.is("x", "SELECT value FROM contacts__history WHERE property = 'plain'")
-		r.stop()
+		r.Stop()
 	}
 }
 
@@ -203,14 +203,14 @@ func TestCanaryWhileBlocked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{Raw: true, SchemaChanges: postgres.Block})
 	r.birds()
-	r.streams = r.streams[:1]
-	r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: "hidden", Type: "string", Sensitive: true}))
+	r.Streams = r.Streams[:1]
+	r.Src.DefineMore("contacts", stream.Property{Name: "hidden", Type: "string", Sensitive: true})
 	r.again(destination.Choice{})
-	r.stop()
-	r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: "is_new", Type: "string"}))
-	r.choice = destination.Choice{Personal: destination.Hash, Exclude: []string{"zip", "photo"}}
-	r.start()
-	r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+	r.Stop()
+	r.Src.DefineMore("contacts", stream.Property{Name: "is_new", Type: "string"})
+	r.Choice = destination.Choice{Personal: destination.Hash, Exclude: []string{"zip", "photo"}}
+	r.Start()
+	r.Until(func(s destination.Status) bool { return s.State == destination.Blocked })
 	if n := r.seen(); n > 0 {
 		t.Errorf("the canary is in %d places of the dump", n)
 	}
@@ -221,12 +221,12 @@ func TestCanaryWhileBlocked(t *testing.T) {
 func TestBecomesSensitive(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{})
-	r.define("contacts", "nick string", "other string")
-	r.put("contacts", record("1", `{"nick":"`+canary+`","other":"x"}`))
+	r.Define("contacts", "nick string", "other string")
+	r.Put("contacts", record("1", `{"nick":"`+canary+`","other":"x"}`))
 	r.again(destination.Choice{Personal: destination.Exclude})
 	r.is(canary+"|x", "SELECT nick, other FROM contacts")
-	r.defineAs("contacts", []stream.Property{{Name: "nick", Type: "string", Sensitive: true}, {Name: "other", Type: "string"}})
-	r.until(func(destination.Status) bool {
+	r.Src.Define("contacts", []stream.Property{{Name: "nick", Type: "string", Sensitive: true}, {Name: "other", Type: "string"}})
+	r.Until(func(destination.Status) bool {
 		return r.sql("SELECT count(*) FROM hubpipe_properties WHERE property = 'nick' AND handling = 'exclude'") == "1"
 	})
 	r.settled()
@@ -234,8 +234,8 @@ func TestBecomesSensitive(t *testing.T) {
 		t.Errorf("the canary is in %d places of the dump", n)
 	}
 	r.is("x", "SELECT other FROM contacts")
-	r.define("contacts", "nick string")
-	r.put("contacts", record("2", `{"nick":"y","other":"`+canary+`"}`))
+	r.Define("contacts", "nick string")
+	r.Put("contacts", record("2", `{"nick":"y","other":"`+canary+`"}`))
 	r.settled()
 	r.is("1|"+canary+"\n2|y", "SELECT id, nick FROM contacts ORDER BY id")
 	r.is("0", "SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts' AND column_name = 'other'", r.o.Schema)
@@ -245,10 +245,10 @@ func TestBecomesSensitive(t *testing.T) {
 func TestColumnsOfPaused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{})
-	r.define("contacts", "email string", "nick string")
-	r.put("contacts", record("1", `{"email":"`+canary+`","nick":"x"}`))
+	r.Define("contacts", "email string", "nick string")
+	r.Put("contacts", record("1", `{"email":"`+canary+`","nick":"x"}`))
 	r.again(destination.Choice{})
-	if err := r.m.Pause("warehouse"); err != nil {
+	if err := r.M.Pause("warehouse"); err != nil {
 		t.Fatal(err)
 	}
 	note := func() string {
@@ -256,7 +256,7 @@ func TestColumnsOfPaused(t *testing.T) {
 		const all = `SELECT s.position, s.last_commit_at, s.reread_reason, (SELECT string_agg(table_name || '.' || column_name, ' ' ORDER BY table_name, ordinal_position)
 			FROM information_schema.columns WHERE table_schema = current_schema), (SELECT string_agg(p::text, ' ' ORDER BY property) FROM hubpipe_properties p), c.* FROM hubpipe_streams s, contacts c`
 		before := r.sql(all)
-		list, err := r.m.Check(t.Context(), "warehouse")
+		list, err := r.M.Check(t.Context(), "warehouse")
 		if err != nil || len(list) != 1 {
 			t.Fatal(list, err)
 		}
@@ -268,18 +268,18 @@ func TestColumnsOfPaused(t *testing.T) {
 	if n := note(); n != "" {
 		t.Errorf("of tables that fit it says %q", n)
 	}
-	r.define("contacts", "email string", "nick string", "new string")
+	r.Define("contacts", "email string", "nick string", "new string")
 	if n := note(); !strings.Contains(n, "changed first") {
 		t.Errorf("of a table that lacks a column it says %q", n)
 	}
-	r.define("contacts", "email string", "nick string")
-	r.stop()
-	r.choice = destination.Choice{Exclude: []string{"email"}}
-	r.start()
+	r.Define("contacts", "email string", "nick string")
+	r.Stop()
+	r.Choice = destination.Choice{Exclude: []string{"email"}}
+	r.Start()
 	if n := note(); !strings.Contains(n, "changed first") {
 		t.Errorf("of a column that is to go it says %q", n)
 	}
-	if err := r.m.Resume("warehouse"); err != nil {
+	if err := r.M.Resume("warehouse"); err != nil {
 		t.Fatal(err)
 	}
 	r.settled()
@@ -294,11 +294,11 @@ func TestDescribed(t *testing.T) {
 	r := newRig(t, pgserver.Start(t), postgres.Options{})
 	r.birds()
 	long := strings.Repeat("long_", 20)
-	r.defineAs("contacts", append(r.src.definitions["contacts"], stream.Property{Name: long, Type: "datetime"}, stream.Property{Name: "ctid", Type: "date"},
-		stream.Property{Name: "id", Type: "bool"}, stream.Property{Name: "hidden", Type: "string"}))
-	r.put("owners", record("7", `{"id":"7","at":"2026-01-02T03:04:05Z","n":1,"yes":true,"mixed":1,"empty":"","none":null}`), record("6", `{"mixed":"x"}`))
+	r.Src.DefineMore("contacts", stream.Property{Name: long, Type: "datetime"}, stream.Property{Name: "ctid", Type: "date"},
+		stream.Property{Name: "id", Type: "bool"}, stream.Property{Name: "hidden", Type: "string"})
+	r.Put("owners", record("7", `{"id":"7","at":"2026-01-02T03:04:05Z","n":1,"yes":true,"mixed":1,"empty":"","none":null}`), record("6", `{"mixed":"x"}`))
 	r.again(destination.Choice{Personal: destination.Hash, Exclude: []string{"photo"}})
-	where, list, err := r.m.Tables(t.Context(), "warehouse")
+	where, list, err := r.M.Tables(t.Context(), "warehouse")
 	if err != nil || where.Schema != r.o.Schema || where.Database == "" || len(list) != 3 {
 		t.Fatalf("%+v %+v %v", where, list, err)
 	}

@@ -14,7 +14,7 @@ import (
 // settled waits until everything is written, what is read again included.
 func (r *rig) settled() destination.Status {
 	r.t.Helper()
-	s := r.until(func(s destination.Status) bool { return s.State == destination.Current })
+	s := r.Until(func(s destination.Status) bool { return s.State == destination.Current })
 	r.checks()
 	return s
 }
@@ -22,7 +22,7 @@ func (r *rig) settled() destination.Status {
 // checks holds the tables against the store.
 func (r *rig) checks() {
 	r.t.Helper()
-	list, err := r.m.Check(r.t.Context(), "warehouse")
+	list, err := r.M.Check(r.t.Context(), "warehouse")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func (r *rig) checks() {
 // poke makes the destination look at the definitions.
 func (r *rig) poke() {
 	r.t.Helper()
-	r.put("pokes", record("1", "{}"))
+	r.Put("pokes", record("1", "{}"))
 }
 
 func TestSchemaDrift(t *testing.T) {
@@ -45,15 +45,15 @@ func TestSchemaDrift(t *testing.T) {
 	t.Run("a new property is a column, filled", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_new"})
-		r.define("contacts", "a string")
-		r.put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y","late":"was here before its column"}`))
-		r.start()
+		r.Define("contacts", "a string")
+		r.Put("contacts", record("1", `{"a":"x"}`), record("2", `{"a":"y","late":"was here before its column"}`))
+		r.Start()
 		r.settled()
-		r.put("contacts", record("3", `{"a":"z","fresh":"7"}`)) // before its definition
+		r.Put("contacts", record("3", `{"a":"z","fresh":"7"}`)) // before its definition
 		r.settled()
-		r.define("contacts", "a string", "number_of number", "late string")
-		r.put("contacts", record("1", `{"a":"x","number_of":"5"}`))
-		r.until(func(s destination.Status) bool {
+		r.Define("contacts", "a string", "number_of number", "late string")
+		r.Put("contacts", record("1", `{"a":"x","number_of":"5"}`))
+		r.Until(func(s destination.Status) bool {
 			return r.sql("SELECT count(*) FROM hubpipe_properties WHERE property = 'number_of'") == "1"
 		})
 		r.settled()
@@ -63,13 +63,13 @@ func TestSchemaDrift(t *testing.T) {
 	t.Run("a type becomes wider and keeps what it has", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_wide"})
-		r.define("contacts", "n number", "d date", "m enumeration checkbox", "b bool", "s string")
-		r.put("contacts", record("1", `{"n":"1.50","d":"2024-01-31","m":"a;b","b":"true","s":"7"}`))
-		r.start()
+		r.Define("contacts", "n number", "d date", "m enumeration checkbox", "b bool", "s string")
+		r.Put("contacts", record("1", `{"n":"1.50","d":"2024-01-31","m":"a;b","b":"true","s":"7"}`))
+		r.Start()
 		r.settled()
-		r.define("contacts", "n string", "d datetime", "m enumeration select", "b enumeration select", "s number")
+		r.Define("contacts", "n string", "d datetime", "m enumeration select", "b enumeration select", "s number")
 		r.poke()
-		r.until(func(destination.Status) bool {
+		r.Until(func(destination.Status) bool {
 			return r.sql("SELECT count(*) FROM hubpipe_schema_changes WHERE change = 'widened'") == "4"
 		})
 		r.settled()
@@ -79,14 +79,14 @@ func TestSchemaDrift(t *testing.T) {
 	t.Run("a view keeps a type, and nothing fails", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_view"})
-		r.define("contacts", "n number")
-		r.put("contacts", record("1", `{"n":"1"}`))
-		r.start()
+		r.Define("contacts", "n number")
+		r.Put("contacts", record("1", `{"n":"1"}`))
+		r.Start()
 		r.settled()
 		r.sql("CREATE VIEW v AS SELECT n FROM contacts")
-		r.define("contacts", "n string")
-		r.put("contacts", record("2", `{"n":"two"}`), record("3", `{"n":"3"}`))
-		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "3" })
+		r.Define("contacts", "n string")
+		r.Put("contacts", record("2", `{"n":"two"}`), record("3", `{"n":"3"}`))
+		r.Until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "3" })
 		r.settled()
 		r.is("1,,3", "SELECT string_agg(coalesce(n::text, ''), ',' ORDER BY id) FROM contacts")
 		r.is("1|t", "SELECT count(*), bool_and(detail LIKE '%%numeric%%') FROM hubpipe_schema_changes WHERE change = 'kept'")
@@ -94,40 +94,40 @@ func TestSchemaDrift(t *testing.T) {
 	t.Run("blocked until somebody has looked", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_block", SchemaChanges: postgres.Block})
-		r.define("contacts", "a string")
-		r.put("contacts", record("1", `{"a":"x"}`))
-		r.start()
+		r.Define("contacts", "a string")
+		r.Put("contacts", record("1", `{"a":"x"}`))
+		r.Start()
 		r.settled()
-		r.define("contacts", "a string", "b string")
-		r.put("contacts", record("2", `{"a":"y","b":"z"}`))
-		s := r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+		r.Define("contacts", "a string", "b string")
+		r.Put("contacts", record("2", `{"a":"y","b":"z"}`))
+		s := r.Until(func(s destination.Status) bool { return s.State == destination.Blocked })
 		if !strings.Contains(s.Error.Detail, "b (new)") || s.Error.Hint == "" {
 			t.Errorf("it says %+v", s.Error)
 		}
 		r.is("1", "SELECT count(*) FROM contacts")
-		r.stop()
+		r.Stop()
 		r.o.SchemaChanges = postgres.Apply
-		r.start()
+		r.Start()
 		r.settled()
 		r.is("y|z", "SELECT a, b FROM contacts WHERE id = '2'")
 	})
 	t.Run("ignored and listed", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_ignore", SchemaChanges: postgres.Ignore, Raw: true})
-		r.define("contacts", "a number")
-		r.put("contacts", record("1", `{"a":"1"}`))
-		r.start()
+		r.Define("contacts", "a number")
+		r.Put("contacts", record("1", `{"a":"1"}`))
+		r.Start()
 		r.settled()
-		r.define("contacts", "a string", "b string")
-		r.put("contacts", record("2", `{"a":"y","b":"z"}`))
-		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "2" })
+		r.Define("contacts", "a string", "b string")
+		r.Put("contacts", record("2", `{"a":"y","b":"z"}`))
+		r.Until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "2" })
 		r.settled()
 		r.is("|z|y", `SELECT a, _hubpipe_properties->>'b', _hubpipe_properties->>'a' FROM contacts WHERE id = '2'`)
 		r.is("a|ignored\nb|ignored", "SELECT property, change FROM hubpipe_schema_changes ORDER BY 1")
-		r.stop()
+		r.Stop()
 		r.o.SchemaChanges = postgres.Apply
-		r.start()
-		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM hubpipe_schema_changes") == "4" })
+		r.Start()
+		r.Until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM hubpipe_schema_changes") == "4" })
 		r.settled()
 		r.is("1|\ny|z", "SELECT a, b FROM contacts ORDER BY id")
 	})
@@ -140,10 +140,10 @@ func TestSchemaDrift(t *testing.T) {
 			names = append(names, fmt.Sprintf("p%04d string", i))
 			props = append(props, fmt.Sprintf(`"p%04d":"%d"`, i, i))
 		}
-		r.define("contacts", names...)
-		r.put("contacts", record("1", "{"+strings.Join(props, ",")+"}"), record("2", `{"p0001":"a","p1699":"b"}`))
-		r.start()
-		r.until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
+		r.Define("contacts", names...)
+		r.Put("contacts", record("1", "{"+strings.Join(props, ",")+"}"), record("2", `{"p0001":"a","p1699":"b"}`))
+		r.Start()
+		r.Until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
 		r.is("a|b", `SELECT p0001, _hubpipe_properties->>'p1699' FROM contacts WHERE id = '2'`)
 		r.is("0|1699|1700", `SELECT p0000, _hubpipe_properties->>'p1699', (SELECT count(*) FROM jsonb_object_keys(_hubpipe_properties)) FROM contacts WHERE id = '1'`)
 		r.is("1600", "SELECT count(*) FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attnum > 0")
@@ -158,10 +158,10 @@ func TestSchemaDrift(t *testing.T) {
 			names = append(names, fmt.Sprintf("p%03d string", i))
 			props = append(props, fmt.Sprintf(`"p%03d":"%s%d"`, i, strings.Repeat("long ", 10), i))
 		}
-		r.define("contacts", names...)
-		r.put("contacts", record("0", `{"p599":"a"}`), record("1", "{"+strings.Join(props, ",")+"}"))
-		r.start()
-		r.until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
+		r.Define("contacts", names...)
+		r.Put("contacts", record("0", `{"p599":"a"}`), record("1", "{"+strings.Join(props, ",")+"}"))
+		r.Start()
+		r.Until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
 		r.is("a|t", "SELECT (SELECT p599 FROM contacts WHERE id = '0'), _hubpipe_properties->>'p599' LIKE 'long %%599' FROM contacts WHERE id = '1'")
 	})
 	t.Run("hostile names and values", func(t *testing.T) {
@@ -175,9 +175,9 @@ func TestSchemaDrift(t *testing.T) {
 			list = append(list, stream.Property{Name: n, Type: "string", Label: "it's " + n})
 			props[n] = fmt.Sprintf("%d' \" \\ \x00 \\N \\.", i)
 		}
-		r.defineAs("contacts", list)
-		r.put("contacts", record("'; DROP TABLE x; --", jsonOf(t, props)), record(`\N`, `{"select":"`+strings.Repeat("é", 1<<19)+`"}`))
-		r.start()
+		r.Src.Define("contacts", list)
+		r.Put("contacts", record("'; DROP TABLE x; --", jsonOf(t, props)), record(`\N`, `{"select":"`+strings.Repeat("é", 1<<19)+`"}`))
+		r.Start()
 		r.settled()
 		q := `"we""ird; DROP"`
 		if got := strings.TrimSpace(pg.SQL("", `SELECT count(DISTINCT column_name) FROM `+q+`.hubpipe_properties`)); got != fmt.Sprint(len(hostile)) {
@@ -191,7 +191,7 @@ func TestSchemaDrift(t *testing.T) {
 		}
 		before := pg.SQL("", "SELECT property, column_name FROM "+q+".hubpipe_properties ORDER BY 1")
 		pg.SQL("", "DROP SCHEMA "+q+" CASCADE")
-		r.until(func(destination.Status) bool {
+		r.Until(func(destination.Status) bool {
 			out, err := pg.Try("", "SELECT property, column_name FROM "+q+".hubpipe_properties ORDER BY 1")
 			if err != nil {
 				r.poke()
@@ -203,12 +203,12 @@ func TestSchemaDrift(t *testing.T) {
 	t.Run("a stream without definitions", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_rows"})
-		r.put("contacts", record("1", `{"name":"a","active":true,"count":3,"at":"2026-01-02T03:04:05Z","teams":[{"id":1}]}`), record("2", `{"name":"b","active":null}`))
-		r.start()
+		r.Put("contacts", record("1", `{"name":"a","active":true,"count":3,"at":"2026-01-02T03:04:05Z","teams":[{"id":1}]}`), record("2", `{"name":"b","active":null}`))
+		r.Start()
 		r.settled()
 		r.is("a|t|3|2026-01-02 03:04:05+00|1", "SET timezone TO 'UTC'; SELECT name, active, count, at, teams->0->>'id' FROM contacts WHERE id = '1'")
-		r.put("contacts", record("3", `{"count":"many","at":"soon"}`))
-		r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "3" })
+		r.Put("contacts", record("3", `{"count":"many","at":"soon"}`))
+		r.Until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM contacts") == "3" })
 		r.settled()
 		r.is("many|soon", "SELECT count, at FROM contacts WHERE id = '3'")
 	})
@@ -217,17 +217,17 @@ func TestSchemaDrift(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{})
-	r.defineAs("contacts", []stream.Property{{Name: "stage", Type: "enumeration", FieldType: "select", Label: "Stage", Group: "deal",
+	r.Src.Define("contacts", []stream.Property{{Name: "stage", Type: "enumeration", FieldType: "select", Label: "Stage", Group: "deal",
 		Options: []stream.Option{{Value: "b", Label: "Second"}, {Value: "a", Label: "Fi\x00rst", Hidden: true}, {Value: "b", Label: "again"}}},
 		{Name: "many", Type: "enumeration", Unlisted: true}})
-	r.put("contacts", record("1", `{"stage":"a"}`))
-	r.start()
+	r.Put("contacts", record("1", `{"stage":"a"}`))
+	r.Start()
 	r.settled()
 	r.is("stage|b|Second|0|f\nstage|a|Fi\uFFFDrst|1|t", "SELECT property, value, label, ordinal, hidden FROM hubpipe_property_options ORDER BY ordinal")
 	r.is("stage|stage|text|Stage|enumeration|select|deal|t", "SELECT property, column_name, column_type, label, hubspot_type, field_type, group_name, in_hubspot FROM hubpipe_properties WHERE property = 'stage'")
-	r.defineAs("contacts", []stream.Property{{Name: "stage", Type: "enumeration", FieldType: "select", Label: "The stage", Options: []stream.Option{{Value: "a", Label: "First"}}}})
+	r.Src.Define("contacts", []stream.Property{{Name: "stage", Type: "enumeration", FieldType: "select", Label: "The stage", Options: []stream.Option{{Value: "a", Label: "First"}}}})
 	r.poke()
-	r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM hubpipe_property_options") == "1" })
+	r.Until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM hubpipe_property_options") == "1" })
 	r.is("a|First|0|f", "SELECT value, label, ordinal, hidden FROM hubpipe_property_options")
 	r.is("The stage", "SELECT col_description('contacts'::regclass, (SELECT attnum FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attname = 'stage'))")
 	r.is("many|vanished", "SELECT property, change FROM hubpipe_schema_changes")

@@ -50,11 +50,11 @@ func TestProblems(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, pg, postgres.Options{Schema: "p_" + strings.NewReplacer(" ", "_", "'", "", ",", "").Replace(tt.name)})
-			r.define("contacts", "a string")
-			r.put("contacts", record("1", `{"a":"canary-value"}`), record("2", `{"a":"y"}`))
+			r.Define("contacts", "a string")
+			r.Put("contacts", record("1", `{"a":"canary-value"}`), record("2", `{"a":"y"}`))
 			tt.break_(r)
-			r.start()
-			s := r.until(func(s destination.Status) bool { return s.State == tt.state })
+			r.Start()
+			s := r.Until(func(s destination.Status) bool { return s.State == tt.state })
 			text := fmt.Sprintf("%s\n%s\n%s\n%s", s.Target, s.Error.Title, s.Error.Detail, s.Error.Hint)
 			if !strings.Contains(text, tt.says) || s.Error.Hint == "" || strings.Count(s.Error.Detail, "refused") > 1 {
 				t.Errorf("it says:\n%s", text)
@@ -65,8 +65,8 @@ func TestProblems(t *testing.T) {
 			was := r.o.URL
 			tt.mend(r)
 			if r.o.URL != was {
-				r.stop()
-				r.start()
+				r.Stop()
+				r.Start()
 			}
 			r.settled()
 			r.is("2|2", "SELECT count(*), count(DISTINCT id) FROM contacts")
@@ -90,9 +90,9 @@ func (r *rig) role(name string) {
 func TestRefusedValue(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{})
-	r.define("contacts", "a string", "b string")
-	r.put("contacts", record("1", `{"a":"x"}`))
-	r.start()
+	r.Define("contacts", "a string", "b string")
+	r.Put("contacts", record("1", `{"a":"x"}`))
+	r.Start()
 	r.settled()
 	r.sql("ALTER TABLE contacts ADD CHECK (a <> 'canary'), ALTER COLUMN b TYPE varchar(3)")
 	var more []*stream.Record
@@ -106,8 +106,8 @@ func TestRefusedValue(t *testing.T) {
 		}
 		more = append(more, record(fmt.Sprint(100+i), fmt.Sprintf(`{"a":%q,"b":%q}`, a, b)))
 	}
-	r.put("contacts", more...)
-	r.until(func(s destination.Status) bool {
+	r.Put("contacts", more...)
+	r.Until(func(s destination.Status) bool {
 		return s.State == destination.Current && r.sql("SELECT count(*) FROM contacts") == "41"
 	})
 	r.is("38", "SELECT count(*) FROM contacts WHERE a = 'fine' AND b = 'abc'")
@@ -122,38 +122,38 @@ func TestPausedAndOthersGoOn(t *testing.T) {
 	t.Parallel()
 	pg := pgserver.Start(t)
 	r := newRig(t, pg, postgres.Options{})
-	r.streams = append(r.streams, destination.Stream{Name: "deals", Object: "deals"})
-	r.define("contacts", "a string")
-	r.define("deals", "a string")
-	r.put("contacts", record("1", `{"a":"x"}`))
-	r.put("deals", record("1", `{"a":"x"}`))
-	r.start()
+	r.Streams = append(r.Streams, destination.Stream{Name: "deals", Object: "deals"})
+	r.Define("contacts", "a string")
+	r.Define("deals", "a string")
+	r.Put("contacts", record("1", `{"a":"x"}`))
+	r.Put("deals", record("1", `{"a":"x"}`))
+	r.Start()
 	r.settled()
-	if err := r.m.Pause("warehouse"); err != nil {
+	if err := r.M.Pause("warehouse"); err != nil {
 		t.Fatal(err)
 	}
-	r.put("contacts", record("2", `{"a":"y"}`))
-	if s, _ := r.m.One(t.Context(), "warehouse"); s.State != destination.Paused || s.Behind != 1 || s.Lag < 0 {
+	r.Put("contacts", record("2", `{"a":"y"}`))
+	if s, _ := r.M.One(t.Context(), "warehouse"); s.State != destination.Paused || s.Behind != 1 || s.Lag < 0 {
 		t.Errorf("paused it is %+v", s)
 	}
 	r.is("1", "SELECT count(*) FROM contacts")
-	r.stop()
-	r.start() // it stays paused over a restart
-	if s, _ := r.m.One(t.Context(), "warehouse"); s.State != destination.Paused {
+	r.Stop()
+	r.Start() // it stays paused over a restart
+	if s, _ := r.M.One(t.Context(), "warehouse"); s.State != destination.Paused {
 		t.Errorf("after a restart it is %s", s.State)
 	}
-	if list, err := r.m.Check(t.Context(), "warehouse"); err != nil || !strings.Contains(list[0].Note, "paused") || !list[1].Equal() {
+	if list, err := r.M.Check(t.Context(), "warehouse"); err != nil || !strings.Contains(list[0].Note, "paused") || !list[1].Equal() {
 		t.Errorf("a table that lacks something, and one that lacks nothing: %+v %v", list, err)
 	}
-	if err := r.m.Resume("warehouse"); err != nil {
+	if err := r.M.Resume("warehouse"); err != nil {
 		t.Fatal(err)
 	}
 	r.settled()
 	r.sql("DROP TABLE contacts CASCADE; CREATE TABLE contacts (id int)")
-	r.put("contacts", record("3", `{"a":"z"}`))
-	r.until(func(s destination.Status) bool { return s.Error != nil })
-	r.put("deals", record("2", `{"a":"y"}`))
-	r.until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM deals") == "2" })
+	r.Put("contacts", record("3", `{"a":"z"}`))
+	r.Until(func(s destination.Status) bool { return s.Error != nil })
+	r.Put("deals", record("2", `{"a":"y"}`))
+	r.Until(func(destination.Status) bool { return r.sql("SELECT count(*) FROM deals") == "2" })
 	r.sql("DROP TABLE contacts")
 	r.settled()
 	r.is("3", "SELECT count(*) FROM contacts")

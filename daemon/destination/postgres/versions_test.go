@@ -15,6 +15,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
 	"github.com/hubpipe/hubpipe/daemon/store"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/enginetest"
 	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
 )
 
@@ -22,39 +23,9 @@ import (
 func newHistory(t *testing.T, pg *pgserver.Server, o postgres.Options) *rig {
 	t.Helper()
 	r := newRig(t, pg, o)
-	r.streams[0].Versions = time.Hour
-	r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
+	r.Streams[0].Versions = time.Hour
+	r.KeepFor()
 	return r
-}
-
-// keep tells the store what is wanted.
-func (r *rig) keep(wanted map[string]destination.Keep) {
-	out := map[string]store.Keep{}
-	for name, k := range wanted {
-		out[name] = store.Keep{For: k.For, Readers: k.Readers}
-	}
-	r.src.KeepVersions(out)
-}
-
-// sweep drops what the destination has. Nothing else may write meanwhile.
-func (r *rig) sweep(m *destination.Manager) {
-	r.t.Helper()
-	r.keep(m.Keeps())
-	due, err := r.src.DueVersions(context.WithoutCancel(r.t.Context()), 500)
-	if err != nil {
-		r.t.Error(err)
-		return
-	}
-	tx, err := r.src.Begin()
-	if err == nil {
-		if err = tx.DropVersions(due); err == nil {
-			err = tx.Commit()
-		}
-		tx.Discard()
-	}
-	if err != nil {
-		r.t.Error(err)
-	}
 }
 
 // at makes a record of a version of that day of 2026, read on another.
@@ -89,17 +60,17 @@ func TestVersions(t *testing.T) {
 			t.Run(fmt.Sprint("delete ", del, " late ", late), func(t *testing.T) {
 				t.Parallel()
 				r := newHistory(t, pg, postgres.Options{Schema: fmt.Sprintf("v_%t_%t", del, late), Delete: del, Raw: true})
-				r.streams[0].Associations = true
-				r.define("contacts", "a string")
+				r.Streams[0].Associations = true
+				r.Define("contacts", "a string")
 				if !late {
-					r.start()
+					r.Start()
 				}
 				step := func(records ...*stream.Record) {
 					t.Helper()
-					r.put("contacts", records...)
+					r.Put("contacts", records...)
 					if !late {
-						r.current()
-						r.sweep(r.m)
+						r.Current()
+						r.Sweep(r.M)
 					}
 				}
 				linked := at(record("1", `{"a":"one"}`), "01-01", "02-01")
@@ -114,9 +85,9 @@ func TestVersions(t *testing.T) {
 				step(erased)
 				step(at(record("1", `{"a":"older"}`), "02-01", "02-10")) // HubSpot went back on it
 				if late {
-					r.start()
+					r.Start()
 				}
-				r.current()
+				r.Current()
 				life := []string{"1|live|one|01-01|01-02|f", "1|live|two|01-02|02-03|f", "1|live|by itself|02-03|02-05|f", "1|archived|by itself|02-05|02-07|f",
 					"1|live|restored|02-07|02-10|f", "1|live|older|02-10||t"}
 				// What was purged before it was read left the store with its versions.
@@ -137,14 +108,14 @@ func TestVersions(t *testing.T) {
 				}
 				r.is("contacts__versions", "SELECT versions_table FROM hubpipe_streams")
 				// Read again from the beginning, all of it is as it was.
-				r.sweep(r.m)
-				if err := r.m.Resync("warehouse", ""); err != nil {
+				r.Sweep(r.M)
+				if err := r.M.Resync("warehouse", ""); err != nil {
 					t.Fatal(err)
 				}
-				r.until(func(s destination.Status) bool {
+				r.Until(func(s destination.Status) bool {
 					return len(s.Streams) > 0 && s.Streams[0].Place.Reread != nil || r.sql("SELECT count(*) FROM hubpipe_streams WHERE reread_until IS NULL") == "1"
 				})
-				r.current()
+				r.Current()
 				r.is(strings.Join(life, "\n"), lifeOf)
 				r.settled()
 			})
@@ -158,15 +129,15 @@ func TestEachVersionOnce(t *testing.T) {
 	t.Parallel()
 	pg := pgserver.Start(t)
 	r := newHistory(t, pg, postgres.Options{})
-	r.define("contacts", "a string")
-	r.start()
+	r.Define("contacts", "a string")
+	r.Start()
 	var all []string // what the table should have: id, seq, a
 	for round := range 8 {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		rng := rand.New(rand.NewPCG(uint64(round), 5)) //nolint:gosec // repeatable
 		pause := time.Duration(50+rng.IntN(150)) * time.Millisecond
-		m := r.m
+		m := r.M
 		go func() {
 			defer close(done)
 			for ctx.Err() == nil {
@@ -179,7 +150,7 @@ func TestEachVersionOnce(t *testing.T) {
 						list = append(list, record(id, fmt.Sprintf(`{"a":"%d"}`, rng.Int())))
 					}
 				}
-				r.put("contacts", list...)
+				r.Put("contacts", list...)
 				for _, x := range list {
 					if x.State == stream.Purged { // without its times it is as an erasure is
 						all = slices.DeleteFunc(all, func(v string) bool { return strings.HasPrefix(v, x.ID+"|") })
@@ -188,7 +159,7 @@ func TestEachVersionOnce(t *testing.T) {
 					all = append(all, fmt.Sprintf("%s|%d|%s", x.ID, x.Seq, a))
 				}
 				if rng.IntN(3) == 0 {
-					r.sweep(m)
+					r.Sweep(m)
 				}
 			}
 		}()
@@ -198,30 +169,30 @@ func TestEachVersionOnce(t *testing.T) {
 			pg.Kill()
 			pg.Up()
 		case 1:
-			r.stop()
-			r.start()
+			r.Stop()
+			r.Start()
 		case 2:
 			_, _ = pg.Try("", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hubpipe'")
 		default:
-			if err := r.m.Resync("warehouse", ""); err != nil {
+			if err := r.M.Resync("warehouse", ""); err != nil {
 				t.Error(err)
 			}
 		}
 		cancel()
 		<-done
 		if round%4 == 1 {
-			r.stop() // and the store with it
-			dir := filepath.Join(filepath.Dir(r.path), "store")
-			if err := r.src.Close(); err != nil {
+			r.Stop() // and the store with it
+			dir := filepath.Join(filepath.Dir(r.Path), "store")
+			if err := r.Src.Close(); err != nil {
 				t.Fatal(err)
 			}
-			r.src.Store = openStore(t, dir)
-			r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
-			r.start()
+			r.Src.Store = enginetest.OpenStore(t, dir)
+			r.KeepFor()
+			r.Start()
 		}
 	}
 	r.settled()
-	r.sweep(r.m)
+	r.Sweep(r.M)
 	slices.SortFunc(all, func(a, b string) int {
 		var x, y uint64
 		_, _ = fmt.Sscan(strings.Split(a, "|")[1], &x)
@@ -241,7 +212,7 @@ func TestEachVersionOnce(t *testing.T) {
 	r.is("t|0|0", `SELECT count(*) > 300, count(*) FILTER (WHERE _hubpipe_current <> (valid_to IS NULL)),
 		(SELECT count(*) FROM contacts c WHERE NOT EXISTS (SELECT 1 FROM contacts__versions v WHERE v.id = c.id AND v._hubpipe_seq = c._hubpipe_seq AND v._hubpipe_current))
 		FROM contacts__versions`)
-	if lost := r.src.VersionsLost("contacts"); len(lost) > 0 {
+	if lost := r.Src.VersionsLost("contacts"); len(lost) > 0 {
 		t.Errorf("lost: %v", lost)
 	}
 }
@@ -251,25 +222,25 @@ func TestEachVersionOnce(t *testing.T) {
 func TestVersionsFit(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgserver.Start(t), postgres.Options{})
-	r.define("contacts", "n number", "valid_from string")
-	r.put("contacts", record("1", `{"n":"1","valid_from":"x"}`), record("2", `{"n":"1"}`))
-	r.start()
-	r.current()
-	r.stop()
-	r.streams[0].Versions = time.Hour
-	r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
-	r.start()
+	r.Define("contacts", "n number", "valid_from string")
+	r.Put("contacts", record("1", `{"n":"1","valid_from":"x"}`), record("2", `{"n":"1"}`))
+	r.Start()
+	r.Current()
+	r.Stop()
+	r.Streams[0].Versions = time.Hour
+	r.KeepFor()
+	r.Start()
 	r.settled()
 	r.is("1|1|x|t\n2|1||t", "SELECT id, n, valid_from_16309706, _hubpipe_current FROM contacts__versions ORDER BY id")
-	r.define("contacts", "n string", "valid_from string", "more date")
-	r.put("contacts", record("1", `{"n":"many","more":"2026-01-01","valid_from":"y"}`))
+	r.Define("contacts", "n string", "valid_from string", "more date")
+	r.Put("contacts", record("1", `{"n":"many","more":"2026-01-01","valid_from":"y"}`))
 	r.settled()
 	r.is("1|1|x|\n1|many|y|2026-01-01\n2|1||", "SELECT id, n, valid_from_16309706, more FROM contacts__versions ORDER BY id, _hubpipe_seq")
 	r.is("many|y|2026-01-01", "SELECT n, valid_from, more FROM contacts WHERE id = '1'")
 	// A view of somebody's keeps a column as it is; the table goes on.
 	r.sql("CREATE VIEW mine AS SELECT more FROM contacts__versions")
-	r.define("contacts", "n string", "valid_from string", "more string")
-	r.put("contacts", record("1", `{"n":"3","more":"soon"}`))
+	r.Define("contacts", "n string", "valid_from string", "more string")
+	r.Put("contacts", record("1", `{"n":"3","more":"soon"}`))
 	r.settled()
 	r.is("soon", "SELECT more FROM contacts WHERE id = '1'")
 	r.is("3|", "SELECT n, more FROM contacts__versions WHERE id = '1' AND _hubpipe_current")
@@ -280,36 +251,36 @@ func TestVersionsFit(t *testing.T) {
 func TestVersionsOffAndOn(t *testing.T) {
 	t.Parallel()
 	r := newHistory(t, pgserver.Start(t), postgres.Options{})
-	r.define("contacts", "a string")
-	r.put("contacts", record("1", `{"a":"one"}`), record("2", `{"a":"canary"}`), record("3", `{"a":"canary"}`), record("4", `{"a":"stays"}`))
-	r.start()
+	r.Define("contacts", "a string")
+	r.Put("contacts", record("1", `{"a":"one"}`), record("2", `{"a":"canary"}`), record("3", `{"a":"canary"}`), record("4", `{"a":"stays"}`))
+	r.Start()
 	r.settled()
 	set := func(keep time.Duration) {
-		r.stop()
-		r.streams[0].Versions = keep
-		r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
-		r.start()
+		r.Stop()
+		r.Streams[0].Versions = keep
+		r.KeepFor()
+		r.Start()
 	}
 	set(0)
 	purged := ended("2", stream.Purged, "")
 	purged.CreatedAt = "2026-01-01T00:00:00Z"
-	r.define("contacts", "a string", "more string") // the table of versions lacks it
-	r.put("contacts", record("1", `{"a":"two"}`), purged, ended("3", stream.Purged, ""), record("5", `{"a":"new","more":"x"}`))
+	r.Define("contacts", "a string", "more string") // the table of versions lacks it
+	r.Put("contacts", record("1", `{"a":"two"}`), purged, ended("3", stream.Purged, ""), record("5", `{"a":"new","more":"x"}`))
 	r.settled()
 	r.is("1|one\n2|\n4|stays", "SELECT id, a FROM contacts__versions ORDER BY id")
 	r.is("", "SELECT versions_table FROM hubpipe_streams")
 	// The store has no trace of one: what is swept loses its values there, too.
 	r.sql("INSERT INTO contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('9', 1, 'live', 'canary'); INSERT INTO contacts__versions (id, _hubpipe_seq, _hubpipe_state, a, valid_from, _hubpipe_current) VALUES ('9', 1, 'live', 'canary', now(), true)")
-	if err := r.m.Resync("warehouse", ""); err != nil {
+	if err := r.M.Resync("warehouse", ""); err != nil {
 		t.Fatal(err)
 	}
-	r.until(func(destination.Status) bool {
+	r.Until(func(destination.Status) bool {
 		return r.sql("SELECT _hubpipe_state FROM contacts WHERE id = '9'") == "purged"
 	})
 	r.is("live||f\npurged||t", "SELECT _hubpipe_state, a, _hubpipe_current FROM contacts__versions WHERE id = '9' ORDER BY _hubpipe_seq")
 	r.sql("UPDATE contacts__versions SET a = 'canary' WHERE id = '2'") // as if it had not been
 	set(time.Hour)
-	r.until(func(destination.Status) bool { return r.sql("SELECT versions_table FROM hubpipe_streams") != "" })
+	r.Until(func(destination.Status) bool { return r.sql("SELECT versions_table FROM hubpipe_streams") != "" })
 	r.settled()
 	r.is("1|live|one||f\n1|live|two||t\n2|live|||f\n2|purged|||t\n3|purged|||t\n4|live|stays||t\n5|live|new|x|t\n9|live|||f\n9|purged|||t",
 		"SELECT id, _hubpipe_state, a, more, _hubpipe_current FROM contacts__versions ORDER BY id, _hubpipe_seq")
@@ -320,30 +291,30 @@ func TestVersionsOffAndOn(t *testing.T) {
 func TestVersionsRestored(t *testing.T) {
 	t.Parallel()
 	r := newHistory(t, pgserver.Start(t), postgres.Options{})
-	r.define("contacts", "a string")
-	r.put("contacts", record("1", `{"a":"old"}`), record("2", `{"a":"old"}`), record("4", `{"a":"erased"}`))
+	r.Define("contacts", "a string")
+	r.Put("contacts", record("1", `{"a":"old"}`), record("2", `{"a":"old"}`), record("4", `{"a":"erased"}`))
 	var backup bytes.Buffer
-	if err := r.src.Backup(t.Context(), "test", &backup); err != nil {
+	if err := r.Src.Backup(t.Context(), "test", &backup); err != nil {
 		t.Fatal(err)
 	}
-	r.put("contacts", record("1", `{"a":"new"}`), ended("2", stream.Archived, `{"a":"lost"}`), record("3", `{"a":"created"}`), ended("4", stream.Purged, ""))
-	r.start()
+	r.Put("contacts", record("1", `{"a":"new"}`), ended("2", stream.Archived, `{"a":"lost"}`), record("3", `{"a":"created"}`), ended("4", stream.Purged, ""))
+	r.Start()
 	r.settled()
-	r.stop()
-	if err := r.src.Close(); err != nil {
+	r.Stop()
+	if err := r.Src.Close(); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "store")
 	if _, err := store.Restore(t.Context(), store.Options{Dir: dir, FreeMark: 1}, &backup, false); err != nil {
 		t.Fatal(err)
 	}
-	r.src.Store = openStore(t, dir)
-	r.keep(destination.Keeps([]destination.Spec{{Name: "warehouse", Streams: r.streams}}))
+	r.Src.Store = enginetest.OpenStore(t, dir)
+	r.KeepFor()
 	// HubSpot is asked: 1 comes again, 2 was restored there, 3 is gone. 4 was
 	// erased: what the backup has of it does not come back.
-	r.put("contacts", record("1", `{"a":"newer"}`))
-	r.start()
-	r.current()
+	r.Put("contacts", record("1", `{"a":"newer"}`))
+	r.Start()
+	r.Current()
 	r.is("1|live|newer\n2|live|old\n3|purged|\n4|purged|", "SELECT id, _hubpipe_state, a FROM contacts ORDER BY id")
 	r.is("1|live|old|f\n1|live|new|f\n1|live|newer|t\n2|live|old|f\n2|archived|lost|f\n2|live|old|t\n3|live||f\n3|purged||t\n4|purged||t",
 		"SELECT id, _hubpipe_state, a, _hubpipe_current FROM contacts__versions ORDER BY id, _hubpipe_seq")
