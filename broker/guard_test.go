@@ -372,6 +372,21 @@ func TestHooksReturnBareCodes(t *testing.T) {
 	}
 }
 
+// A hook that panics says no, and ends neither the broker nor the process.
+func TestHooksRecover(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, nil)
+	if err := b.hook.OnConnect(nil, packets.Packet{}); err == nil {
+		t.Error("a connection was let in by a hook that panicked")
+	}
+	for _, write := range []bool{false, true} {
+		if b.hook.OnACLCheck(nil, "hubpipe/status", write) {
+			t.Errorf("a hook that panicked allows a topic, to write: %v", write)
+		}
+	}
+	b.hook.OnClientExpired(nil)
+}
+
 // A client that says goodbye and goes while the broker writes to it has gone in
 // peace: its last will stays unsaid, whatever became of that write.
 func TestGoodbyeBeforeAWriteFails(t *testing.T) {

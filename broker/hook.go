@@ -50,23 +50,19 @@ func (h *hook) Provides(b byte) bool {
 	}
 }
 
-// recovered logs a panic of a hook; the broker itself would die of it.
-func (h *hook) recovered(name string) bool {
+// recovered logs a panic of a hook, which the broker itself would die of, and
+// has the hook say what undo sets. It has to be what is deferred: from within
+// another function recover stops nothing.
+func (h *hook) recovered(name string, undo func()) {
 	if r := recover(); r != nil {
 		h.log.Error("a hook panicked", "hook", name, "panic", r)
-		return true
+		undo()
 	}
-	return false
 }
 
 // OnConnect decides who comes in, and says why not.
 func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			h.log.Error("a hook panicked", "hook", "connect", "panic", r)
-			err = packets.ErrUnspecifiedError
-		}
-	}()
+	defer h.recovered("connect", func() { err = packets.ErrUnspecifiedError })
 	conn, ok := cl.Net.Conn.(*guardConn)
 	if !ok {
 		return packets.ErrUnspecifiedError
@@ -217,11 +213,7 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
 
 // OnACLCheck is asked for each publish, each filter and each delivery.
 func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) (ok bool) {
-	defer func() {
-		if h.recovered("access") {
-			ok = false
-		}
-	}()
+	defer h.recovered("access", func() { ok = false })
 	conn, is := cl.Net.Conn.(*guardConn)
 	if !is {
 		return false
@@ -259,7 +251,7 @@ func (h *hook) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet 
 // OnClientExpired takes an expired session's subscriptions away; the broker
 // would go on parking messages for it.
 func (h *hook) OnClientExpired(cl *mqtt.Client) {
-	defer h.recovered("expired")
+	defer h.recovered("expired", func() {})
 	h.server.UnsubscribeClient(cl)
 	h.mu.Lock()
 	defer h.mu.Unlock()
