@@ -372,7 +372,7 @@ func TestErrors(t *testing.T) {
 		{&stream.Problem{Type: client.TypePortalBlocked, Title: "blocked", Status: 409}, 409, client.TypePortalBlocked},
 		{fmt.Errorf("start: %w", &client.Problem{Type: client.TypeBadInterval, Title: "no", Status: 400}), 400, client.TypeBadInterval},
 		{&client.Problem{Type: client.TypeInternal, Title: "without a status"}, 500, client.TypeInternal},
-		{api.ErrNotFound, 404, client.TypeNotFound},
+		{errNone, 404, client.TypeNotFound},
 		{context.DeadlineExceeded, 504, client.TypeTimeout},
 		{context.Canceled, 503, client.TypeStopping},
 		{errSecret, 500, client.TypeInternal},

@@ -27,6 +27,7 @@ const token = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 var (
 	errFull   = errors.New("the disk is nearly full")
+	errNone   = errors.New("not found")
 	errSecret = errors.New("dial with password hunter2")
 )
 
@@ -233,7 +234,7 @@ func (d *daemon) Run(ctx context.Context, id string) (client.Run, error) {
 			return r, nil
 		}
 	}
-	return client.Run{}, fmt.Errorf("read run: %w", api.ErrNotFound)
+	return client.Run{}, fmt.Errorf("read run: %w", errNone)
 }
 
 func (d *daemon) Runs(_ context.Context, q client.RunQuery) ([]client.Run, error) {
@@ -300,7 +301,7 @@ func (d *daemon) Record(name, id string) (*stream.Record, error) {
 			return &r, nil
 		}
 	}
-	return nil, api.ErrNotFound
+	return nil, errNone
 }
 
 func (d *daemon) snapshot(name string) []stream.Record {
@@ -380,7 +381,7 @@ func (d *daemon) Schema(string) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.schema == nil {
-		return nil, api.ErrNotFound
+		return nil, errNone
 	}
 	return d.schema, nil
 }
@@ -521,7 +522,8 @@ func setup(t *testing.T, change ...func(*api.Options)) *bundle {
 	o := api.Options{Control: b.d, Data: b.d, Health: b.d, Epoch: "s/1", Events: b.d, Logs: b.d, Listen: "127.0.0.1:0", Socket: b.socket,
 		Authenticate: authenticate, Version: "test", Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, Level: hclog.Trace}),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
-		Known:   []api.Known{{Err: errFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "no room", Status: 507}}}}
+		Known: []api.Known{{Err: errFull, Problem: client.Problem{Type: client.TypeDiskFull, Title: "no room", Status: 507}},
+			{Err: errNone, Problem: client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: 404}}}}
 	for _, f := range change {
 		f(&o)
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,19 +18,9 @@ func (s *Server) fieldsOf(name string, q params) ([]string, error) {
 	if err != nil || fields == nil {
 		return nil, err
 	}
-	b, err := s.o.Data.Schema(name)
-	if errors.Is(err, ErrNotFound) {
-		return fields, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var definitions []stream.Property
-	if err := json.Unmarshal(b, &definitions); err != nil {
-		return nil, fmt.Errorf("decode the schema of %s: %w", name, err)
-	}
-	if len(definitions) == 0 { // what is no object of the CRM has none
-		return fields, nil
+	definitions, err := s.definitions(s.o.Data, name)
+	if err != nil || len(definitions) == 0 { // what is no object of the CRM has none
+		return fields, err
 	}
 	known := make([]string, len(definitions))
 	for i, d := range definitions {
@@ -48,6 +37,26 @@ func (s *Server) fieldsOf(name string, q params) ([]string, error) {
 		return nil, badParameter(hint, "%s has no property %q", name, clip(f))
 	}
 	return fields, nil
+}
+
+// definitions are HubSpot's of a stream's properties; none where they were not
+// read yet, or where there are none.
+func (s *Server) definitions(data View, name string) ([]stream.Property, error) {
+	b, err := data.Schema(name)
+	switch {
+	case err != nil && s.notFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return decodeDefinitions(b, name)
+}
+
+func decodeDefinitions(b []byte, name string) (list []stream.Property, err error) {
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("decode the schema of %s: %w", name, err)
+	}
+	return list, nil
 }
 
 // formulas is what is made of a cell of CSV that a spreadsheet would take for a

@@ -5,7 +5,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -14,14 +13,11 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/webhook"
 )
 
-// ErrNotFound is what Control and Data return, wrapped or bare, for a run, a
-// record or a schema that there is not. The daemon's own sentinels can be given
-// a meaning by Options.Known instead.
-var ErrNotFound = errors.New("not found")
-
 // Control is the daemon's set of commands. A method that changes something
 // returns when the ledger has it. Errors that are a *client.Problem or a
-// *stream.Problem are shown as they are; an unknown stream is one of those.
+// *stream.Problem are shown as they are; an unknown stream is one of those. What
+// others mean Options.Known says: that there is no such run, record or schema is
+// one of status 404.
 type Control interface {
 	Streams(ctx context.Context) ([]client.Status, error)
 	Stream(ctx context.Context, name string) (client.Status, error)
@@ -37,7 +33,7 @@ type Control interface {
 	// Erase takes away all that is held of a record but its id.
 	Erase(ctx context.Context, name, record string) error
 	Erasures(ctx context.Context) ([]client.Erasure, error)
-	// Run returns ErrNotFound for an id that there is not.
+	// Run returns an error of status 404 for an id that there is not.
 	Run(ctx context.Context, id string) (client.Run, error)
 	Runs(ctx context.Context, q client.RunQuery) ([]client.Run, error)
 	Workers(ctx context.Context) ([]client.Worker, error)
@@ -84,8 +80,7 @@ type RecordQuery struct {
 // Data is what the store holds. Readings are of one snapshot each; what fn gets
 // is used before it returns and not kept.
 type Data interface {
-	// Record returns ErrNotFound, or an error of Options.Known, where there is
-	// none.
+	// Record returns an error of status 404 where there is none.
 	Record(streamName, id string) (*stream.Record, error)
 	// Records gives records in order of their ids; next is "" at the end.
 	Records(ctx context.Context, streamName string, q RecordQuery, fn func(*stream.Record) error) (next string, err error)
@@ -100,8 +95,8 @@ type Data interface {
 	Shown(streamName string) string
 	// PositionAt is the greatest position that was committed before t.
 	PositionAt(ctx context.Context, streamName string, t time.Time) (uint64, error)
-	// Schema is the JSON list of property definitions, ErrNotFound before they
-	// were first read.
+	// Schema is the JSON list of property definitions, an error of status 404
+	// before they were first read.
 	Schema(streamName string) ([]byte, error)
 	// As is the store as a destination gets the stream.
 	As(destination, streamName string) (View, error)

@@ -1,14 +1,11 @@
 package api
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
-	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -62,9 +59,9 @@ func (s *Server) schema(w http.ResponseWriter, r *http.Request, _ params) error 
 		return s.missing(err, client.TypeNoSchema, "it is read by the stream's first run: start or sync it",
 			"the properties of %q have not been read yet", name)
 	}
-	var definitions []stream.Property
-	if err := json.Unmarshal(b, &definitions); err != nil {
-		return fmt.Errorf("decode the schema of %s: %w", name, err)
+	definitions, err := decodeDefinitions(b, name)
+	if err != nil {
+		return err
 	}
 	list := make([]client.Property, len(definitions))
 	for i, d := range definitions {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -66,9 +65,9 @@ type column struct {
 	kind  string // of HubSpot's definition; "" is text
 }
 
-// newRows begins a file with a column for each of the properties; defined are
-// HubSpot's definitions, by name.
-func newRows(w io.Writer, properties []string, defined map[string]string, strict bool) *rows {
+// newRows begins a file with a column for each of the properties; types are
+// those of HubSpot's definitions, by name.
+func newRows(w io.Writer, properties []string, types map[string]string, strict bool) *rows {
 	codec := &zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}
 	optional := func(n parquet.Node) parquet.Node { return parquet.Optional(parquet.Compressed(n, codec)) }
 	moment := func() parquet.Node { return optional(parquet.Timestamp(parquet.Millisecond)) }
@@ -88,7 +87,7 @@ func newRows(w io.Writer, properties []string, defined map[string]string, strict
 	for _, p := range properties {
 		name := columnName(p, taken)
 		names[p] = name
-		switch defined[p] {
+		switch types[p] {
 		case "number":
 			group[name] = optional(parquet.Leaf(parquet.DoubleType))
 		case "bool":
@@ -113,7 +112,7 @@ func newRows(w io.Writer, properties []string, defined map[string]string, strict
 		out.batch[i] = make(parquet.Row, len(group))
 	}
 	for p, name := range names {
-		out.columns[p] = column{index[name], defined[p]}
+		out.columns[p] = column{index[name], types[p]}
 	}
 	out.w = parquet.NewWriter(w, schema, parquet.PageBufferSize(parquetBuffer), parquet.CreatedBy("hubpipe", "", ""))
 	return out
@@ -260,27 +259,6 @@ func momentOf(text string) (time.Time, bool) {
 	return t, err == nil && t.Year() >= 1 && t.Year() <= 9999
 }
 
-// definitions are HubSpot's types of a stream's properties, by name; none where
-// they were not read yet, or where there are none.
-func (s *Server) definitions(data View, name string) (map[string]string, error) {
-	out := map[string]string{}
-	b, err := data.Schema(name)
-	switch {
-	case err != nil && s.notFound(err):
-		return out, nil
-	case err != nil:
-		return nil, err
-	}
-	var list []stream.Property
-	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, fmt.Errorf("decode the schema of %s: %w", name, err)
-	}
-	for _, p := range list {
-		out[p.Name] = p.Type
-	}
-	return out, nil
-}
-
 // propertiesIn are the names of the properties that records have, sorted.
 func propertiesIn(ctx context.Context, data View, name string, wanted func(*stream.Record) bool) ([]string, error) {
 	found := map[string]struct{}{}
@@ -299,9 +277,13 @@ func propertiesIn(ctx context.Context, data View, name string, wanted func(*stre
 // exportParquet writes a column a property, of HubSpot's type. Which there are
 // only the records tell, so that without fields they are read twice.
 func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, data View, name string, fields []string, wanted func(*stream.Record) bool) error {
-	defined, err := s.definitions(data, name)
+	definitions, err := s.definitions(data, name)
 	if err != nil {
 		return err
+	}
+	types := make(map[string]string, len(definitions))
+	for _, p := range definitions {
+		types[p.Name] = p.Type
 	}
 	all := fields == nil
 	if all {
@@ -313,7 +295,7 @@ func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, data View
 	if r.Method == http.MethodHead {
 		return s.end(o, r, nil)
 	}
-	file := newRows(writing{o}, fields, defined, all)
+	file := newRows(writing{o}, fields, types, all)
 	_, err = data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
 		if !wanted(rec) {
 			return nil

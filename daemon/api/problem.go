@@ -28,7 +28,6 @@ func internalProblem() *client.Problem {
 // known are the errors that mean the same in every daemon.
 func known() []Known {
 	return []Known{
-		{ErrNotFound, client.Problem{Type: client.TypeNotFound, Title: "there is no such thing", Status: http.StatusNotFound}},
 		{errStopping, client.Problem{Type: client.TypeStopping, Title: "the daemon is stopping", Status: http.StatusServiceUnavailable,
 			Hint: "try again when it has been started again"}},
 		{context.DeadlineExceeded, client.Problem{Type: client.TypeTimeout, Title: "that took too long", Status: http.StatusGatewayTimeout,
@@ -83,12 +82,9 @@ func withStatus(p *client.Problem) *client.Problem {
 	return p
 }
 
-// notFound tells whether err says that there is none, in the server's word or
-// in one of the daemon's that mean the same.
+// notFound tells whether err says that there is none, in one of the daemon's
+// words.
 func (s *Server) notFound(err error) bool {
-	if errors.Is(err, ErrNotFound) {
-		return true
-	}
 	for _, k := range s.o.Known {
 		if k.Problem.Status == http.StatusNotFound && errors.Is(err, k.Err) {
 			return true
