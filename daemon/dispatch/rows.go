@@ -91,13 +91,7 @@ func (c *change) rowRun(s *stream.Stream) (*stream.Run, error) {
 	if cfg.row.Strategy == catalogue.StrategyWindowed {
 		ranges[0].Lo = max(ranges[0].Lo, s.Cursor-cfg.Tail.Milliseconds())
 		settle = dueWindows(s, cfg.Settle, c.now)
-		for _, w := range settle {
-			if n := len(ranges); n > 1 && ranges[n-1].Hi == w.Lo {
-				ranges[n-1].Hi = w.Hi
-				continue
-			}
-			ranges = append(ranges, &stream.Range{Kind: stream.EventsRange, Lo: max(1, w.Lo), Hi: w.Hi})
-		}
+		ranges = append(ranges, settling(stream.EventsRange, settle)...)
 	}
 	// Rows are looked for in every run; only what a person has to act on stays.
 	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return !o.TooLarge && !ofPair(o) })

@@ -158,13 +158,7 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	cfg := c.d.config[s.Name]
 	ranges := []*stream.Range{{Kind: stream.SpanRange, Newest: true, Lo: max(1, s.Cursor-cfg.Tail.Milliseconds())}}
 	settle := dueWindows(s, cfg.Settle, c.now)
-	for _, w := range settle {
-		if n := len(ranges); n > 1 && ranges[n-1].Hi == w.Lo {
-			ranges[n-1].Hi = w.Hi
-			continue
-		}
-		ranges = append(ranges, &stream.Range{Kind: stream.SpanRange, Lo: max(1, w.Lo), Hi: w.Hi})
-	}
+	ranges = append(ranges, settling(stream.SpanRange, settle)...)
 	if len(s.Open) > 0 {
 		// Named once and not to be had since: they may be gone. No more of them
 		// than absence may end in any case.
@@ -215,6 +209,19 @@ func dueWindows(s *stream.Stream, settle []time.Duration, now time.Time) []strea
 		}
 	}
 	return due
+}
+
+// settling are ranges that read windows again, those that follow one another as
+// one.
+func settling(kind stream.RangeKind, windows []stream.Window) (ranges []*stream.Range) {
+	for _, w := range windows {
+		if n := len(ranges); n > 0 && ranges[n-1].Hi == w.Lo {
+			ranges[n-1].Hi = w.Hi
+			continue
+		}
+		ranges = append(ranges, &stream.Range{Kind: kind, Lo: max(1, w.Lo), Hi: w.Hi})
+	}
+	return ranges
 }
 
 // passOf is the beginning of what a run says of the windows that it reads again.
