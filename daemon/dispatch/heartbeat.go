@@ -201,8 +201,7 @@ func (c *change) failures(hb *protocol.Heartbeat) {
 	}
 	for _, f := range hb.Failed {
 		if run := own(f.Attempt); run != nil {
-			c.fail(c.run(run.ID), &stream.Problem{Type: f.Problem.Type, Title: f.Problem.Title, Detail: f.Problem.Detail,
-				Hint: f.Problem.Hint, Blocked: f.Problem.Blocked})
+			c.fail(c.run(run.ID), problemOf(&f.Problem))
 		}
 		confirm(f.Attempt)
 	}

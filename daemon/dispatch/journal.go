@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -22,8 +23,10 @@ const (
 	journalKept = 3 * 24 * time.Hour
 	// pulledEvery is how often the ledger is told that there was nothing new.
 	pulledEvery = 10 * time.Minute
-	// maxPlace bounds what is kept of a place.
+	// maxPlace and maxGap bound what is kept of a place and of why something is
+	// missing, in bytes.
 	maxPlace = 256
+	maxGap   = 500
 )
 
 // pull is what is known of who reads a portal's journal.
@@ -120,7 +123,7 @@ func (c *change) pulled(w *worker, r *protocol.PortalJournal) error {
 		known.PulledAt = c.now.Round(0).UTC()
 	}
 	if gap != "" {
-		known.Gap, known.GapAt = cut(gap, 500), c.now.Round(0).UTC()
+		known.Gap, known.GapAt = strings.ToValidUTF8(gap[:min(len(gap), maxGap)], ""), c.now.Round(0).UTC()
 	}
 	var hints []Hint
 	if moved {
@@ -149,20 +152,6 @@ func hintsOf(in []protocol.JournalHints) (out []Hint) {
 }
 
 func readableDays(d time.Duration) string { return fmt.Sprintf("%.1f days", d.Hours()/24) }
-
-func cut(s string, most int) string {
-	if len(s) > most {
-		return s[:most]
-	}
-	return s
-}
-
-func problemOf(p *protocol.Problem) *stream.Problem {
-	if p == nil {
-		return nil
-	}
-	return &stream.Problem{Type: p.Type, Title: p.Title, Detail: p.Detail, Hint: p.Hint, Blocked: p.Blocked}
-}
 
 // JournalView is how a portal's journal stands.
 type JournalView struct {

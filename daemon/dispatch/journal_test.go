@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -128,6 +129,7 @@ func TestJournalGaps(t *testing.T) {
 		"and nothing new":         {4 * 24 * time.Hour, protocol.PortalJournal{Asked: 2}, "a", "4.0 days", true},
 		"and no answer of theirs": {4 * 24 * time.Hour, protocol.PortalJournal{Asked: 1}, "a", "", false},
 		"nothing for a day":       {24 * time.Hour, protocol.PortalJournal{Asked: 2}, "a", "", false},
+		"a long story":            {0, protocol.PortalJournal{From: "a", To: "z", Asked: 2, Gap: "it is gone." + strings.Repeat("é", maxGap)}, "z", "it is gone", true},
 		"a gap of another place":  {0, protocol.PortalJournal{From: "x", To: "z", Asked: 2, Gap: "it is gone"}, "a", "", false},
 	} {
 		b := journaled(t)
@@ -139,6 +141,9 @@ func TestJournalGaps(t *testing.T) {
 		b.d.streams[modelStream], b.store.streams[modelStream] = s, s
 		at, outs := b.pulls(c.say)
 		p := b.d.portals["main"].Journal
+		if !utf8.ValidString(p.Gap) || len(p.Gap) > maxGap {
+			t.Errorf("%s: the gap is kept as %q", name, p.Gap)
+		}
 		if at.Place != c.place || (c.gap == "") != (p.Gap == "") || !strings.Contains(p.Gap, c.gap) || p.Gap != "" && !p.GapAt.Equal(b.now) {
 			t.Errorf("%s: %+v, %+v", name, at, p)
 		}

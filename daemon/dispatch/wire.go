@@ -16,6 +16,14 @@ func domainRecord(r *protocol.Record, generation uint32) *stream.Record {
 	}
 }
 
+// problemOf is a worker's problem; nil for nil.
+func problemOf(p *protocol.Problem) *stream.Problem {
+	if p == nil {
+		return nil
+	}
+	return &stream.Problem{Type: p.Type, Title: p.Title, Detail: p.Detail, Hint: p.Hint, Blocked: p.Blocked}
+}
+
 func wireListed(in []stream.Listed) []protocol.Listed {
 	out := make([]protocol.Listed, len(in))
 	for i, l := range in {
