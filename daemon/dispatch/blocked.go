@@ -29,7 +29,7 @@ func (d *Dispatcher) blocks(now time.Time) map[string]block {
 	if !d.anyBlocked() {
 		return nil // as it nearly always is
 	}
-	for _, name := range d.streamNames() {
+	for _, name := range d.Names() {
 		s := d.streams[name]
 		if s == nil || !s.Active || !ofPortal(s.Error) || d.config[name].Problem != nil {
 			continue

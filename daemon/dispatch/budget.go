@@ -155,6 +155,13 @@ func (d *Dispatcher) stretched(portal string, w budget.Work, wanted time.Duratio
 	return time.Duration(float64(wanted) * p.by[w]), p.why[w]
 }
 
+// every is what is meant to lie between two incremental runs of a stream, as
+// the budget leaves it; 0 where nobody can tell.
+func (d *Dispatcher) every(s *stream.Stream, now time.Time) time.Duration {
+	every, _ := d.stretched(s.Portal, budget.Incremental, d.interval(s, now), now)
+	return every
+}
+
 // pacedAt is when an incremental run is due that the schedule wants at a time:
 // later where the budget does not pay for so many.
 func (d *Dispatcher) pacedAt(s *stream.Stream, at, now time.Time) time.Time {

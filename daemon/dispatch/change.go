@@ -154,10 +154,7 @@ func (c *change) empty() bool {
 func (c *change) commit() ([]Out, error) {
 	if !c.empty() {
 		if err := c.write(); err != nil {
-			if c.tx != nil {
-				c.tx.Discard()
-			}
-			return nil, err
+			return nil, c.abandon(err)
 		}
 		c.adopt()
 	}
@@ -166,6 +163,14 @@ func (c *change) commit() ([]Out, error) {
 	}
 	c.stamp()
 	return c.outs, nil
+}
+
+// abandon lets the change go and hands the error on.
+func (c *change) abandon(err error) error {
+	if c.tx != nil {
+		c.tx.Discard()
+	}
+	return err
 }
 
 // stamp names in each message the newest heartbeat of the process that it is

@@ -58,14 +58,6 @@ func (d *Dispatcher) Start(now time.Time, name, interval, setBy string) ([]Out, 
 	return c.commit()
 }
 
-// abandon lets the change go and hands the error on.
-func (c *change) abandon(err error) error {
-	if c.tx != nil {
-		c.tx.Discard()
-	}
-	return err
-}
-
 // Stop ends the schedule and what runs; what was committed stays and the next
 // run goes on from there. The attempts close in the commit itself.
 func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
@@ -74,20 +66,30 @@ func (d *Dispatcher) Stop(now time.Time, name, setBy string) ([]Out, error) {
 	}
 	c := d.begin(now)
 	s := c.stream(name)
-	open := false
-	for _, run := range d.openRuns() {
-		if run.Stream == name {
-			open = true
-			own := c.run(run.ID)
-			c.end(own, stream.Stopped)
-			c.keepPlace(s, own)
-		}
-	}
-	if !s.Active && !open {
+	if open := c.stopAll(s); !s.Active && !open {
 		return nil, nil
 	}
-	s.Active, s.SetBy, s.Hints = false, setBy, nil
+	s.Active, s.SetBy = false, setBy
 	return c.commit()
+}
+
+// stopRun ends a run before its end; where another goes on is kept.
+func (c *change) stopRun(s *stream.Stream, run *stream.Run) {
+	c.end(run, stream.Stopped)
+	c.keepPlace(s, run)
+}
+
+// stopAll ends what runs of a stream and drops its hints; open tells whether
+// something did run.
+func (c *change) stopAll(s *stream.Stream) (open bool) {
+	for _, run := range c.d.openRuns() {
+		if run.Stream == s.Name {
+			open = true
+			c.stopRun(s, c.run(run.ID))
+		}
+	}
+	s.Hints = nil
+	return open
 }
 
 // Sync makes one run now and returns its id: the one that goes on already, the
@@ -156,9 +158,7 @@ func (c *change) syncRun(s *stream.Stream) (*stream.Run, error) {
 	case run.Kind == stream.Hinted:
 		// It looks at what it was told of alone; whoever asks wants all that has
 		// changed, and what it was to read is read with it.
-		own := c.run(run.ID)
-		c.end(own, stream.Stopped)
-		c.keepPlace(s, own)
+		c.stopRun(s, c.run(run.ID))
 	default:
 		return run, nil
 	}
@@ -213,7 +213,7 @@ func (d *Dispatcher) Mend(now time.Time) (map[string]string, []Out, error) {
 	}
 	c.noteMissing()
 	runs := map[string]string{}
-	for _, name := range d.streamNames() {
+	for _, name := range d.Names() {
 		s := c.stream(name)
 		if s == nil || s.Missing == 0 {
 			continue
@@ -286,14 +286,7 @@ func (c *change) reconfigure(x *Change) error {
 	case x.Kind == ChangeRefused:
 		return errors.New(strings.Join(x.Notes, "; "))
 	case x.Kind == ChangeRemoved:
-		for _, run := range c.d.openRuns() {
-			if run.Stream == x.Stream {
-				own := c.run(run.ID)
-				c.end(own, stream.Stopped)
-				c.keepPlace(s, own)
-			}
-		}
-		s.Hints = nil
+		c.stopAll(s)
 		return nil
 	case s == nil:
 		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,

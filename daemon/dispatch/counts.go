@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"maps"
-	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -68,13 +67,6 @@ func (d *Dispatcher) Counts() Counts {
 		c.Runs[k] = e
 	}
 	return c
-}
-
-// every is what is meant to lie between two incremental runs of a stream, as
-// the budget leaves it; 0 where nobody can tell.
-func (d *Dispatcher) every(s *stream.Stream, now time.Time) time.Duration {
-	every, _ := d.stretched(s.Portal, workOf(stream.Incremental), d.interval(s, now), now)
-	return every
 }
 
 // Leases counts the attempts that workers hold.

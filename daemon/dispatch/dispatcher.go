@@ -6,6 +6,7 @@ package dispatch
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -233,7 +234,10 @@ func New(now time.Time, st Store, l Ledger, config []StreamConfig, o Options) *D
 		config: map[string]*StreamConfig{}, streams: map[string]*stream.Stream{},
 		runs: map[string]*stream.Run{}, ranges: map[string]map[uint32]*stream.Range{},
 		durable: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{},
-		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{}, blockedAs: map[string]uint64{}, unread: map[string]bool{}, used: map[string]*portalUse{}, purses: map[string]*purse{}, zones: map[string]*time.Location{}, unknown: map[string]unknown{}, pulls: map[string]*pull{}, missing: map[string]uint64{}, lastTick: now, counts: newCounts(),
+		attempts: map[uint64]string{}, workers: map[string]*worker{}, holders: map[string]holder{},
+		unread: map[string]bool{}, blockedAs: map[string]uint64{}, purses: map[string]*purse{}, lastTick: now,
+		missing: map[string]uint64{}, used: map[string]*portalUse{}, zones: map[string]*time.Location{},
+		counts: newCounts(), unknown: map[string]unknown{}, pulls: map[string]*pull{},
 	}
 	for _, s := range l.Streams {
 		d.streams[s.Name] = s
@@ -301,19 +305,12 @@ func (d *Dispatcher) runOf(name string, walk bool) *stream.Run {
 	return nil
 }
 
-// streamNames lists the configured streams, sorted.
-func (d *Dispatcher) streamNames() []string {
-	names := make([]string, 0, len(d.config))
-	for n := range d.config {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
+// Names lists the configured streams, sorted.
+func (d *Dispatcher) Names() []string { return slices.Sorted(maps.Keys(d.config)) }
 
 func (d *Dispatcher) notFound(name string) error {
 	hint := "list them with `hubpipe streams` or GET /v1/streams"
-	if near := stream.Nearest(name, d.streamNames()); near != "" {
+	if near := stream.Nearest(name, d.Names()); near != "" {
 		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 	}
 	return &stream.Problem{Type: "unknown-stream", Title: "unknown stream", Status: 404,

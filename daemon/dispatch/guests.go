@@ -104,8 +104,7 @@ func (c *change) makeWay(s *stream.Stream, walk *stream.Run) []*stream.Range {
 			own.Ended, own.Guest = true, nil
 		}
 	}
-	c.end(walk, stream.Stopped)
-	c.keepPlace(s, walk)
+	c.stopRun(s, walk)
 	return guests
 }
 

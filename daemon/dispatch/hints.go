@@ -62,7 +62,7 @@ func (d *Dispatcher) Hint(now time.Time, portal string, hints []Hint) (taken int
 // says yes to none.
 func (c *change) hint(portal string, hints []Hint, whole func(*StreamConfig) bool) (taken int, err error) {
 	d := c.d
-	for _, name := range d.streamNames() {
+	for _, name := range d.Names() {
 		s, cfg := d.streams[name], d.config[name]
 		if s == nil || s.Portal != portal || !s.Active || cfg.Problem != nil || !cfg.ofCRM() || !d.mayRun(s) {
 			continue
@@ -141,12 +141,11 @@ func (c *change) readHints(name string) error {
 	if own := c.streams[name]; own != nil {
 		s = own
 	}
-	if len(s.Hints) == 0 || c.startsRun(name) || c.d.runOf(name, false) != nil || c.d.purse(s.Portal, c.now).spent(workOf(stream.Hinted), false) != "" {
+	if len(s.Hints) == 0 || c.startsRun(name) || c.d.runOf(name, false) != nil || c.d.unpaid(s, stream.Hinted, c.now) {
 		return nil
 	}
 	own := c.stream(name)
-	g := c.hinted(own)
-	_, err := c.newRun(own, stream.Hinted, g)
+	_, err := c.newRun(own, stream.Hinted, c.hinted(own))
 	return err
 }
 

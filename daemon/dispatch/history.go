@@ -60,8 +60,7 @@ func (c *change) chooseHistory(s *stream.Stream) {
 		own := c.run(run.ID)
 		switch {
 		case own.Kind == stream.History:
-			c.end(own, stream.Stopped)
-			c.keepPlace(s, own)
+			c.stopRun(s, own)
 		case own.Attempt != 0:
 			c.closeAttempt(own, false)
 		}

@@ -35,8 +35,7 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 		}
 		taken++
 		if err := c.page(in); err != nil {
-			c.tx.Discard()
-			return nil, 0, err
+			return nil, 0, c.abandon(err)
 		}
 		failpoint.Hit(failpoint.Applied)
 	}

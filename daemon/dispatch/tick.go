@@ -33,16 +33,10 @@ func (d *Dispatcher) Tick(now time.Time) ([]Out, error) {
 	if !d.stopping {
 		c.rest()
 		if err := c.startDue(); err != nil {
-			if c.tx != nil {
-				c.tx.Discard()
-			}
-			return nil, err
+			return nil, c.abandon(err)
 		}
 		if err := c.assign(); err != nil {
-			if c.tx != nil {
-				c.tx.Discard()
-			}
-			return nil, err
+			return nil, c.abandon(err)
 		}
 	}
 	return c.commit()
@@ -80,7 +74,7 @@ func (c *change) expire() {
 // incremental run and one walk at a time; ticks that were missed make one run.
 func (c *change) startDue() error {
 	blocks := c.d.blocks(c.now)
-	for _, name := range c.d.streamNames() {
+	for _, name := range c.d.Names() {
 		s := c.d.streams[name]
 		if s == nil || !s.Active || c.d.config[name].Problem != nil || c.d.retryAt(s, c.now).After(c.now) || blocks[s.Portal].held(name) {
 			continue

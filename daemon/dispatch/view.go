@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 	"strings"
@@ -45,14 +46,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		return View{}, d.notFound(name)
 	}
 	v := View{Config: *cfg, Stream: s.Clone(), Attempts: d.opts.MaxFruitless, Incremental: d.viewRun(name, false), Walk: d.viewRun(name, true)}
-	v.Error = s.Error
-	if cfg.Problem != nil {
-		v.Error = cfg.Problem
-	}
 	blocked := d.blocks(now)[s.Portal]
-	if v.Error == nil {
-		v.Error = blocked.problem
-	}
 	for _, run := range []*stream.Run{v.Incremental, v.Walk} {
 		if run == nil {
 			continue
@@ -65,21 +59,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 		v.Wait = d.budgetWait(v, now)
 	}
 	v.Stretched, v.Every = d.stretches(s, now), d.every(s, now)
-	if v.Error == nil {
-		v.Error = s.Brake
-	}
-	if v.Error == nil {
-		v.Error = tooLarge(s)
-	}
-	if v.Error == nil {
-		v.Error = d.unknownProperty(s, cfg)
-	}
-	if v.Error == nil {
-		v.Error = refusedPairs(s)
-	}
-	if v.Error == nil {
-		v.Error = d.unserved(now, v)
-	}
+	v.Error = cmp.Or(cfg.Problem, s.Error, blocked.problem, s.Brake, tooLarge(s), d.unknownProperty(s, cfg), refusedPairs(s), d.unserved(now, v))
 	v.State = stateOf(v)
 	switch {
 	case !s.Active || v.Incremental != nil || cfg.Problem != nil:
@@ -90,7 +70,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	case v.Walk == nil:
 		v.Next = d.retryAt(s, now)
 	}
-	return v, nil //nolint:nilerr // the stream's problem is part of the view
+	return v, nil
 }
 
 // tooLarge is the problem of a stream with a record that the broker cannot
@@ -213,9 +193,6 @@ func (d *Dispatcher) Workers() []WorkerView {
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
-
-// Names lists the configured streams, sorted.
-func (d *Dispatcher) Names() []string { return d.streamNames() }
 
 // Run returns a run that goes on.
 func (d *Dispatcher) Run(id string) (*stream.Run, bool) {
