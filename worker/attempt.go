@@ -268,9 +268,6 @@ func (a *attempt) wait(x *protocol.Wait) {
 	wake(a.w.beats)
 }
 
-// replied is told of each reply: an attempt that gets some gets on.
-func (a *attempt) replied() { a.got() }
-
 // ask calls HubSpot through the gate. A call that ended because the daemon was
 // silent is made again when it is heard.
 func ask[T any](ctx context.Context, a *attempt, f func(ctx context.Context) (T, error)) (T, error) {

@@ -210,9 +210,6 @@ func (c *Core) Leave() {
 	}
 }
 
-// Running tells whether the attempt is listed as running.
-func (c *Core) Running(attempt uint64) bool { return c.attempts[attempt] != nil }
-
 // Progress notes that an attempt got on: a reply of HubSpot came.
 func (c *Core) Progress(attempt uint64) {
 	if a := c.attempts[attempt]; a != nil {

@@ -59,7 +59,7 @@ func TestCoreProperties(t *testing.T) {
 			"cancel": func(t *rapid.T) { take(c.Command(now, cancelOf(attempt.Draw(t, "attempt")))) },
 			"fail": func(t *rapid.T) {
 				n := attempt.Draw(t, "attempt")
-				if c.Running(n) {
+				if c.attempts[n] != nil {
 					over[n] = true
 				}
 				c.Failed(n, protocol.Problem{Type: "x"})

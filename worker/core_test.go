@@ -88,7 +88,7 @@ func TestCoreStartsOnce(t *testing.T) {
 			b.want(b.c.Command(b.now, start)) // a repeat brings nothing new
 			end(b)
 			b.want(b.c.Command(b.now, start))
-			if b.c.Running(7) || len(b.c.Heartbeat(b.now).Attempts) != 0 {
+			if b.c.attempts[7] != nil || len(b.c.Heartbeat(b.now).Attempts) != 0 {
 				t.Fatal("an attempt that is over is listed as running")
 			}
 			if err := b.send(7, 0); !errors.Is(err, ErrNotRunning) {

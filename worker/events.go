@@ -164,7 +164,7 @@ func (e *eventReading) window(ctx context.Context, lo, end int64) (pages int, al
 		return pages, true, nil
 	}
 	for _, one := range e.refused {
-		to.open = append(to.open, protocol.OpenID{ID: one.of.name + "/", Reason: reasonOf(one.err)})
+		to.open = append(to.open, protocol.OpenID{ID: one.of.name + "/", Reason: inWords(one.err)})
 	}
 	if to.last && e.r.g.Newest && e.tellers[0].name != "" {
 		notes := eventNotes{Objects: make([]string, len(e.tellers))}
@@ -181,13 +181,6 @@ func (e *eventReading) window(ctx context.Context, lo, end int64) (pages int, al
 		to = rows{stays: true}
 	}
 	return pages, true, e.emit(ctx, batch{rows: &to})
-}
-
-func reasonOf(err error) string {
-	if p, ok := errors.AsType[*ProblemError](err); ok && p.Detail != "" {
-		return p.Detail
-	}
-	return err.Error()
 }
 
 // windowOf lists the events of one object.

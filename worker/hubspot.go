@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -122,14 +121,6 @@ func (s *hubspotSource) Definitions(ctx context.Context, name string) (Definitio
 	return d, nil
 }
 
-// withCursor makes sure that a record's version comes with it.
-func withCursor(o catalogue.Object, names []string) []string {
-	if slices.Contains(names, o.Cursor) {
-		return names
-	}
-	return append(slices.Clone(names), o.Cursor)
-}
-
 // Now is HubSpot's time as the client follows it.
 func (s *hubspotSource) Now() int64 { return s.client.HubSpotNow() }
 
@@ -138,7 +129,7 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 	if err != nil {
 		return ListPage{}, err
 	}
-	p, err := s.client.List(ctx, o, hubspot.ListRequest{After: after, Properties: withCursor(o, names), Archived: archived})
+	p, err := s.client.List(ctx, o, hubspot.ListRequest{After: after, Properties: names, Archived: archived})
 	if err != nil {
 		return ListPage{}, plain(err)
 	}
@@ -257,7 +248,6 @@ func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protoco
 	for i, l := range want {
 		hits[i], named[l.ID] = hubspot.Hit{ID: l.ID, Version: l.Version}, l.Version
 	}
-	r.Properties = withCursor(o, r.Properties)
 	left, err := s.client.ReadAll(ctx, o, hits, hubspot.ReadRequest(r), func(rs []hubspot.Record) error {
 		return emit(recordsOf(rs, named), pastsOf(rs, named))
 	})

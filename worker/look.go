@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot"
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
@@ -68,16 +67,20 @@ func lookable(ctx context.Context, client *hubspot.Client, name string, properti
 	if o.Strategy != catalogue.StrategyObjects {
 		return o, nil, fmt.Errorf("%s is no object of the CRM: HubSpot gives its rows only together", name)
 	}
-	all, err := client.Properties(ctx, o)
+	_, names, err := propertiesOf(ctx, client, o, properties, exclude)
+	return o, names, err
+}
+
+// propertiesOf are the names of all properties that an object has, and of those
+// that a stream of these patterns reads.
+func propertiesOf(ctx context.Context, client *hubspot.Client, o catalogue.Object, properties, exclude []string) (all, chosen []string, err error) {
+	ps, err := client.Properties(ctx, o)
 	if err != nil {
-		return o, nil, plain(err)
+		return nil, nil, plain(err)
 	}
-	names := make([]string, len(all))
-	for i, p := range all {
-		names[i] = p.Name
+	for _, p := range ps {
+		all = append(all, p.Name)
 	}
-	if names, err = choose(names, properties, exclude); err != nil {
-		return o, nil, err
-	}
-	return o, slices.Compact(names), nil
+	chosen, err = choose(all, properties, exclude)
+	return all, chosen, err
 }

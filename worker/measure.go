@@ -33,15 +33,7 @@ func Measure(ctx context.Context, client *hubspot.Client, name string, propertie
 	if err != nil || o.Strategy != catalogue.StrategyObjects {
 		return Size{}, err
 	}
-	ps, err := client.Properties(ctx, o)
-	if err != nil {
-		return Size{}, plain(err)
-	}
-	all := make([]string, len(ps))
-	for i, p := range ps {
-		all[i] = p.Name
-	}
-	names, err := choose(all, properties, exclude)
+	all, names, err := propertiesOf(ctx, client, o, properties, exclude)
 	if err != nil {
 		return Size{}, err
 	}

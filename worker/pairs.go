@@ -37,8 +37,7 @@ func (a *attempt) pairs() []parent {
 	for i, name := range a.fetch.Parents {
 		out[i] = parent{name: name, path: pathOf(name)}
 	}
-	slices.SortFunc(out, func(x, y parent) int { return protocol.CompareIDs(x.prefix(), y.prefix()) })
-	return slices.CompactFunc(out, func(x, y parent) bool { return x.name == y.name })
+	return inOrder(out)
 }
 
 // refusedError says that HubSpot does not let a pair of objects be read.
@@ -191,8 +190,7 @@ func (r *ranger) lookUpInputs(want []protocol.Listed) error {
 			all = append(all, p)
 		}
 	}
-	slices.SortFunc(all, func(x, y parent) int { return protocol.CompareIDs(x.prefix(), y.prefix()) })
-	all = slices.CompactFunc(all, func(x, y parent) bool { return x.name == y.name })
+	all = inOrder(all)
 	there, except := map[string]protocol.Record{}, map[string]bool{}
 	for len(all) > 0 {
 		n := 1

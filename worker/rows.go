@@ -84,8 +84,13 @@ func (a *attempt) parents(ctx context.Context) ([]parent, error) {
 			}
 		}
 	}
-	slices.SortFunc(out, func(x, y parent) int { return protocol.CompareIDs(x.prefix(), y.prefix()) })
-	return slices.CompactFunc(out, func(x, y parent) bool { return x.name == y.name }), nil
+	return inOrder(out), nil
+}
+
+// inOrder are parents in the order of their rows' ids, each once.
+func inOrder(all []parent) []parent {
+	slices.SortFunc(all, func(x, y parent) int { return protocol.CompareIDs(x.prefix(), y.prefix()) })
+	return slices.CompactFunc(all, func(x, y parent) bool { return x.name == y.name })
 }
 
 // pathOf is how addresses call an object, or a pair of them.

@@ -112,7 +112,7 @@ func (a *attempt) as(work string) Source {
 	defer a.w.mu.Unlock()
 	s := a.sources[work]
 	if s == nil {
-		s = &counted{Source: a.w.o.Portals[a.fetch.Portal](a.wait, a.replied)}
+		s = &counted{Source: a.w.o.Portals[a.fetch.Portal](a.wait, a.got)}
 		if a.sources == nil {
 			a.sources = map[string]*counted{}
 		}
@@ -152,7 +152,7 @@ func (a *attempt) spent() (total uint64) {
 	return total
 }
 
-// got notes that a reply came.
+// got notes that a reply came: an attempt that gets some gets on.
 func (a *attempt) got() {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()

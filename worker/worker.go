@@ -145,9 +145,6 @@ func New(o Options) (*Worker, error) {
 		know:  newKnowledge(), use: newUsage(o.Limits), pulls: journals(o.Journals), core: core, running: map[uint64]*attempt{}}, nil
 }
 
-// Process names this process; no other has the same.
-func (w *Worker) Process() string { return w.o.Process }
-
 // Start begins the heartbeats and returns; the daemon's answers do the rest.
 func (w *Worker) Start(ctx context.Context) error {
 	w.startOnce.Do(func() {

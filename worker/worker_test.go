@@ -338,7 +338,7 @@ func TestDisplaced(t *testing.T) {
 	w := l.start(h)
 	l.await("a heartbeat", func() bool { return l.process != "" })
 	l.mu.Lock()
-	l.answer(protocol.Answer{Type: protocol.Displaced, Process: w.Process(), Reason: "it was another"})
+	l.answer(protocol.Answer{Type: protocol.Displaced, Process: w.o.Process, Reason: "it was another"})
 	l.mu.Unlock()
 	select {
 	case <-w.Done():
@@ -417,7 +417,7 @@ func TestEcho(t *testing.T) {
 	w.Message(l.top.Worker("w"), []byte(l.presence[0]))
 	w.Message(l.top.Worker("w"), []byte(`{"state":"offline","process":"before"}`))
 	l.await("presence", func() bool { return len(l.presence) == 2 })
-	if !strings.Contains(l.presence[1], w.Process()) {
+	if !strings.Contains(l.presence[1], w.o.Process) {
 		t.Error(l.presence)
 	}
 	w.Message(l.top.Commands("w"), []byte("{"))
