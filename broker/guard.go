@@ -242,13 +242,11 @@ func (g *gate) admit(c *guardConn) bool {
 }
 
 func (g *gate) unqueue(c *guardConn) bool {
-	for i, p := range g.pending {
-		if p == c {
-			g.pending = append(g.pending[:i], g.pending[i+1:]...)
-			return true
-		}
+	i := slices.Index(g.pending, c)
+	if i >= 0 {
+		g.pending = slices.Delete(g.pending, i, i+1)
 	}
-	return false
+	return i >= 0
 }
 
 // leave forgets a connection.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
 )
 
 // Role says what somebody on the bus may do; the zero value may do nothing.
@@ -75,20 +77,15 @@ func WorkerOfUser(prefix, username string) (name string, ok bool) {
 	return "", false
 }
 
-// daemonClient, daemonControlClient and workerClient are the client ids that
-// belong to the daemon's two connections and to a worker.
-func daemonClient(prefix string) string        { return prefix + "-daemon" }
-func daemonControlClient(prefix string) string { return prefix + "-daemon-control" }
-func workerClient(prefix, name string) string  { return prefix + "-worker-" + name }
-
 // identityOfClient is who a client id belongs to; ids outside the prefix are a
 // control user's. It is false for ids that begin with the prefix and are
 // nobody's.
 func identityOfClient(prefix, id string) (Identity, bool) {
-	if id == daemonClient(prefix) || id == daemonControlClient(prefix) {
+	topics := protocol.Topics{Prefix: prefix}
+	if id == topics.DaemonClient() || id == topics.DaemonControlClient() {
 		return Identity{Role: RoleDaemon}, true
 	}
-	if name, ok := strings.CutPrefix(id, workerClient(prefix, "")); ok && validName(name) {
+	if name, ok := strings.CutPrefix(id, topics.WorkerClient("")); ok && validName(name) {
 		return Identity{Role: RoleWorker, Name: name}, true
 	}
 	if strings.HasPrefix(id, prefix) {

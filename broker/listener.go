@@ -64,12 +64,10 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 				return
 			}
 			l.log.Warn("cannot accept a connection", "error", err)
-			pause := time.NewTimer(acceptPause)
 			select {
 			case <-l.end:
-				pause.Stop()
 				return
-			case <-pause.C:
+			case <-time.After(acceptPause):
 				continue
 			}
 		}

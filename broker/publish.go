@@ -99,18 +99,16 @@ func (s *Session) PublishWhole(ctx context.Context, m Message) error {
 
 // publishError says what paho's answer means.
 func publishError(r *paho.PublishResponse, err error) error {
-	switch {
-	case r != nil && r.ReasonCode >= 0x80:
+	if r != nil && r.ReasonCode >= 0x80 {
 		return fmt.Errorf("the broker refused it: reason 0x%02x", r.ReasonCode)
-	default:
-		return err
 	}
+	return err
 }
 
 func pahoPublish(m Message) *paho.Publish {
 	p := &paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain}
-	if m.Expiry > 0 || m.ResponseTopic != "" || len(m.CorrelationData) > 0 || m.ContentType != "" {
-		p.Properties = &paho.PublishProperties{ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, ContentType: m.ContentType}
+	if m.Expiry > 0 || m.ResponseTopic != "" || len(m.CorrelationData) > 0 {
+		p.Properties = &paho.PublishProperties{ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData}
 		if m.Expiry > 0 {
 			e := seconds(m.Expiry)
 			p.Properties.MessageExpiry = &e
@@ -125,7 +123,7 @@ func packetSize(m Message) int {
 	if m.Expiry > 0 {
 		props += 1 + 4
 	}
-	for _, n := range []int{len(m.ResponseTopic), len(m.CorrelationData), len(m.ContentType)} {
+	for _, n := range []int{len(m.ResponseTopic), len(m.CorrelationData)} {
 		if n > 0 {
 			props += 1 + 2 + n
 		}

@@ -44,14 +44,12 @@ type Message struct {
 	Expiry          time.Duration // rounded up to seconds; 0 is never
 	ResponseTopic   string
 	CorrelationData []byte
-	ContentType     string
 }
 
 // Properties are what came with a message beside its topic and payload.
 type Properties struct {
 	ResponseTopic   string
 	CorrelationData []byte
-	ContentType     string
 	Retain          bool // it was retained before we subscribed, or see RetainAsPublished
 }
 
@@ -190,12 +188,10 @@ func (s *Session) run(ctx context.Context, done chan struct{}) {
 	defer close(done)
 	kept := state.NewInMemory() // what was published and not acknowledged
 	for {
-		pause := time.NewTimer(s.backoff.next())
 		select {
 		case <-ctx.Done():
-			pause.Stop()
 			return
-		case <-pause.C:
+		case <-time.After(s.backoff.next()):
 		}
 		began, timeout := time.Now(), connectTimeout
 		if s.trouble.since.IsZero() {
@@ -355,12 +351,10 @@ func (s *Session) subscribe(c *connection) (refused []string, ok bool) {
 			}
 			pause = takeoverTime
 		}
-		again := time.NewTimer(pause)
 		select {
 		case <-c.ctx.Done():
-			again.Stop()
 			return nil, false
-		case <-again.C:
+		case <-time.After(pause):
 		}
 	}
 }
@@ -371,7 +365,7 @@ func (s *Session) received(p paho.PublishReceived) (bool, error) {
 	}
 	props := Properties{Retain: p.Packet.Retain}
 	if q := p.Packet.Properties; q != nil {
-		props.ResponseTopic, props.CorrelationData, props.ContentType = q.ResponseTopic, q.CorrelationData, q.ContentType
+		props.ResponseTopic, props.CorrelationData = q.ResponseTopic, q.CorrelationData
 	}
 	s.o.OnMessage(p.Packet.Topic, p.Packet.Payload, props)
 	return true, nil

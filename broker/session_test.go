@@ -53,7 +53,7 @@ func TestSessionKnowsTheBrokersLimits(t *testing.T) {
 		t.Errorf("MaxPacket() = %d", got)
 	}
 	ctx := testContext(t)
-	fits := Message{Topic: "a", QoS: 1, Expiry: time.Minute, ContentType: "x"}
+	fits := Message{Topic: "a", QoS: 1, Expiry: time.Minute, CorrelationData: []byte("x")}
 	fits.Payload = make([]byte, 20_000-packetSize(fits)-2) // two more bytes for the greater length
 	if size := packetSize(fits); size != 20_000 {
 		t.Fatalf("the test's message has %d bytes", size)
