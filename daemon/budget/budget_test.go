@@ -39,7 +39,7 @@ func TestCosts(t *testing.T) {
 		reconcile += float64(ReconcileWalk(s))
 		associations += float64(AssociationSweep(s))
 		archived += float64(ArchivedSweep(s))
-		idle += PerDay(Incremental, s)
+		idle += perDay(Incremental, s)
 	}
 	near(t, "first load", narrow, 47_000)
 	near(t, "first load of wide ones", wide, 62_000)
@@ -48,9 +48,6 @@ func TestCosts(t *testing.T) {
 	near(t, "associations", associations, 8_000)
 	near(t, "archived", archived, 1_860)
 	near(t, "idle", idle, 8*288)
-	whole, search := Filling(portal()[0], 50_000)
-	near(t, "fill by list", float64(whole), 10_000)
-	near(t, "fill by search", float64(search), 250)
 	search, walk := BulkEdit(portal()[2], 500_000)
 	near(t, "bulk edit by search", float64(search), 7_500)
 	near(t, "bulk edit by list", float64(walk), 5_000)
@@ -76,7 +73,7 @@ func TestCosts(t *testing.T) {
 	if all, searches := Run(Stream{Pairs: 6}, 2000); searches != 31 || all != 31+20+6*3*2 {
 		t.Errorf("a run with 2000 changes: %d requests, %d searches", all, searches)
 	}
-	if n := PerDay(Incremental, Stream{}); n != 0 {
+	if n := perDay(Incremental, Stream{}); n != 0 {
 		t.Errorf("a stream that is never read costs %v", n)
 	}
 }
@@ -160,14 +157,14 @@ func TestWholeReads(t *testing.T) {
 	t.Parallel()
 	s := Stream{Records: 50_000, Pairs: 3, Whole: WholeRead(100_000, 1000) + WholeRead(1, 1000), Interval: 12 * time.Hour,
 		ArchivedEvery: time.Hour, ReconcileEvery: time.Hour, AssociationsEvery: time.Hour}
-	if s.Whole != 1102 || FirstLoad(s) != 1102 || PerDay(Incremental, s) != 2204 {
-		t.Errorf("%d at first, %d a run, %.0f a day", FirstLoad(s), s.Whole, PerDay(Incremental, s))
+	if s.Whole != 1102 || FirstLoad(s) != 1102 || perDay(Incremental, s) != 2204 {
+		t.Errorf("%d at first, %d a run, %.0f a day", FirstLoad(s), s.Whole, perDay(Incremental, s))
 	}
 	if n := ReconcileWalk(s) + ArchivedSweep(s) + AssociationSweep(s); n != 0 {
 		t.Errorf("%d for what it has not", n)
 	}
 	for _, w := range []Work{Reconcile, Associations, Archived} {
-		if n := PerDay(w, s); n != 0 {
+		if n := perDay(w, s); n != 0 {
 			t.Errorf("%s: %.0f", w, n)
 		}
 	}

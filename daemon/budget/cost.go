@@ -104,12 +104,6 @@ func WholeRead(records int64, atOnce int) int64 {
 	return requests(records, listed) + requests(records, int64(atOnce))
 }
 
-// Filling is what a new property costs: by walking everything, and by searching
-// for the records that have it. Searches are the second alone.
-func Filling(s Stream, filled int64) (whole, search int64) {
-	return requests(s.Records, listed), requests(filled, searched)
-}
-
 // FillAtMost is what so many new properties of a stream cost at most: to look how
 // many records have one, and, should most have, to read the whole list.
 func FillAtMost(s Stream, properties int64) int64 {
@@ -180,9 +174,9 @@ func times(every time.Duration) float64 {
 	return float64(day) / float64(every)
 }
 
-// PerDay is what a kind of work of a stream costs in a day at the intervals that
+// perDay is what a kind of work of a stream costs in a day at the intervals that
 // are wanted; 0 for work that comes once.
-func PerDay(w Work, s Stream) float64 {
+func perDay(w Work, s Stream) float64 {
 	if s.Whole > 0 {
 		if w != Incremental {
 			return 0

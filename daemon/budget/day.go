@@ -64,7 +64,7 @@ type Plan struct {
 // PerDay is what a kind of work of all streams costs in a day as it is wanted.
 func (p Plan) PerDay(w Work) (n float64) {
 	for _, s := range p.Streams {
-		n += PerDay(w, s)
+		n += perDay(w, s)
 	}
 	return n
 }

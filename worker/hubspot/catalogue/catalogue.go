@@ -202,28 +202,10 @@ func (o Object) PropertiesPath(version string) string {
 // object belong to some of this one. Where dated versions are not served it is
 // v4 that knows associations.
 func (o Object) AssociationsPath(version string, to Object) string {
-	return associations(version, o.PathName+"/"+to.PathName) + "/batch/read"
-}
-
-// LabelsPath returns the address of the labels that associations with another
-// object may have.
-func (o Object) LabelsPath(version string, to Object) string {
-	return associations(version, o.PathName+"/"+to.PathName) + "/labels"
-}
-
-func associations(version, pair string) string {
 	if undated(version) {
 		version = "v4"
 	}
-	return family("associations", version, pair)
-}
-
-// SchemasPath returns the address of the definitions of custom objects.
-func SchemasPath(version string) string {
-	if undated(version) {
-		return "/crm/v3/schemas"
-	}
-	return "/crm-object-schemas/" + version + "/schemas"
+	return family("associations", version, o.PathName+"/"+to.PathName) + "/batch/read"
 }
 
 // AccountPath returns the address that says whose portal a token reads.

@@ -161,8 +161,6 @@ type Endpoint struct {
 	// From and To are the parameters that bound Time at the server, written by
 	// Clock; empty where the server cannot.
 	From, To string
-	// Inclusive says that rows at both bounds are in the answer.
-	Inclusive bool
 	// MaxOffset is the place above which the server refuses; 0 for none.
 	MaxOffset int
 	// End says how a row that is gone shows, EndField by which field.

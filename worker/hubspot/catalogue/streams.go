@@ -197,7 +197,7 @@ func emailRows() []Object {
 	window := func(key, time string) func(*Endpoint) {
 		return func(e *Endpoint) {
 			e.Key, e.Time, e.Clock = []string{key, time}, time, Milli
-			e.From, e.To, e.Inclusive, e.End = "startTimestamp", "endTimestamp", true, EndNever
+			e.From, e.To, e.End = "startTimestamp", "endTimestamp", EndNever
 		}
 	}
 	return []Object{

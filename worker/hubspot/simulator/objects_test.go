@@ -64,7 +64,7 @@ func TestCustomObjects(t *testing.T) {
 			Properties                                                         []struct{ Name string }
 		}
 	}
-	for _, path := range []string{catalogue.SchemasPath("2026-09"), catalogue.SchemasPath("v3")} {
+	for _, path := range []string{"/crm-object-schemas/2026-09/schemas", "/crm/v3/schemas"} {
 		if err := json.Unmarshal(p.do("GET", path, nil).body, &schemas); err != nil || len(schemas.Results) != 2 {
 			t.Fatalf("%s: %v, %+v", path, err, schemas)
 		}
@@ -91,14 +91,14 @@ func TestCustomObjects(t *testing.T) {
 		t.Errorf("%d contacts: the portal's own have HubSpot's name", n)
 	}
 	p.ok(404, "GET", "/crm/objects/2026-09/cars", nil)
-	if err := json.Unmarshal(p.do("GET", catalogue.SchemasPath("2026-09")+"?includePropertyDefinitions=false", nil).body, &schemas); err != nil || len(schemas.Results[0].Properties) != 0 {
+	if err := json.Unmarshal(p.do("GET", "/crm-object-schemas/2026-09/schemas"+"?includePropertyDefinitions=false", nil).body, &schemas); err != nil || len(schemas.Results[0].Properties) != 0 {
 		t.Errorf("%v: definitions that nobody asked for", err)
 	}
-	if n := len(p.ok(200, "GET", catalogue.SchemasPath("2026-09")+"?archived=true", nil).Results); n != 0 {
+	if n := len(p.ok(200, "GET", "/crm-object-schemas/2026-09/schemas"+"?archived=true", nil).Results); n != 0 {
 		t.Errorf("%d archived", n)
 	}
 	p.ok(200, "POST", "/_simulator/faults", `{"scopes_missing":{"schemas":["crm.schemas.custom.read"],"p_cars":["crm.objects.custom.read"]}}`)
-	p.ok(403, "GET", catalogue.SchemasPath("2026-09"), nil)
+	p.ok(403, "GET", "/crm-object-schemas/2026-09/schemas", nil)
 	p.ok(403, "GET", "/crm/objects/2026-09/p_cars", nil)
 	p.ok(200, "GET", "/crm/objects/2026-09/p_contacts", nil)
 	if n := p.Stats().Requests["schemas"]; n != 5 {
