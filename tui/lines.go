@@ -28,13 +28,11 @@ type line struct {
 
 // levelOf orders levels; what is not known counts as info.
 func levelOf(name string) int {
-	if i := slices.Index(levels(), strings.ToLower(name)); i >= 0 {
+	if i := slices.Index(client.LogLevels(), strings.ToLower(name)); i >= 0 {
 		return i
 	}
 	return 2
 }
-
-func levels() []string { return []string{"trace", "debug", "info", "warn", "error"} }
 
 func newLine(l client.Line) line {
 	var b strings.Builder

@@ -12,6 +12,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
 // logView is how the log is looked at.
@@ -291,7 +292,7 @@ func (m *model) logPage(p *page) {
 	if !m.log.follow {
 		state = fmt.Sprintf("paused, %d new (%s follows)", m.log.newer(lines, m.pic.lines.total), m.on(actFollow))
 	}
-	head := fmt.Sprintf(" LOG  %s   %s   level %s and above", of, state, levels()[m.log.level])
+	head := fmt.Sprintf(" LOG  %s   %s   level %s and above", of, state, client.LogLevels()[m.log.level])
 	if m.log.search != "" {
 		head += fmt.Sprintf("   /%s", clean(m.log.search))
 		if m.log.only {

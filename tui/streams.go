@@ -202,7 +202,7 @@ func (m *model) streamsPage(p *page) {
 	if m.h >= logFrom {
 		p.pad(below)
 		p.rule(m)
-		p.add(m.theme.title.paint(fit(" LOG  all streams, "+levels()[m.log.level]+" and above   ("+m.on(actLogs)+")", m.w)))
+		p.add(m.theme.title.paint(fit(" LOG  all streams, "+client.LogLevels()[m.log.level]+" and above   ("+m.on(actLogs)+")", m.w)))
 		m.logTail(p, "", m.logPane()-2)
 	}
 }

@@ -49,19 +49,19 @@ func (s *Server) profile(w http.ResponseWriter, r *http.Request, q params) error
 	name := r.PathValue("profile")
 	if !slices.Contains(profileNames(), name) {
 		return &client.Problem{Type: client.TypeNotFound, Title: "there is no such profile", Status: http.StatusNotFound,
-			Detail: fmt.Sprintf("%q is none", clip(name)), Hint: "there are " + strings.Join(profileNames(), ", ")}
+			Detail: fmt.Sprintf("%q is none", Clip(name)), Hint: "there are " + strings.Join(profileNames(), ", ")}
 	}
 	for p, most := range map[string]int{"debug": 2, "gc": 1} {
 		text, given := q[p]
 		if n, err := strconv.Atoi(text); given && (err != nil || len(text) > 1 || n < 0 || n > most) {
-			return badParameter(p+" is 0 to "+strconv.Itoa(most), "%s is %q", p, clip(text))
+			return badParameter(p+" is 0 to "+strconv.Itoa(most), "%s is %q", p, Clip(text))
 		}
 	}
 	seconds := 0
 	if text, given := q["seconds"]; given {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > mostSeconds {
-			return badParameter("seconds is 1 to "+strconv.Itoa(mostSeconds), "seconds is %q", clip(text))
+			return badParameter("seconds is 1 to "+strconv.Itoa(mostSeconds), "seconds is %q", Clip(text))
 		}
 		seconds = n
 	}
@@ -88,12 +88,9 @@ func (s *Server) setLogLevel(w http.ResponseWriter, r *http.Request, _ params) e
 		return err
 	}
 	level := strings.ToLower(strings.TrimSpace(body.Level))
-	if !slices.Contains(levels(), level) {
-		return badBody(levelBody, "the level is %q", clip(body.Level))
+	if !slices.Contains(client.LogLevels(), level) {
+		return badBody(levelBody, "the level is %q", Clip(body.Level))
 	}
 	s.reply(w, r, http.StatusOK, s.o.Control.SetLogLevel(level))
 	return nil
 }
-
-// levels are those of the log, from the most to the least that is said.
-func levels() []string { return []string{"trace", "debug", "info", "warn", "error"} }

@@ -78,10 +78,10 @@ func (s *Server) runs(w http.ResponseWriter, r *http.Request, q params) error {
 	}
 	query := client.RunQuery{Stream: q["stream"], State: q["state"], Limit: limit, Before: q["before"]}
 	if _, given := q["state"]; given && !slices.Contains([]string{client.RunRunning, client.RunDone, client.RunFailed, client.RunStopped}, query.State) {
-		return badParameter("state is running, done, failed or stopped", "state is %q", clip(query.State))
+		return badParameter("state is running, done, failed or stopped", "state is %q", Clip(query.State))
 	}
 	if _, given := q["before"]; given && !isRun(query.Before) {
-		return badParameter("before is the id of a run, such as r000000000009", "before is %q", clip(query.Before))
+		return badParameter("before is the id of a run, such as r000000000009", "before is %q", Clip(query.Before))
 	}
 	list, err := s.o.Control.Runs(r.Context(), query)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *Server) run1(w http.ResponseWriter, r *http.Request, _ params) error {
 	run, err := s.o.Control.Run(r.Context(), id)
 	if err != nil {
 		return s.missing(err, client.TypeUnknownRun, "list them with `hubpipe runs` or GET /v1/runs; old ones are forgotten",
-			"there is no run %q", clip(id))
+			"there is no run %q", Clip(id))
 	}
 	s.reply(w, r, http.StatusOK, run)
 	return nil
@@ -174,8 +174,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request, q params) error {
 		return err
 	}
 	level := strings.ToLower(q["level"])
-	if _, given := q["level"]; given && !slices.Contains(levels(), level) {
-		return badParameter("level is trace, debug, info, warn or error", "level is %q", clip(q["level"]))
+	if _, given := q["level"]; given && !slices.Contains(client.LogLevels(), level) {
+		return badParameter("level is trace, debug, info, warn or error", "level is %q", Clip(q["level"]))
 	}
 	lines := orEmpty(s.o.Logs.Lines(q["stream"], level, limit))
 	// Streams that are gone have lines still.

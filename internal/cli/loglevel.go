@@ -11,14 +11,11 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
-// logLevels are those that a daemon takes.
-func logLevels() []string { return []string{"trace", "debug", "info", "warn", "error"} }
-
 // logLevel shows or changes how much a daemon logs.
 func (c *command) logLevel() *cobra.Command {
 	return c.talking("log-level [LEVEL]", "Show how much the daemon logs, or change it until the next reload or restart",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
-			if len(args) > 1 || len(args) == 1 && !slices.Contains(logLevels(), strings.ToLower(args[0])) {
+			if len(args) > 1 || len(args) == 1 && !slices.Contains(client.LogLevels(), strings.ToLower(args[0])) {
 				return usageError("log-level takes trace, debug, info, warn or error, or nothing\n  usage: hubpipe log-level [LEVEL]")
 			}
 			var now client.LogLevel

@@ -237,6 +237,9 @@ type LogLevel struct {
 	Configured string `json:"configured"`
 }
 
+// LogLevels are the levels of the log, from the most to the least that is said.
+func LogLevels() []string { return []string{"trace", "debug", "info", "warn", "error"} }
+
 // LogLevel asks how much the daemon logs.
 func (c *Client) LogLevel(ctx context.Context) (LogLevel, error) {
 	var out LogLevel
