@@ -141,7 +141,7 @@ func parseWords(words []string) (Command, error) {
 	}
 	if len(rest) > used {
 		before := strings.Join(words[:len(words)-len(rest)+used], " ")
-		return c, badCommand("%q does not belong after %q", clipped(strings.Join(rest[used:], " ")), clipped(before))
+		return c, badCommand("%q does not belong after %q", api.Clip(strings.Join(rest[used:], " ")), api.Clip(before))
 	}
 	return c, nil
 }
@@ -155,7 +155,7 @@ func (c Command) check() error {
 		}
 	case "status":
 	default:
-		return badCommand("%q is not an action", clipped(c.Action))
+		return badCommand("%q is not an action", api.Clip(c.Action))
 	}
 	if c.Interval != "" && c.Action != "start" {
 		return badCommand("%q takes no interval", c.Action)
@@ -176,12 +176,4 @@ func (c Command) check() error {
 		return p
 	}
 	return nil
-}
-
-// clipped bounds what someone sent before it is said back to them.
-func clipped(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "…"
-	}
-	return s
 }

@@ -177,7 +177,7 @@ func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 			return old.Answer, nil
 		}
 		a.Error = &client.Problem{Type: client.TypeIDUsed, Title: "this id was used for another command", Status: 409,
-			Detail: fmt.Sprintf("%q named another command less than a day ago; this one was not done", clipped(cmd.ID)),
+			Detail: fmt.Sprintf("%q named another command less than a day ago; this one was not done", api.Clip(cmd.ID)),
 			Hint:   "give each command an id of its own; a repeat of the same command keeps its id"}
 		return json.Marshal(a)
 	}

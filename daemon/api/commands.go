@@ -11,7 +11,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
-// settleRun bounds how often a run that is waited for is looked at.
+// How often a run that is waited for is looked at.
 const (
 	lookSoonest = 20 * time.Millisecond
 	lookLatest  = time.Second
@@ -249,28 +249,21 @@ func (s *Server) await(w http.ResponseWriter, r *http.Request, run client.Run, u
 		}
 		// Every end of a run is a commit; at a thousand of them a second it is
 		// not looked for after each.
-		pause := time.NewTimer(lookSoonest)
 		select {
-		case <-pause.C:
+		case <-time.After(lookSoonest):
 		case <-end.C:
-			pause.Stop()
 			return run, nil
 		}
-		look := time.NewTimer(lookLatest)
 		select {
 		case <-changed:
-		case <-look.C:
+		case <-time.After(lookLatest):
 		case <-end.C:
-			look.Stop()
 			return run, nil
 		case <-s.quit:
-			look.Stop()
 			return run, nil
 		case <-r.Context().Done():
-			look.Stop()
 			return run, r.Context().Err()
 		}
-		look.Stop()
 	}
 }
 

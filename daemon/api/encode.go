@@ -119,7 +119,7 @@ func eachProperty(properties []byte, fn func(name string, v jsontext.Value) erro
 		text := name.String()
 		v, err := dec.ReadValue()
 		if err != nil {
-			return fmt.Errorf("read property %s: %w", clip(text), err)
+			return fmt.Errorf("read property %s: %w", Clip(text), err)
 		}
 		if err := fn(text, v); err != nil {
 			return err

@@ -34,7 +34,7 @@ func (s *Server) fieldsOf(name string, q params) ([]string, error) {
 		if near := stream.Nearest(f, known); near != "" {
 			hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 		}
-		return nil, badParameter(hint, "%s has no property %q", name, clip(f))
+		return nil, badParameter(hint, "%s has no property %q", name, Clip(f))
 	}
 	return fields, nil
 }
@@ -68,7 +68,7 @@ func (q params) formulas() (guard func(string) string, err error) {
 	case text == "keep":
 		return func(s string) string { return s }, nil
 	default:
-		return nil, badParameter("formulas is safe (an apostrophe before what a spreadsheet would run) or keep (every value as it is)", "formulas is %q", clip(text))
+		return nil, badParameter("formulas is safe (an apostrophe before what a spreadsheet would run) or keep (every value as it is)", "formulas is %q", Clip(text))
 	}
 }
 

@@ -120,7 +120,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, q params) error 
 	}
 	last, err := strconv.ParseUint(text, 10, 64)
 	if err != nil && text != "" {
-		return badParameter("last_event_id is the id of the last event that came", "last_event_id is %q", clip(text))
+		return badParameter("last_event_id is the id of the last event that came", "last_event_id is %q", Clip(text))
 	}
 	o := newOutput(w, mediaSSE)
 	if r.Method == http.MethodHead {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -29,8 +30,8 @@ const (
 	maxChanges   = math.MaxInt32
 )
 
-// clip bounds what someone sent before it is said back to them.
-func clip(s string) string {
+// Clip bounds what someone sent before it is said back to them.
+func Clip(s string) string {
 	if len(s) > 80 {
 		return strings.ToValidUTF8(s[:80], "") + "…"
 	}
@@ -51,29 +52,20 @@ func parseParams(raw string, allowed []string, loose bool) (params, error) {
 		return nil, badParameter("escape what is not a letter or digit as %XX", "the query does not decode: %v", err)
 	}
 	q := make(params, len(values))
-	for _, name := range sortedKeys(values) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		hint := "this route has no parameters"
 		if len(allowed) > 0 {
 			hint = "this route has " + strings.Join(allowed, ", ")
 		}
 		switch {
 		case !slices.Contains(allowed, name):
-			return nil, badParameter(hint, "there is no parameter %q", clip(name))
+			return nil, badParameter(hint, "there is no parameter %q", Clip(name))
 		case len(values[name]) > 1:
 			return nil, badParameter("give it once; lists are written with commas", "%q is given %d times", name, len(values[name]))
 		}
 		q[name] = values[name][0]
 	}
 	return q, nil
-}
-
-func sortedKeys(v url.Values) []string {
-	keys := make([]string, 0, len(v))
-	for k := range v {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // limit is a count of at least 1 and at most top; def where it is not given.
@@ -84,7 +76,7 @@ func (q params) limit(def, top int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > top {
-		return 0, badParameter(fmt.Sprintf("limit is a whole number from 1 to %d", top), "limit is %q", clip(text))
+		return 0, badParameter(fmt.Sprintf("limit is a whole number from 1 to %d", top), "limit is %q", Clip(text))
 	}
 	return n, nil
 }
@@ -96,7 +88,7 @@ func (q params) bool(name string) (bool, error) {
 	case text == "true":
 		return true, nil
 	default:
-		return false, badParameter(name+" is true or false", "%s is %q", name, clip(text))
+		return false, badParameter(name+" is true or false", "%s is %q", name, Clip(text))
 	}
 }
 
@@ -108,7 +100,7 @@ func (q params) wait() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > maxWait {
-		return 0, badParameter("wait is a duration from 0s to 10m, such as 60s", "wait is %q", clip(text))
+		return 0, badParameter("wait is a duration from 0s to 10m, such as 60s", "wait is %q", Clip(text))
 	}
 	return d, nil
 }
@@ -133,7 +125,7 @@ func (q params) since() (position uint64, at time.Time, err error) {
 		return 0, t, nil
 	}
 	return 0, time.Time{}, badParameter("since is the seq of a record, 0 for the beginning, or a time such as 2026-01-31T12:00:00Z",
-		"since is %q", clip(text))
+		"since is %q", Clip(text))
 }
 
 // modifiedSince is milliseconds since 1970, 0 where it is not given.
@@ -144,7 +136,7 @@ func (q params) modifiedSince() (int64, error) {
 	}
 	t, good := parseTime(text)
 	if !good {
-		return 0, badParameter("modified_since is a time such as 2026-01-31T12:00:00Z", "modified_since is %q", clip(text))
+		return 0, badParameter("modified_since is a time such as 2026-01-31T12:00:00Z", "modified_since is %q", Clip(text))
 	}
 	return t.UnixMilli(), nil
 }
@@ -162,7 +154,7 @@ func (q params) states() ([]stream.State, error) {
 	for name := range strings.SplitSeq(text, ",") {
 		s := stream.State(strings.TrimSpace(name))
 		if !s.Valid() {
-			return nil, badParameter("state is one or more of live, archived, purged and merged, with commas, or all", "state is %q", clip(text))
+			return nil, badParameter("state is one or more of live, archived, purged and merged, with commas, or all", "state is %q", Clip(text))
 		}
 		out = append(out, s)
 	}
@@ -180,7 +172,7 @@ func (q params) fields() ([]string, error) {
 	for _, f := range fields {
 		f = strings.TrimSpace(f)
 		if f == "" || len(fields) > maxFields {
-			return nil, badParameter(fmt.Sprintf("fields are up to %d names of properties, with commas", maxFields), "fields is %q", clip(text))
+			return nil, badParameter(fmt.Sprintf("fields are up to %d names of properties, with commas", maxFields), "fields is %q", Clip(text))
 		}
 		if !slices.Contains(out, f) {
 			out = append(out, f)
@@ -212,7 +204,7 @@ func (q params) cursor(mark string) (string, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	place, ok := strings.CutPrefix(string(b), mark)
 	if err != nil || !ok || place == "" || len(text) > maxCursor {
-		return "", badParameter(`cursor is the "next" of the page before, as it was given, with the same since`, "cursor is %q", clip(text))
+		return "", badParameter(`cursor is the "next" of the page before, as it was given, with the same since`, "cursor is %q", Clip(text))
 	}
 	return place, nil
 }
@@ -225,7 +217,7 @@ func (q params) place() (seq uint64, known bool, err error) {
 		return 0, false, err
 	}
 	if seq, err = strconv.ParseUint(text, 10, 64); err != nil {
-		return 0, false, badParameter(`cursor is the "next" of the page before, as it was given`, "cursor is %q", clip(q["cursor"]))
+		return 0, false, badParameter(`cursor is the "next" of the page before, as it was given`, "cursor is %q", Clip(q["cursor"]))
 	}
 	return seq, true, nil
 }
@@ -290,11 +282,11 @@ func DecodeObject(text []byte, v any) (wrong string) {
 	case err == nil:
 		return ""
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
-		return fmt.Sprintf("there is no field %q", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")))
+		return fmt.Sprintf("there is no field %q", Clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")))
 	case errors.As(err, &semantic):
-		return fmt.Sprintf("field %q cannot be a JSON %s", clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")), kindName(byte(semantic.JSONKind)))
+		return fmt.Sprintf("field %q cannot be a JSON %s", Clip(strings.TrimPrefix(string(semantic.JSONPointer), "/")), kindName(byte(semantic.JSONKind)))
 	}
-	return "it is not JSON: " + clip(strings.TrimPrefix(err.Error(), "jsontext: "))
+	return "it is not JSON: " + Clip(strings.TrimPrefix(err.Error(), "jsontext: "))
 }
 
 func kindName(kind byte) string {

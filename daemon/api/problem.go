@@ -140,7 +140,7 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, status int, v any
 		s.fail(w, r, fmt.Errorf("encode the answer: %w", err))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", mediaJSON)
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n'))
 }

@@ -130,16 +130,13 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 	if err != nil {
 		return s.end(o, r, err)
 	}
+	if next != "" && !o.sent {
+		w.Header().Set("Link", nextLink(r, "cursor", next))
+	}
 	if lines {
-		if next != "" && !o.sent {
-			w.Header().Set("Link", nextLink(r, "cursor", next))
-		}
 		err = o.send(true)
 		w.Header().Set(headerNext, next)
 	} else {
-		if next != "" && !o.sent {
-			w.Header().Set("Link", nextLink(r, "cursor", next))
-		}
 		o.buf = append(o.buf, `],"next":`...)
 		o.buf = append(appendString(o.buf, next), "}\n"...)
 	}
@@ -182,7 +179,7 @@ func (s *Server) noRecord(err error, name, id string) error {
 	if wrong := stream.BadRecord(id); wrong != nil {
 		hint = wrong.Hint
 	}
-	return s.missing(err, client.TypeUnknownRecord, hint, "stream %q has no record %q", name, clip(id))
+	return s.missing(err, client.TypeUnknownRecord, hint, "stream %q has no record %q", name, Clip(id))
 }
 
 // quoted is a word for a shell, in quotes where it needs them.
@@ -239,7 +236,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 		format = "ndjson"
 	}
 	if format != "ndjson" && format != "csv" && format != "parquet" {
-		return badParameter("format is ndjson, csv or parquet", "format is %q", clip(format))
+		return badParameter("format is ndjson, csv or parquet", "format is %q", Clip(format))
 	}
 	guard, err := q.formulas()
 	if err != nil {

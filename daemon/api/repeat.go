@@ -139,30 +139,16 @@ func (r *repeats) drop(key string) {
 
 // keeping is an answer that is remembered while it is sent.
 type keeping struct {
-	http.ResponseWriter
-	status int
-	body   bytes.Buffer
-}
-
-func (k *keeping) WriteHeader(status int) {
-	if k.status == 0 {
-		k.status = status
-	}
-	k.ResponseWriter.WriteHeader(status)
+	recorder
+	body bytes.Buffer
 }
 
 func (k *keeping) Write(b []byte) (int, error) {
-	if k.status == 0 {
-		k.status = http.StatusOK
-	}
 	if k.body.Len() <= maxRemembered {
 		k.body.Write(b)
 	}
-	return k.ResponseWriter.Write(b)
+	return k.recorder.Write(b)
 }
-
-// Unwrap lets http.ResponseController reach the connection.
-func (k *keeping) Unwrap() http.ResponseWriter { return k.ResponseWriter }
 
 // once answers a POST that bears a key: with f where it is new, else with what
 // became of the first, for which it waits.
@@ -186,7 +172,7 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 		ctx, cancel := s.lasting(context.WithoutCancel(r.Context()))
 		defer cancel()
 		r = r.WithContext(ctx)
-		k := &keeping{ResponseWriter: w}
+		k := &keeping{recorder: recorder{ResponseWriter: w}}
 		defer func() {
 			// What failed inside may be tried again.
 			x.kept = k.status >= 200 && k.status < 500 && k.body.Len() <= maxRemembered
@@ -201,7 +187,7 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 	}
 	if x.digest != hex.EncodeToString(sum[:]) {
 		return &client.Problem{Type: client.TypeIDUsed, Title: "this id was used for another command", Status: http.StatusConflict,
-			Detail: fmt.Sprintf("%s %q named another request less than a day ago; this one was not done", headerKey, clip(key)),
+			Detail: fmt.Sprintf("%s %q named another request less than a day ago; this one was not done", headerKey, Clip(key)),
 			Hint:   "give each command a key of its own; a repeat of the same command keeps its key"}
 	}
 	select {
@@ -248,7 +234,7 @@ func checkKey(key string, times int) (wrong string) {
 	case len(key) > maxKey:
 		return fmt.Sprintf("has %d characters", len(key))
 	case strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }):
-		return fmt.Sprintf("is %q", clip(key))
+		return fmt.Sprintf("is %q", Clip(key))
 	}
 	return ""
 }

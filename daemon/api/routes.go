@@ -124,7 +124,7 @@ func (s *Server) newMux() *http.ServeMux {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Allow", allow)
 			s.problem(w, &client.Problem{Type: client.TypeMethodNotAllowed, Title: "that method is not for this route",
-				Status: http.StatusMethodNotAllowed, Detail: fmt.Sprintf("%s does not go here", clip(r.Method)), Hint: "use " + allow})
+				Status: http.StatusMethodNotAllowed, Detail: fmt.Sprintf("%s does not go here", Clip(r.Method)), Hint: "use " + allow})
 		})
 	}
 	mux.HandleFunc("/", s.noRoute)
@@ -133,5 +133,5 @@ func (s *Server) newMux() *http.ServeMux {
 
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	s.problem(w, &client.Problem{Type: client.TypeNotFound, Title: "there is no such route", Status: http.StatusNotFound,
-		Detail: fmt.Sprintf("%q is not a route", clip(r.URL.Path)), Hint: "begin with GET /v1/streams"})
+		Detail: fmt.Sprintf("%q is not a route", Clip(r.URL.Path)), Hint: "begin with GET /v1/streams"})
 }
