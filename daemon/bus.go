@@ -75,7 +75,9 @@ type outMessage struct {
 
 func newBus(topics protocol.Topics, codec *protocol.Codec, lease time.Duration, log hclog.Logger) *bus {
 	return &bus{topics: topics, codec: codec, lease: lease, log: log,
-		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue), unread: map[string]uint64{}, joins: map[string]*protocol.Joiner{}, dropped: map[string]uint64{}, outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{})}
+		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue),
+		outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{}),
+		unread: map[string]uint64{}, joins: map[string]*protocol.Joiner{}, dropped: map[string]uint64{}}
 }
 
 // subscriptions are what the daemon hears of its workers.

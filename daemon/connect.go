@@ -65,7 +65,7 @@ func (d *Daemon) connect(ctx, own context.Context) error {
 	up, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	if err := s.AwaitUp(up); err != nil {
-		return fmt.Errorf("reach the broker at %s: %w", d.brokerAddr(), err)
+		return fmt.Errorf("reach the broker at %s: %w", d.BrokerAddr(), err)
 	}
 	d.bus.start(own)
 	d.onClose("bus", func(context.Context) error { d.bus.stop(); return nil })
@@ -147,7 +147,7 @@ func (d *Daemon) lookForStrangers(ctx context.Context) error {
 	up, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	if err := look.AwaitUp(up); err != nil {
-		return fmt.Errorf("reach the broker at %s: %w", d.brokerAddr(), err)
+		return fmt.Errorf("reach the broker at %s: %w", d.BrokerAddr(), err)
 	}
 	t := time.NewTimer(strangerPatience)
 	defer t.Stop()
@@ -247,7 +247,7 @@ func (d *Daemon) startControl(ctx, own context.Context) error {
 	up, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	if err := s.AwaitUp(up); err != nil {
-		return fmt.Errorf("reach the broker at %s for the control topic: %w", d.brokerAddr(), err)
+		return fmt.Errorf("reach the broker at %s for the control topic: %w", d.BrokerAddr(), err)
 	}
 	d.control.start(own)
 	d.onClose("control topic", func(context.Context) error { d.control.stop(); return nil })

@@ -116,14 +116,14 @@ func (d *Daemon) Start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context) error{
-		d.haveMemory, d.shareDescriptors, d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.announce, d.startControl, d.startDestinations, d.startNotifier,
-		d.serve, d.watchAccess,
+		d.haveMemory, d.shareDescriptors, d.openAccess, d.openStore, d.startBroker, d.startLoop, d.connect, d.announce,
+		d.startControl, d.startDestinations, d.startNotifier, d.serve, d.watchAccess,
 	} {
 		if err := step(ctx, own); err != nil {
 			return err
 		}
 	}
-	d.log.Info("ready", "http", d.server.Addr(), "mqtt", d.brokerAddr(), "store", d.store.ID(), "epoch", d.store.Epoch())
+	d.log.Info("ready", "http", d.server.Addr(), "mqtt", d.BrokerAddr(), "store", d.store.ID(), "epoch", d.store.Epoch())
 	return nil
 }
 
@@ -158,6 +158,14 @@ func (d *Daemon) close(ctx context.Context) error {
 
 func (d *Daemon) onClose(name string, f func(context.Context) error) {
 	d.closers = append(d.closers, closer{name, f})
+}
+
+// background runs f until the daemon stops; its context ends then.
+func (d *Daemon) background(own context.Context, name string, f func(context.Context)) {
+	ctx, stop := context.WithCancel(own)
+	var wg sync.WaitGroup
+	wg.Go(func() { f(ctx) })
+	d.onClose(name, func(context.Context) error { stop(); wg.Wait(); return nil })
 }
 
 func (d *Daemon) openStore(ctx, _ context.Context) error {
@@ -197,10 +205,7 @@ func (d *Daemon) startLoop(ctx, own context.Context) error {
 	d.bus.loop = d.loop
 	d.loop.Start()
 	d.onClose("loop", func(context.Context) error { d.loop.Stop(); return nil })
-	mending, stop := context.WithCancel(own)
-	var wg sync.WaitGroup
-	wg.Go(func() { d.mendStore(mending) })
-	d.onClose("mend store", func(context.Context) error { stop(); wg.Wait(); return nil })
+	d.background(own, "mend store", d.mendStore)
 	return nil
 }
 
@@ -226,19 +231,17 @@ func (d *Daemon) startBroker(ctx, _ context.Context) error {
 	return nil
 }
 
-func (d *Daemon) brokerAddr() string {
-	if d.embedded != nil {
-		return d.embedded.Addr()
-	}
-	return d.o.Config.Broker.URL
-}
-
 // Addr is where the HTTP API listens, for those that asked for port 0.
 func (d *Daemon) Addr() string { return d.server.Addr() }
 
 // BrokerAddr is where the embedded broker listens over TCP, or the URL of the
 // one in use.
-func (d *Daemon) BrokerAddr() string { return d.brokerAddr() }
+func (d *Daemon) BrokerAddr() string {
+	if d.embedded != nil {
+		return d.embedded.Addr()
+	}
+	return d.o.Config.Broker.URL
+}
 
 // Token is the owner's: what HTTP and MQTT over TCP take for everything.
 func (d *Daemon) Token() string { return d.token }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api"
@@ -33,10 +32,7 @@ func (d *Daemon) startDestinations(_, own context.Context) error {
 	d.destinations = m
 	d.onClose("stop destinations", func(context.Context) error { m.Stop(); return nil })
 	m.Set(destinationSpecs(d.o.Config)) //nolint:contextcheck // destinations live in the manager's
-	keeping, stop := context.WithCancel(own)
-	var wg sync.WaitGroup
-	wg.Go(func() { d.keepVersions(keeping) })
-	d.onClose("keep versions", func(context.Context) error { stop(); wg.Wait(); return nil })
+	d.background(own, "keep versions", d.keepVersions)
 	return nil
 }
 

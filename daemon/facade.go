@@ -11,7 +11,6 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
-	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/metrics"
@@ -74,9 +73,6 @@ func (d *Daemon) Stream(ctx context.Context, name string) (out client.Status, er
 
 // StartStream begins a stream's schedule.
 func (d *Daemon) StartStream(ctx context.Context, name, interval string) (client.Status, error) {
-	if every, err := config.ParseDuration(interval); err == nil {
-		interval = config.FormatDuration(every) // "5m0s" and "5 m" show as "5m"
-	}
 	err := d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) {
 		return x.Start(now, name, interval, "api")
 	})
@@ -99,27 +95,30 @@ func (d *Daemon) StopStream(ctx context.Context, name string) (client.Status, er
 
 // Sync makes one run now.
 func (d *Daemon) Sync(ctx context.Context, name, record string) (run string, err error) {
-	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
-		run, outs, err = x.Sync(now, name, record)
-		return outs, err
+	return d.makeRun(ctx, func(x *dispatch.Dispatcher, now time.Time) (string, []dispatch.Out, error) {
+		return x.Sync(now, name, record)
 	})
-	return run, err
 }
 
 // Resync reads everything again.
 func (d *Daemon) Resync(ctx context.Context, name string) (run string, err error) {
-	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
-		run, outs, err = x.Resync(now, name)
-		return outs, err
+	return d.makeRun(ctx, func(x *dispatch.Dispatcher, now time.Time) (string, []dispatch.Out, error) {
+		return x.Resync(now, name)
 	})
-	return run, err
 }
 
 // Reconcile holds everything against HubSpot; accept lets absence end however
 // many records.
 func (d *Daemon) Reconcile(ctx context.Context, name string, accept bool) (run string, err error) {
+	return d.makeRun(ctx, func(x *dispatch.Dispatcher, now time.Time) (string, []dispatch.Out, error) {
+		return x.Reconcile(now, name, accept)
+	})
+}
+
+// makeRun has the dispatcher make a run or join one, and gives its id.
+func (d *Daemon) makeRun(ctx context.Context, f func(*dispatch.Dispatcher, time.Time) (string, []dispatch.Out, error)) (run string, err error) {
 	err = d.loop.Do(ctx, func(x *dispatch.Dispatcher, now time.Time) (outs []dispatch.Out, err error) {
-		run, outs, err = x.Reconcile(now, name, accept)
+		run, outs, err = f(x, now)
 		return outs, err
 	})
 	return run, err
@@ -245,22 +244,21 @@ func (a apiControl) Stop(ctx context.Context, name string) (client.Status, error
 
 func (a apiControl) Sync(ctx context.Context, name, record string) (client.Run, error) {
 	id, err := a.Daemon.Sync(ctx, name, record)
-	if err != nil {
-		return client.Run{}, err
-	}
-	return a.Run(ctx, id)
+	return a.made(ctx, id, err)
 }
 
 func (a apiControl) Resync(ctx context.Context, name string) (client.Run, error) {
 	id, err := a.Daemon.Resync(ctx, name)
-	if err != nil {
-		return client.Run{}, err
-	}
-	return a.Run(ctx, id)
+	return a.made(ctx, id, err)
 }
 
 func (a apiControl) Reconcile(ctx context.Context, name string, accept bool) (client.Run, error) {
 	id, err := a.Daemon.Reconcile(ctx, name, accept)
+	return a.made(ctx, id, err)
+}
+
+// made is the run that a command has made or joined.
+func (a apiControl) made(ctx context.Context, id string, err error) (client.Run, error) {
 	if err != nil {
 		return client.Run{}, err
 	}
@@ -284,14 +282,7 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 		lag := max(0, now.UnixMilli()-s.Cursor) / 1000
 		out.LagSeconds = &lag
 	}
-	if cu := s.CompleteUntil(); cu > 0 {
-		t := time.UnixMilli(cu).UTC()
-		out.CompleteUntil = &t
-	}
-	if !v.Next.IsZero() {
-		t := v.Next.UTC()
-		out.NextRun = &t
-	}
+	out.CompleteUntil, out.NextRun = api.MillisOf(s.CompleteUntil()), api.TimeOf(v.Next)
 	for _, r := range []*stream.Run{v.Incremental, v.Walk} {
 		if r != nil && out.Run == nil {
 			out.Run = api.RunOf(r)
@@ -299,8 +290,7 @@ func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 		}
 	}
 	if s.Fails > 0 && s.RetryAt.After(now) {
-		t := s.RetryAt.UTC()
-		out.Until = &t
+		out.Until = api.TimeOf(s.RetryAt)
 	}
 	if v.Wait != nil {
 		if t, err := time.Parse(time.RFC3339, v.Wait.Until); err == nil {

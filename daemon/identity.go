@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker"
@@ -145,9 +144,7 @@ func users(c *config.Config) []access.User {
 // watchAccess cuts off, until the daemon stops, who was let in by what holds no
 // longer.
 func (d *Daemon) watchAccess(_, own context.Context) error {
-	ctx, stop := context.WithCancel(own)
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	d.background(own, "watch tokens", func(ctx context.Context) {
 		tick := time.NewTicker(recheckEvery)
 		defer tick.Stop()
 		for n := 1; ; n++ {
@@ -159,7 +156,6 @@ func (d *Daemon) watchAccess(_, own context.Context) error {
 			}
 		}
 	})
-	d.onClose("watch tokens", func(context.Context) error { stop(); wg.Wait(); return nil })
 	return nil
 }
 

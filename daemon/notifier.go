@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,6 @@ const (
 type notifier struct {
 	d    *Daemon
 	path string
-	wg   sync.WaitGroup
 
 	mu      sync.Mutex // guards all below
 	targets []config.Notify
@@ -58,13 +58,7 @@ func (d *Daemon) startNotifier(_, own context.Context) error {
 	}
 	n.set(d.o.Config)
 	d.notifier = n
-	ctx, cancel := context.WithCancel(own)
-	n.wg.Go(func() { n.run(ctx) })
-	d.onClose("stop notifying", func(context.Context) error {
-		cancel()
-		n.wg.Wait()
-		return nil
-	})
+	d.background(own, "stop notifying", n.run)
 	return nil
 }
 
@@ -212,11 +206,7 @@ func wrongWith(st client.Status, s *stream.Stream, maxLag time.Duration) (out []
 		is(notify.Stale, "its lag is above "+config.FormatDuration(bound), "", "see `hubpipe status "+st.Name+"`")
 	}
 	if len(s.Vanished) > 0 {
-		names := make([]string, 0, len(s.Vanished))
-		for p := range s.Vanished {
-			names = append(names, p)
-		}
-		slices.Sort(names)
+		names := slices.Sorted(maps.Keys(s.Vanished))
 		is(notify.Schema, "properties have vanished from HubSpot's definitions, or are hidden from the token; their last values stay",
 			strings.Join(names[:min(len(names), 10)], ", "), "see `hubpipe status "+st.Name+"`")
 	}
