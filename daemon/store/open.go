@@ -37,7 +37,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func newStore(o Options) *Store {
 	s := &Store{o: o, counts: map[string]Counts{}, ends: map[string]uint64{}, watchers: map[chan struct{}]struct{}{},
-		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, ages: map[string]ages{}, lost: map[string]map[string]uint64{}, checked: make(chan struct{})}
+		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, ages: map[string]ages{},
+		lost: map[string]map[string]uint64{}, checked: make(chan struct{})}
 	s.alive, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -115,7 +116,7 @@ func (s *Store) lookFor(a anchor, expected bool) (map[string]int64, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	_, manifest := files["MANIFEST"]
+	_, manifest := files[manifestFile]
 	switch {
 	case manifest || len(files) > 0: // without a MANIFEST it is a fault
 	case expected && (a.Written || a.Store == ""):

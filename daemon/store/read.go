@@ -21,13 +21,11 @@ type Query struct {
 	After         string // the cursor of the page before, "" for the first
 	Limit         int    // 0: all
 	States        []stream.State
-	Since         uint64 // only those changed after this position
 	ModifiedSince int64  // only those with a version of at least this
 }
 
 func (q Query) takes(h *stream.Head) bool {
-	return (len(q.States) == 0 || slices.Contains(q.States, h.State)) && (q.Since == 0 || h.Seq > q.Since) &&
-		(q.ModifiedSince == 0 || h.Version >= q.ModifiedSince)
+	return (len(q.States) == 0 || slices.Contains(q.States, h.State)) && (q.ModifiedSince == 0 || h.Version >= q.ModifiedSince)
 }
 
 // Record returns one record, ErrNotFound where there is none.
@@ -160,29 +158,11 @@ func entryOf(item *badger.Item) (*entry, error) {
 }
 
 // Heads calls fn for the heads of records with after < id <= upTo in the order
-// of their ids (numbers first, by value), from one snapshot; "" is no bound. The
-// heads are fn's to keep.
-func (s *Store) Heads(ctx context.Context, streamName, after, upTo string, fn func(*stream.Head) error) error {
-	return s.view(func(txn *badger.Txn) error {
-		return heads(txn, streamName, after, upTo, func(h *stream.Head) error {
-			if err := s.going(ctx); err != nil {
-				return err
-			}
-			return fn(h)
-		})
-	})
-}
-
-// Heads calls fn for the heads of records with after < id <= upTo in the order
 // of their ids (numbers first, by value); "" is no bound. It sees what this
 // transaction wrote before, and not what fn writes. The heads are fn's to keep.
 func (t *Tx) Heads(streamName, after, upTo string, fn func(*stream.Head) error) error {
-	return heads(t.txn, streamName, after, upTo, fn)
-}
-
-func heads(txn *badger.Txn, name, after, upTo string, fn func(*stream.Head) error) error {
-	prefix := streamKey(kIndex, name)
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	prefix := streamKey(kIndex, streamName)
+	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	start, end := prefix, []byte(nil)
 	if after != "" {
@@ -197,7 +177,7 @@ func heads(txn *badger.Txn, name, after, upTo string, fn func(*stream.Head) erro
 		}
 		e, err := entryOf(it.Item())
 		if err != nil {
-			return fmt.Errorf("read the index of %s: %w", name, err)
+			return fmt.Errorf("read the index of %s: %w", streamName, err)
 		}
 		if err := fn(&e.head); err != nil {
 			return err

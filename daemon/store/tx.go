@@ -72,7 +72,8 @@ func (s *Store) Begin() (*Tx, error) {
 		return nil, err
 	}
 	t := &Tx{s: s, txn: s.db.NewTransaction(true), leave: leave, now: s.o.Now().UnixMilli(), next: s.last,
-		counts: map[string]delta{}, ends: map[string]uint64{}, open: map[string]*block{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, newRuns: map[string]int{}}
+		counts: map[string]delta{}, ends: map[string]uint64{}, open: map[string]*block{}, notes: map[blockKey]*note{},
+		tails: map[string]uint64{}, newRuns: map[string]int{}}
 	if t.keeps = s.keeps.Load(); t.keeps != nil {
 		s.aside.Store(true)
 	}
