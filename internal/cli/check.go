@@ -15,8 +15,8 @@ func (c *command) check() *cobra.Command {
 	var estimate bool
 	cmd := &cobra.Command{Use: "check", Short: "Check the configuration, and say what it costs",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.output != "table" && c.output != "json" {
-				return usageError("--output is table or json, not %q", c.output)
+			if err := c.checkOutput(); err != nil {
+				return err
 			}
 			cfg, err := c.load()
 			if err != nil {
@@ -49,7 +49,7 @@ func (c *command) check() *cobra.Command {
 			return err
 		}}
 	cmd.Flags().BoolVar(&estimate, "estimate", false, "ask HubSpot for the sizes and print what reading them costs")
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	c.outputFlag(cmd)
 	return cmd
 }
 

@@ -250,8 +250,11 @@ configuration again.`,
 	f := root.PersistentFlags()
 	f.StringVar(&c.config, "config", "", "configuration file (hubpipe.hcl)")
 	f.StringVar(&c.level, "log-level", "", "trace, debug, info, warn or error")
-	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.dashboard(), c.status(), c.streams(), c.start(), c.stopStream(), c.sync(),
-		c.resync(), c.reconcile(), c.erase(), c.records(), c.explain(), c.preview(), c.changes(), c.export(), c.runs(), c.workers(), c.destinations(), c.dbt(), c.usage(), c.notify(), c.logLevel(), c.initVerb(), c.check(), c.plan(), c.doctor(), c.backup(), c.restore(), c.simulator(), c.token(), c.broker(), c.man(), c.version())
+	root.AddCommand(c.up(), c.daemon(), c.worker(), c.demo(), c.dashboard(),
+		c.status(), c.streams(), c.start(), c.stopStream(), c.sync(), c.resync(), c.reconcile(), c.erase(),
+		c.records(), c.explain(), c.preview(), c.changes(), c.export(), c.runs(), c.workers(), c.destinations(), c.dbt(),
+		c.usage(), c.notify(), c.logLevel(), c.initVerb(), c.check(), c.plan(), c.doctor(), c.backup(), c.restore(),
+		c.simulator(), c.token(), c.broker(), c.man(), c.version())
 	for _, sub := range root.Commands() {
 		sub.Args = namedArgs
 		for _, below := range sub.Commands() {

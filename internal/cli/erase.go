@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -68,23 +67,17 @@ func holds(ctx context.Context, d *client.Client, name, id string, force bool) e
 // sure asks on a terminal whether something is meant; y alone means it. Where
 // nobody can be asked it is.
 func (c *command) sure(ctx context.Context, format string, args ...any) (bool, error) {
-	in, ok := c.env.Stdin.(*os.File)
-	if !ok || !isTerminal(in) {
+	in := c.keyboard()
+	if in == nil {
 		return true, nil
 	}
 	fmt.Fprintf(c.env.Stderr, format+"\ny does it, anything else does not: ", args...)
-	line := make(chan string, 1)
-	go func() { // ends with the process, which waits for nothing else
-		text, _ := bufio.NewReader(in).ReadString('\n')
-		line <- text
-	}()
-	select {
-	case <-ctx.Done():
+	line, _ := await(ctx, func() ([]byte, error) { return bufio.NewReader(in).ReadBytes('\n') }) // what could not be read is no y
+	if ctx.Err() != nil {
 		return false, ctx.Err()
-	case text := <-line:
-		if strings.TrimSpace(text) == "y" {
-			return true, nil
-		}
+	}
+	if strings.TrimSpace(string(line)) == "y" {
+		return true, nil
 	}
 	fmt.Fprintln(c.env.Stderr, "nothing was done")
 	return false, errReported

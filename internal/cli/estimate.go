@@ -17,8 +17,8 @@ import (
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
-// estimateTime bounds what is asked of one portal for an estimate: a person
-// waits, and a HubSpot that cannot be reached is to be told.
+// estimateTime bounds what is asked of HubSpot while a person waits for an
+// estimate, a plan or an explanation: one that cannot be reached is to be told.
 const estimateTime = time.Minute
 
 // associationsEvery is how often all associations are read.

@@ -19,9 +19,6 @@ import (
 	"github.com/hubpipe/hubpipe/worker/hubspot"
 )
 
-// measureTime bounds what is asked of HubSpot for a plan: a person waits.
-const measureTime = time.Minute
-
 func (c *command) plan() *cobra.Command {
 	var estimate bool
 	cmd := c.talking("plan", "Show what reading the configuration again would do, and what it costs",
@@ -71,7 +68,7 @@ func (c *command) measureNew(ctx context.Context, d *client.Client, plan *client
 	for _, p := range portals {
 		known[p.Name] = p.Limits
 	}
-	ctx, cancel := context.WithTimeout(ctx, measureTime)
+	ctx, cancel := context.WithTimeout(ctx, estimateTime)
 	defer cancel()
 	clients := map[string]*hubspot.Client{}
 	defer func() {

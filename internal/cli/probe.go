@@ -34,8 +34,8 @@ func (c *command) doctorHubSpot() *cobra.Command {
 			"hubpipe goes on whatever is found; what is not as assumed is worth a report.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.output != "table" && c.output != "json" {
-				return usageError("--output is table or json, not %q", c.output)
+			if err := c.checkOutput(); err != nil {
+				return err
 			}
 			o, ok := catalogue.Lookup(object)
 			if !ok || o.Strategy != catalogue.StrategyObjects {
@@ -51,7 +51,7 @@ func (c *command) doctorHubSpot() *cobra.Command {
 			return c.probe(cmd.Context(), cfg, portal, o)
 		},
 	}
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	c.outputFlag(cmd)
 	cmd.Flags().StringVar(&portal, "portal", "", "the portal to ask; all of them by default")
 	cmd.Flags().StringVar(&object, "object", "contacts", "the object to ask about")
 	return cmd

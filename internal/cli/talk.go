@@ -21,14 +21,27 @@ import (
 // talking makes a verb that asks a daemon and prints a table or JSON.
 func (c *command) talking(use, short string, f func(cmd *cobra.Command, d *client.Client, args []string) error) *cobra.Command {
 	cmd := c.asking(use, short, func(cmd *cobra.Command, d *client.Client, args []string) error {
-		if c.output != "table" && c.output != "json" {
-			return usageError("--output is table or json, not %q", c.output)
+		if err := c.checkOutput(); err != nil {
+			return err
 		}
 		return f(cmd, d, args)
 	})
+	c.outputFlag(cmd)
+	return cmd
+}
+
+// outputFlag gives a verb the flag that chooses between a table and JSON.
+func (c *command) outputFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
 	offers(cmd, "output", "table", "json")
-	return cmd
+}
+
+// checkOutput holds that flag against what there is.
+func (c *command) checkOutput() error {
+	if c.output != "table" && c.output != "json" {
+		return usageError("--output is table or json, not %q", c.output)
+	}
+	return nil
 }
 
 // asking makes a verb that asks a daemon; how it prints is its own.
@@ -134,11 +147,11 @@ func (c *command) streams() *cobra.Command {
 	cmd := c.talking("streams", "List the streams", c.showStatus)
 	listed := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		switch {
-		case !all:
+		if !all {
 			return listed(cmd, args)
-		case c.output != "table" && c.output != "json":
-			return usageError("--output is table or json, not %q", c.output)
+		}
+		if err := c.checkOutput(); err != nil {
+			return err
 		}
 		return c.showAvailable()
 	}

@@ -90,8 +90,8 @@ token. A running daemon takes it at once. Only a digest is kept.`,
 func (c *command) tokenList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the tokens that were made; not themselves, since nobody has them",
 		RunE: func(*cobra.Command, []string) error {
-			if c.output != "table" && c.output != "json" {
-				return usageError("--output is table or json, not %q", c.output)
+			if err := c.checkOutput(); err != nil {
+				return err
 			}
 			return c.inFolder(func(dir string) error {
 				all, err := access.List(dir)
@@ -112,7 +112,7 @@ func (c *command) tokenList() *cobra.Command {
 				return c.show(map[string]any{"tokens": list}, func(w io.Writer) error { return table(w, rows) })
 			})
 		}}
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	c.outputFlag(cmd)
 	return cmd
 }
 

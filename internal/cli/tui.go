@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -157,26 +156,17 @@ func (c *command) offer(cmd *cobra.Command, why string) error {
   h  hubpipe --help
 
 u, d, h, or Enter to leave: `, why)
-	line := make(chan string, 1)
-	go func() { // ends with the process, which waits for nothing else
-		text, err := bufio.NewReader(c.env.Stdin).ReadString('\n')
-		if err == nil || !errors.Is(err, io.EOF) {
-			line <- strings.TrimSpace(text)
-		}
-		close(line)
-	}()
-	select {
-	case <-cmd.Context().Done():
+	line, err := await(cmd.Context(), func() ([]byte, error) { return bufio.NewReader(c.env.Stdin).ReadBytes('\n') })
+	if err != nil { // the end of the input, or of the process, is to leave
 		return cmd.Context().Err()
-	case text := <-line:
-		switch text {
-		case "u", "up":
-			return c.runDaemon(cmd.Context(), true)
-		case "d", "demo":
-			return c.runDemo(cmd.Context(), false, "", "")
-		case "h", "help":
-			return cmd.Help()
-		}
+	}
+	switch strings.TrimSpace(string(line)) {
+	case "u", "up":
+		return c.runDaemon(cmd.Context(), true)
+	case "d", "demo":
+		return c.runDemo(cmd.Context(), false, "", "")
+	case "h", "help":
+		return cmd.Help()
 	}
 	return nil
 }

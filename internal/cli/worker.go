@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -167,7 +168,7 @@ func takeName(dataDir, asked string) (string, func(), error) {
 		if err != nil {
 			return "", nil, fmt.Errorf("take the name %s: %w", try, err)
 		}
-		if lockFile(f) == nil {
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			return try, func() { _ = f.Close() }, nil
 		}
 		_ = f.Close()
