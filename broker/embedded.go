@@ -5,15 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hubpipe/hubpipe/internal/listen"
 	mqtt "github.com/mochi-mqtt/server/v2"
 )
 
@@ -99,7 +98,7 @@ func NewEmbedded(o EmbeddedOptions) (*Embedded, error) {
 	if o.Listen != "" && o.Authenticate == nil {
 		return nil, errors.New("a broker that listens on TCP needs to know whom to let in")
 	}
-	if o.TLS == nil && o.Listen != "" && !isLoopback(o.Listen) {
+	if o.TLS == nil && o.Listen != "" && !listen.Loopback(o.Listen) {
 		return nil, fmt.Errorf("the broker does not leave this machine without TLS: %s is no loopback address", o.Listen)
 	}
 	if o.Authenticate == nil {
@@ -138,6 +137,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 	if e.started || e.stopped {
 		return errors.New("the broker was started or stopped already")
 	}
+	server := listen.Server{Name: "mqtt", Block: "broker"}
 	var open []net.Listener
 	defer func() {
 		if err != nil {
@@ -158,7 +158,7 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 		return fmt.Errorf("prepare the broker: %w", err)
 	}
 	if e.o.Socket != "" {
-		ln, err := listenUnix(ctx, e.o.Socket)
+		ln, err := server.Unix(ctx, e.o.Socket)
 		if err != nil {
 			return err
 		}
@@ -166,9 +166,9 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 		e.attach("socket", ln, true, nil)
 	}
 	if e.o.Listen != "" {
-		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", e.o.Listen)
+		ln, err := server.TCP(ctx, e.o.Listen, e.o.TLS != nil)
 		if err != nil {
-			return listenError(e.o.Listen, err)
+			return err
 		}
 		open = append(open, ln)
 		e.attach("tcp", ln, false, e.o.TLS)
@@ -188,16 +188,6 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 	}
 	e.started = true
 	return nil
-}
-
-// isLoopback tells of host:port whether only this machine can reach it.
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (e *Embedded) attach(id string, ln net.Listener, trusted bool, secure *tls.Config) {
@@ -267,37 +257,4 @@ func (e *Embedded) close() {
 	if err := e.server.Close(); err != nil {
 		e.log.Warn("the broker did not close cleanly", "error", err)
 	}
-}
-
-// listenUnix opens a socket that only its owner may use. A file that is left
-// over is removed only where it is a socket on which nobody answers.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("the broker's socket: %w", err)
-	case info.Mode()&fs.ModeSocket == 0:
-		return nil, fmt.Errorf("the broker's socket %s: a file that is not a socket is in its place", path)
-	default:
-		probe, cancel := context.WithTimeout(ctx, time.Second)
-		conn, err := (&net.Dialer{}).DialContext(probe, "unix", path)
-		cancel()
-		if err == nil {
-			_ = conn.Close()
-			return nil, fmt.Errorf("the broker's socket %s: another process answers on it", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("remove the broker's old socket: %w", err)
-		}
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("the broker cannot listen on %s: %w", path, err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		_ = ln.Close()
-		return nil, fmt.Errorf("the broker's socket: %w", err)
-	}
-	return ln, nil
 }

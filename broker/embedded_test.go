@@ -40,14 +40,14 @@ func TestEmbeddedStart(t *testing.T) {
 	if _, err := os.Lstat(other); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a start that failed left its socket: %v", err)
 	}
-	if err := start(EmbeddedOptions{Socket: b.o.Socket}); err == nil || !strings.Contains(err.Error(), "another process answers") {
+	if err := start(EmbeddedOptions{Socket: b.o.Socket}); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := start(EmbeddedOptions{Socket: file}); err == nil || !strings.Contains(err.Error(), "not a socket") {
+	if err := start(EmbeddedOptions{Socket: file}); err == nil || !strings.Contains(err.Error(), "is in the way") {
 		t.Errorf("a file in the socket's place: %v", err)
 	}
 	stale := filepath.Join(dir, "stale.sock")

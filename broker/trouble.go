@@ -146,19 +146,6 @@ func (s *Session) complain(began time.Time, err error) {
 	}
 }
 
-// listenError says why an address cannot be listened on, and what to do.
-func listenError(address string, err error) error {
-	host, port, _ := net.SplitHostPort(address) // it was listened on, so it has both
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf(`mqtt: port %s of %s is in use: stop the program that has it, or choose another one (broker { listen = "%s" })`,
-			port, host, net.JoinHostPort(host, "0"))
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("mqtt: port %s of %s needs more rights; choose one above 1023", port, host)
-	}
-	return fmt.Errorf("mqtt: listen on %s: %w", address, err)
-}
-
 // closed says in plain words why a broker ended the connection.
 func closed(reason byte) error {
 	text := "it closed the connection"

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/daemon/webhook"
+	"github.com/hubpipe/hubpipe/internal/listen"
 )
 
 // Bounds of what comes in and of how long an answer may take to be taken.
@@ -96,7 +97,7 @@ type Server struct {
 
 	wg      sync.WaitGroup
 	tcp     net.Listener
-	unix    *unixSocket
+	unix    *listen.Socket
 	servers []*http.Server
 
 	crowds  []*crowd
@@ -145,15 +146,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Start binds the address and the socket and serves them; it returns when both
 // are open, or with one clear error and neither.
 func (s *Server) Start(ctx context.Context) error {
+	server := listen.Server{Name: "http", Block: "http"}
 	if s.o.Listen != "" {
-		l, err := listenTCP(ctx, s.o.Listen, s.o.TLS != nil && s.o.Authenticate != nil)
+		l, err := server.TCP(ctx, s.o.Listen, s.o.TLS != nil && s.o.Authenticate != nil)
 		if err != nil {
 			return err
 		}
 		s.tcp = l
 	}
 	if s.o.Socket != "" {
-		u, err := listenUnix(ctx, s.o.Socket)
+		u, err := server.Unix(ctx, s.o.Socket)
 		if err != nil {
 			if s.tcp != nil {
 				_ = s.tcp.Close()

@@ -30,11 +30,11 @@ const module = "github.com/hubpipe/hubpipe"
 // no entry covers fails the test: a new one is a decision, written down here
 // and in docs/ARCHITECTURE.md.
 func mayImport() map[string][]string {
-	const catalogue, fail = "worker/hubspot/catalogue", "internal/failpoint"
+	const catalogue, fail, listen = "worker/hubspot/catalogue", "internal/failpoint", "internal/listen"
 	return map[string][]string{
 		".":                        {"internal/cli"},
 		"broker/protocol":          {"internal/rawjson"},
-		"broker":                   {"broker/protocol"},
+		"broker":                   {"broker/protocol", listen},
 		"daemon/stream":            {},
 		"daemon/config":            {"daemon/stream", "daemon/notify", catalogue, "daemon/access"},
 		"daemon/notify":            {},
@@ -45,7 +45,7 @@ func mayImport() map[string][]string {
 		"daemon/budget":            {},
 		"daemon/dispatch":          {"daemon/stream", "daemon/budget", "broker/protocol", catalogue, fail},
 		"daemon/metrics":           {"broker", "daemon/stream", "daemon/dispatch", "daemon/store", "daemon/destination"},
-		"daemon/api":               {"daemon/stream", "daemon/api/client", "daemon/webhook"},
+		"daemon/api":               {"daemon/stream", "daemon/api/client", "daemon/webhook", listen},
 		"daemon/api/client":        {"daemon/stream"},
 		"daemon/destination/...":   {"daemon/stream", "daemon/destination", "internal/rawjson", fail},
 		"daemon":                   {"daemon/...", "broker/...", fail},
@@ -58,6 +58,7 @@ func mayImport() map[string][]string {
 		"internal/e2e/...":         {"broker/...", "daemon/...", "worker/...", "tui", "internal/cli", "internal/e2e/...", fail},
 		"internal/failpoint":       {},
 		"internal/layout":          {},
+		"internal/listen":          {},
 		"internal/rawjson":         {},
 	}
 }
