@@ -133,7 +133,6 @@ type Session struct {
 // connection is one connection of the session, from CONNACK to its loss.
 type connection struct {
 	ctx    context.Context //nolint:containedctx // ends with the connection
-	cancel context.CancelCauseFunc
 	client *paho.Client
 }
 
@@ -231,7 +230,7 @@ func (s *Session) connect(ctx context.Context, timeout time.Duration, kept *stat
 		return nil, ConnInfo{}, plainly(err)
 	}
 	own, cancel := context.WithCancelCause(ctx)
-	c := &connection{ctx: own, cancel: cancel}
+	c := &connection{ctx: own}
 	c.client = paho.NewClient(paho.ClientConfig{
 		ClientID:          s.o.ClientID,
 		Conn:              conn,

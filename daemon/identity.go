@@ -210,5 +210,5 @@ func (d *Daemon) httpLogin(c api.Credentials) (api.Caller, bool) {
 		g, ok = d.keys.Login(c.Username, c.Password)
 	}
 	roles := map[access.Role]api.Role{access.RoleReader: api.RoleReader, access.RoleControl: api.RoleControl}
-	return api.Caller{Role: roles[g.Role], Name: g.Name, Valid: g.Valid}, ok
+	return api.Caller{Role: roles[g.Role], Valid: g.Valid}, ok
 }

@@ -113,7 +113,7 @@ func (d *Daemon) planOf(x *dispatch.Dispatcher, now time.Time, next *config.Conf
 		uses[p.Name] = p.Use
 	}
 	before, after := byName(d.running), byName(next)
-	for _, c := range x.Plan(now, streams) {
+	for _, c := range x.Plan(streams) {
 		s := client.PlannedStream{Stream: c.Stream, Portal: c.Portal, Object: c.Object, Change: client.ChangeChanged,
 			Work: []client.PlannedWork{}, Settings: []string{}, Notes: append([]string{}, c.Notes...)}
 		switch c.Kind {

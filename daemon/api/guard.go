@@ -41,7 +41,6 @@ func (Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secr
 // Caller is who asks, for as long as Valid says so; a nil Valid holds for ever.
 type Caller struct {
 	Role  Role
-	Name  string // empty for the owner of the daemon's own token
 	Valid func() bool
 }
 

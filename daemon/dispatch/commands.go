@@ -262,7 +262,7 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 		return nil, ErrStopped
 	}
 	old, next := d.config, prepared(config)
-	changes := d.changes(now, next)
+	changes := d.changes(next)
 	d.config = next
 	c := d.begin(now)
 	for i := range changes {

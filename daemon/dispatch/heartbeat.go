@@ -172,8 +172,8 @@ func (c *change) reports(w *worker, hb *protocol.Heartbeat) {
 	}
 }
 
-// lacks tells whether a worker does not know of a range that a split made, or
-// has not begun one at the page that the ledger expects.
+// lacks tells whether a worker does not know of a range that is at work, as one
+// that a split or a new phase made.
 func (c *change) lacks(run *stream.Run, listed []protocol.RangeReport) bool {
 	has := map[uint32]bool{}
 	for _, r := range listed {

@@ -59,19 +59,19 @@ type Change struct {
 }
 
 // Plan says what Reload would make of each stream, by name, and does nothing.
-func (d *Dispatcher) Plan(now time.Time, config []StreamConfig) []Change {
-	return d.changes(now, prepared(config))
+func (d *Dispatcher) Plan(config []StreamConfig) []Change {
+	return d.changes(prepared(config))
 }
 
 // changes says what a configuration makes of each stream. It is the one place
 // where that is decided: Plan shows it, and Reload does it.
-func (d *Dispatcher) changes(now time.Time, next map[string]*StreamConfig) []Change {
+func (d *Dispatcher) changes(next map[string]*StreamConfig) []Change {
 	names := maps.Clone(next)
 	maps.Copy(names, d.config)
 	out := make([]Change, 0, len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		cfg := next[name]
-		k := knownStream{was: d.streams[name], before: d.config[name], now: now, walk: d.runOf(name, true)}
+		k := knownStream{was: d.streams[name], before: d.config[name], walk: d.runOf(name, true)}
 		if schema, err := d.store.Schema(name); err == nil {
 			k.defined = definedNames(schema)
 		}
@@ -94,7 +94,6 @@ type knownStream struct {
 	before  *StreamConfig   // nil where it was not configured
 	defined map[string]bool // HubSpot's properties, nil before they were read
 	walk    *stream.Run     // that goes on, nil for none
-	now     time.Time
 }
 
 // begun tells whether something of the stream may have been read.

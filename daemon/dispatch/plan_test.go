@@ -105,7 +105,7 @@ func TestReloadDoesWhatThePlanSays(t *testing.T) {
 		{"an earlier one", with(func(c *StreamConfig) { c.StartDate = 500 }), "reconcile"},
 		{"associations", with(func(c *StreamConfig) { c.StartDate, c.Associations = 500, []string{"deals"} }), "associations"},
 	} {
-		plan := b.d.Plan(b.now, slices.Clone(tt.cfg))
+		plan := b.d.Plan(slices.Clone(tt.cfg))
 		if was := b.view().Stream; was.ReconcileNow || !b.store.streams[modelStream].AssociatedAt.Equal(was.AssociatedAt) {
 			t.Fatalf("%s: a plan does something: %+v", tt.name, was)
 		}
@@ -132,7 +132,7 @@ func TestReloadDoesWhatThePlanSays(t *testing.T) {
 		if made != tt.kind {
 			t.Fatalf("%s: made %q, want %q", tt.name, made, tt.kind)
 		}
-		if again := b.d.Plan(b.now, slices.Clone(tt.cfg)); len(again[0].Works) != 0 {
+		if again := b.d.Plan(slices.Clone(tt.cfg)); len(again[0].Works) != 0 {
 			t.Errorf("%s: planned again: %+v", tt.name, again[0])
 		}
 		if made != "" {
@@ -157,7 +157,7 @@ func TestPlanNamesProperties(t *testing.T) {
 	b.d.streams[modelStream].Lists = []string{protocol.ListHash([]string{"a", "b", "c"})}
 	cfg := modelConfig()
 	cfg[0].Exclude = []string{"b", "c"}
-	plan := b.d.Plan(b.now, cfg)
+	plan := b.d.Plan(cfg)
 	if len(plan[0].Works) != 1 || !strings.Contains(plan[0].Works[0].Reason, "without b, c;") {
 		t.Errorf("%+v", plan[0])
 	}

@@ -52,7 +52,7 @@ func TestHistoryOfANewStreamIsReadOnce(t *testing.T) {
 	if s := b.store.streams[modelStream]; !s.HistoryRead {
 		t.Fatalf("%+v", s)
 	}
-	for _, c := range b.d.Plan(b.now, cfg) {
+	for _, c := range b.d.Plan(cfg) {
 		if len(c.Works) > 0 {
 			t.Errorf("the same configuration makes %+v", c.Works)
 		}

@@ -290,7 +290,6 @@ func (c *Client) judge(q call, version string, status int, h http.Header, body [
 				Type:   "scope",
 				Detail: "the token lacks one of the scopes " + strings.Join(scopes, ", "),
 				Hint:   "add the scope to the token and reload",
-				Scopes: scopes,
 			}}
 		}
 	case status == http.StatusNotFound && q.single:

@@ -31,8 +31,6 @@ type Blocked struct {
 	Type   string
 	Detail string
 	Hint   string
-	// Scopes are those that the token lacks, where Type is "scope".
-	Scopes []string
 }
 
 func (e *Blocked) Error() string { return e.Detail }

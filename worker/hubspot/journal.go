@@ -234,7 +234,7 @@ func (j *Journal) judge(place string, status int, h http.Header, body []byte) er
 		j.drop()
 		return &Blocked{Type: "journal", Detail: "HubSpot's journal does not accept the app's token: " + words, Hint: journalHint}
 	case status == http.StatusForbidden:
-		return &Blocked{Type: "journal", Detail: "the app may not read HubSpot's journal: " + words, Scopes: e.scopes(),
+		return &Blocked{Type: "journal", Detail: "the app may not read HubSpot's journal: " + words,
 			Hint: "give the app the scope " + journalScope + " and install it in the account; it is tried again by itself"}
 	case status == http.StatusTooManyRequests:
 		wait, named := retryAfter(h)
