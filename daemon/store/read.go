@@ -21,7 +21,7 @@ type Query struct {
 	After         string // the cursor of the page before, "" for the first
 	Limit         int    // 0: all
 	States        []stream.State
-	ModifiedSince int64  // only those with a version of at least this
+	ModifiedSince int64 // only those with a version of at least this
 }
 
 func (q Query) takes(h *stream.Head) bool {
