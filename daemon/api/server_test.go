@@ -36,7 +36,7 @@ func TestListenErrors(t *testing.T) {
 		{"127.0.0.1:0", b.socket, "another daemon answers"},
 		{"127.0.0.1:0", file, "is in the way"},
 		{"127.0.0.1:0", filepath.Join(t.TempDir(), "none", "h"), "make the socket"},
-		{"127.0.0.1:0", "/tmp/" + strings.Repeat("x", 90), "choose a shorter data_dir"},
+		{"127.0.0.1:0", "/tmp/" + strings.Repeat("x", 100), "choose a data_dir of at most"},
 	} {
 		s := api.New(api.Options{Control: b.d, Data: b.d, Health: b.d, Listen: c.listen, Socket: c.socket, Authenticate: authenticate})
 		err := s.Start(t.Context())

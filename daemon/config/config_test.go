@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubpipe/hubpipe/internal/listen"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -275,6 +277,17 @@ stream "contacts" { portals = ["*"] }
 				t.Errorf("streams %v, blocked %v", c.Streams, c.Blocked())
 			}
 		})
+	}
+}
+
+// What the daemon could not open a socket in is refused by the check already.
+func TestLongestDataDir(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{listen.MaxFolder, listen.MaxFolder + 1} {
+		dir, err := checkDataDir("/" + strings.Repeat("d", n-1))
+		if fits := err == nil && len(dir) == n; fits != (n == listen.MaxFolder) {
+			t.Errorf("%d bytes: %q, %v", n, dir, err)
+		}
 	}
 }
 

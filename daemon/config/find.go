@@ -9,14 +9,12 @@ import (
 	"strings"
 
 	"github.com/adrg/xdg"
+
+	"github.com/hubpipe/hubpipe/internal/listen"
 )
 
 // FileName is the name of the configuration file in each folder looked in.
 const FileName = "hubpipe.hcl"
-
-// maxDataDir is how long the path of the data folder may be: the sockets in it
-// have room for little more than 100 bytes.
-const maxDataDir = 90
 
 func (o Options) withDefaults() Options {
 	if o.Env == nil {
@@ -83,9 +81,9 @@ func checkDataDir(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("data_dir %s: %w", dir, err)
 	}
-	if len(abs) > maxDataDir {
+	if len(abs) > listen.MaxFolder {
 		return "", fmt.Errorf("data_dir %s is too long: the path of a unix socket in it has no room above %d bytes, "+
-			"and this one has %d; choose a shorter one", abs, maxDataDir, len(abs))
+			"and this one has %d; choose a shorter one", abs, listen.MaxFolder, len(abs))
 	}
 	return abs, nil
 }

@@ -36,7 +36,7 @@ func mayImport() map[string][]string {
 		"broker/protocol":          {"internal/rawjson"},
 		"broker":                   {"broker/protocol", listen},
 		"daemon/stream":            {},
-		"daemon/config":            {"daemon/stream", "daemon/notify", catalogue, "daemon/access"},
+		"daemon/config":            {"daemon/stream", "daemon/notify", catalogue, "daemon/access", listen},
 		"daemon/notify":            {},
 		"daemon/webhook":           {},
 		"daemon/store":             {"daemon/stream", fail},

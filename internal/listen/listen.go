@@ -49,8 +49,15 @@ func (s Server) TCP(ctx context.Context, address string, safe bool) (net.Listene
 	return l, nil
 }
 
-// maxPath leaves room below the 104 to 108 bytes that systems allow.
-const maxPath = 90
+const (
+	// maxPath is what macOS allows; Linux has room for four bytes more.
+	maxPath = 103
+	// inFolder is the longest name under which a socket is made.
+	inFolder = "/.s4294967295/s"
+
+	// MaxFolder is how long the path of a folder may be for a socket in it.
+	MaxFolder = maxPath - len(inFolder)
+)
 
 // Socket is a unix socket that only its owner can open. Closing it removes its
 // file, unless that is another's by then.
@@ -76,8 +83,8 @@ func (u *Socket) Close() error {
 // could connect. What a process that was killed has left there is removed; a
 // socket that answers, and a file that is none, are errors.
 func (s Server) Unix(ctx context.Context, path string) (*Socket, error) {
-	if len(path) > maxPath {
-		return nil, fmt.Errorf("%s: the path of the socket has %d bytes, and %d are possible: %s; choose a shorter data_dir", s.Name, len(path), maxPath, path)
+	if folder := filepath.Dir(path); len(folder) > MaxFolder || len(path) > maxPath {
+		return nil, fmt.Errorf("%s: the path of the socket is too long: %s; choose a data_dir of at most %d bytes", s.Name, path, MaxFolder)
 	}
 	if err := s.clearStale(ctx, path); err != nil {
 		return nil, err

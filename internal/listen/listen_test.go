@@ -53,6 +53,25 @@ func TestUnix(t *testing.T) {
 	}
 }
 
+// A folder that the configuration lets through has room for a socket.
+func TestLongestFolder(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t) + "/"
+	for _, more := range []int{0, 1} {
+		folder := dir + strings.Repeat("d", listen.MaxFolder+more-len(dir))
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		l, err := server().Unix(t.Context(), filepath.Join(folder, "mqtt.sock"))
+		if fits := err == nil; fits != (more == 0) {
+			t.Errorf("a folder of %d bytes: %v", len(folder), err)
+		}
+		if err == nil {
+			_ = l.Close()
+		}
+	}
+}
+
 // One that is closed late takes nobody else's away.
 func TestUnixLeavesAnothers(t *testing.T) {
 	t.Parallel()
@@ -89,12 +108,12 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	defer func() { _ = open.Close() }()
 	for want, f := range map[string]func() error{
-		"choose a shorter data_dir": func() error { _, err := server().Unix(t.Context(), "/"+strings.Repeat("d", 100)); return err },
-		"is in the way":             func() error { _, err := server().Unix(t.Context(), file); return err },
-		"make the socket":           func() error { _, err := server().Unix(t.Context(), "/nowhere/s"); return err },
-		`broker { listen = "127`:    func() error { _, err := server().TCP(t.Context(), open.Addr().String(), false); return err },
-		"of this machine alone":     func() error { _, err := server().TCP(t.Context(), "0.0.0.0:0", false); return err },
-		"is not an address":         func() error { _, err := server().TCP(t.Context(), "8377", false); return err },
+		"a data_dir of at most":  func() error { _, err := server().Unix(t.Context(), "/"+strings.Repeat("d", 103)); return err },
+		"is in the way":          func() error { _, err := server().Unix(t.Context(), file); return err },
+		"make the socket":        func() error { _, err := server().Unix(t.Context(), "/nowhere/s"); return err },
+		`broker { listen = "127`: func() error { _, err := server().TCP(t.Context(), open.Addr().String(), false); return err },
+		"of this machine alone":  func() error { _, err := server().TCP(t.Context(), "0.0.0.0:0", false); return err },
+		"is not an address":      func() error { _, err := server().TCP(t.Context(), "8377", false); return err },
 	} {
 		if err := f(); err == nil || !strings.HasPrefix(err.Error(), "mqtt: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q, want %q", err, want)
