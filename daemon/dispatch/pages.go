@@ -57,7 +57,7 @@ func touches(p *protocol.Page) int {
 
 // page judges one page. An error is the store's; whatever is wrong with the
 // page itself becomes its answer, before anything of it was applied.
-func (c *change) page(in Incoming) (err error) {
+func (c *change) page(in Incoming) error {
 	p := in.Page
 	if p == nil || p.Store != c.d.store.ID() {
 		c.countPage(PageForeign)
@@ -116,7 +116,13 @@ func (c *change) page(in Incoming) (err error) {
 	if reason := c.unfit(p, run, g); reason != "" {
 		return c.refuse(in, run, reply, reason)
 	}
-	before := run.Records
+	return c.accept(in, run, g, reply)
+}
+
+// accept applies a page that is its range's next, with all that its commit ends or
+// begins, and answers it.
+func (c *change) accept(in Incoming, run *stream.Run, g *stream.Range, reply protocol.Answer) (err error) {
+	p, before := in.Page, run.Records
 	if err := c.apply(p, run, g); err != nil {
 		return err
 	}
