@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 
 // call is one thing to ask of HubSpot.
 type call struct {
-	kind      string // for counting: account, properties, list, search, batch, get, rows
+	kind      string // for counting: see Usage.ByKind
 	method    string
 	family    string // endpoints that have a version together
 	preferred string // the family's own version
@@ -265,12 +266,12 @@ func (c *Client) judge(q call, version string, status int, h http.Header, body [
 			c.refused.Store(true)
 			return verdict{err: &Blocked{
 				Type:   "token",
-				Detail: "HubSpot does not accept the token: " + orElse(e.words(), "status 401"),
+				Detail: "HubSpot does not accept the token: " + cmp.Or(e.words(), "status 401"),
 				Hint:   "make a new one and set it as the portal's token",
 			}}
 		}
 		v.wait = time.Duration(refusals) * 20 * time.Second
-		v.reason = "HubSpot does not accept the token (status 401): " + orElse(e.words(), "it does not say why")
+		v.reason = "HubSpot does not accept the token (status 401): " + cmp.Or(e.words(), "it does not say why")
 		v.hint = "look whether the portal's token is right and still there; it is asked again, and after a minute of refusals the portal is blocked"
 		return v
 	case status == statusNowhere:
@@ -375,11 +376,4 @@ func retryAfter(h http.Header) (time.Duration, bool) {
 		return 0, false
 	}
 	return min(max(at.Sub(date), 0), longest), true
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }

@@ -263,7 +263,7 @@ func (c *Client) Crowded() bool { return c.burst.crowded() }
 // Usage is what is known of a portal's limits and what was used of them.
 type Usage struct {
 	// ByKind counts requests: account, properties, list, search, batch, get,
-	// rows, token, journal.
+	// rows, associations, token, journal, probe.
 	ByKind map[string]uint64
 	// Replies counts what requests came to: ReplyOK and the others.
 	Replies map[string]uint64
@@ -284,7 +284,8 @@ type Usage struct {
 	// HubSpot's clock; "" and zero before the account was asked for.
 	Day     string
 	DayEnds time.Time
-	// Held is why no request is made at all now; zero where some are.
+	// Held is the wait that holds for all requests now, or for all searches; zero
+	// where there is none.
 	Held Wait
 }
 

@@ -2,6 +2,7 @@ package hubspot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -133,7 +134,7 @@ func (j *Journal) Next(ctx context.Context, place string, account int64) (Journa
 	if json.Unmarshal(body, &said) != nil || said.URL == "" {
 		return JournalEntry{}, errors.New("the reply of HubSpot's journal cannot be read")
 	}
-	at := orElse(said.CurrentOffset, said.Offset)
+	at := cmp.Or(said.CurrentOffset, said.Offset)
 	if !isPlace(at) {
 		return JournalEntry{}, errors.New("the reply of HubSpot's journal names no place")
 	}
@@ -226,7 +227,7 @@ func (j *Journal) ask(ctx context.Context, place string, account int64) (int, ht
 // judge says what a refusal of the journal means.
 func (j *Journal) judge(place string, status int, h http.Header, body []byte) error {
 	e := parseEnvelope(body)
-	words := orElse(e.words(), fmt.Sprintf("status %d", status))
+	words := cmp.Or(e.words(), fmt.Sprintf("status %d", status))
 	switch {
 	case (status == http.StatusNotFound || status == http.StatusGone) && place != "" && place != JournalEarliest:
 		return ErrPlaceLost

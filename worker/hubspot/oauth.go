@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -222,7 +223,7 @@ func (r *renewer) exchange(ctx context.Context, c *Client) (grant, error) {
 		tried[refresh] = true
 		g, err := r.post(ctx, c, refresh)
 		if err == nil {
-			r.keep(c, stored, configured, orElse(g.Refresh, refresh))
+			r.keep(c, stored, configured, cmp.Or(g.Refresh, refresh))
 			return g, nil
 		}
 		if refusal = err; !errors.Is(err, errRefreshRefused) {
@@ -314,7 +315,7 @@ func (r *renewer) judge(status int, h http.Header, body []byte, refresh string) 
 		Message     string `json:"message"`
 	}
 	_ = json.Unmarshal(body, &e) // an error page says what its status says
-	words := envelope{Message: r.scrub(orElse(e.Message, orElse(e.Description, e.Error)), refresh)}.words()
+	words := envelope{Message: r.scrub(cmp.Or(e.Message, e.Description, e.Error), refresh)}.words()
 	if words == "" {
 		words = fmt.Sprintf("status %d", status)
 	}

@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -183,7 +184,7 @@ func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []st
 			}
 			continue
 		case len(f.names)+len(f.history) > 1 && !c.fitsSingly(obj, w.ID, f):
-			reason = orElse(reason, "it answers singly only, and its properties are too many for that")
+			reason = cmp.Or(reason, "it answers singly only, and its properties are too many for that")
 		case rec.Version >= w.Version:
 			if err := emit([]Record{rec}); err != nil {
 				return nil, err
@@ -198,4 +199,5 @@ func (c *Client) readSingly(ctx context.Context, obj catalogue.Object, want []st
 	return open, nil
 }
 
+// moments is a time as HubSpot writes it.
 func moments(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
@@ -208,7 +207,7 @@ func written(clock catalogue.Clock, ms int64) string {
 	if clock == catalogue.Milli {
 		return strconv.FormatInt(ms, 10)
 	}
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+	return moments(ms)
 }
 
 // rowsBody is the body of a POST, nil for a GET.

@@ -64,7 +64,7 @@ func (c *Client) ProveWindow(ctx context.Context, obj catalogue.Object, w Window
 		return split, err
 	}
 	// What the index names late may lie in a slice that was read before.
-	n, err := c.measure(ctx, obj, w)
+	n, err := c.CountIn(ctx, obj, w)
 	if err != nil || n <= len(inside) {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (c *Client) slice(ctx context.Context, obj catalogue.Object, w Window, hits
 func (c *Client) moment(ctx context.Context, obj catalogue.Object, w Window, total int, emit func([]Hit) error) (*Split, error) {
 	first := w
 	first.Hi = w.from() + 1
-	n, err := c.measure(ctx, obj, first)
+	n, err := c.CountIn(ctx, obj, first)
 	if err != nil {
 		return nil, err
 	}
@@ -270,17 +270,17 @@ func (c *Client) splitWindow(ctx context.Context, obj catalogue.Object, w Window
 // how much that was when it was measured last.
 func (c *Client) addsUp(ctx context.Context, obj catalogue.Object, w Window, split Split, total int) (bool, int, error) {
 	lo, hi := w.divide(split)
-	left, err := c.measure(ctx, obj, lo)
+	left, err := c.CountIn(ctx, obj, lo)
 	if err != nil {
 		return false, 0, err
 	}
-	right, err := c.measure(ctx, obj, hi)
+	right, err := c.CountIn(ctx, obj, hi)
 	if err != nil || left+right >= total {
 		return err == nil, total, err
 	}
 	// Records leave a closed window by being changed. Measured after its
 	// halves, the whole lacks them too.
-	total, err = c.measure(ctx, obj, w)
+	total, err = c.CountIn(ctx, obj, w)
 	return err == nil && left+right >= total, total, err
 }
 
@@ -324,7 +324,8 @@ func (c *Client) splitPoint(ctx context.Context, obj catalogue.Object, w Window,
 	return Split{ID: min(max(id, lo+1), hi-1)}, nil
 }
 
-func (c *Client) measure(ctx context.Context, obj catalogue.Object, w Window) (int, error) {
+// CountIn tells how many records search has in a window, with one request.
+func (c *Client) CountIn(ctx context.Context, obj catalogue.Object, w Window) (int, error) {
 	p, err := c.Search(ctx, obj, SearchRequest{Groups: w.groups(obj), Limit: 1})
 	return p.Total, err
 }
@@ -377,11 +378,6 @@ func (w Window) groups(obj catalogue.Object) [][]Filter {
 		out[i] = append(slices.Clone(f), Filter{Property: name, Operator: "HAS_PROPERTY"})
 	}
 	return out
-}
-
-// CountIn tells how many records search has in a window, with one request.
-func (c *Client) CountIn(ctx context.Context, obj catalogue.Object, w Window) (int, error) {
-	return c.measure(ctx, obj, w)
 }
 
 // Newest is what one search said of several windows: each id once.
