@@ -56,6 +56,7 @@ func newLine(l client.Line) line {
 		b.WriteString("  " + k + "=" + v)
 	}
 	text := clean(b.String())
+	l.Level = clean(l.Level)
 	return line{Line: l, text: text, lower: strings.ToLower(text), level: levelOf(l.Level)}
 }
 

@@ -95,7 +95,7 @@ func (r *row) late(now time.Time) bool {
 // set takes over what was said of the stream; count tells whether records that
 // are new in its runs came just now.
 func (r *row) set(s client.Status, at time.Time, count bool) {
-	r.Status, r.at = cleanStatus(s), at
+	r.Status, r.at = s, at
 	r.every, _ = time.ParseDuration(cmp.Or(s.EffectiveInterval, s.Interval))
 	parts := []string{r.Name, r.Portal, r.Object, r.State}
 	if r.Error != nil {
@@ -194,7 +194,7 @@ func newPicture() *picture { return &picture{streams: map[string]*row{}} }
 func (p *picture) whole(s snapshot, count bool) {
 	there := make(map[string]bool, len(s.streams))
 	for _, st := range s.streams {
-		there[st.Name] = true
+		there[clean(st.Name)] = true
 		p.stream(st, s.at, p.ready && count)
 	}
 	for name := range p.streams {
@@ -238,6 +238,7 @@ func (p *picture) history(runs []client.Run, now time.Time) {
 }
 
 func (p *picture) stream(s client.Status, at time.Time, count bool) {
+	s = cleanStatus(s)
 	r := p.streams[s.Name]
 	if r == nil {
 		r = &row{}
