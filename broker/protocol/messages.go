@@ -49,7 +49,7 @@ type PortalUsage struct {
 	// everybody.
 	Daily     int64 `json:"daily,omitempty"`
 	Remaining int64 `json:"remaining,omitempty"`
-	// Throttled says why nothing is asked now, and until when.
+	// Throttled says why nothing is asked now, or nothing searched, and until when.
 	Throttled *Wait `json:"throttled,omitempty"`
 	// Requests are counted by stream and kind of work since the day or the
 	// process began; they only grow.

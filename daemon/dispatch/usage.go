@@ -132,7 +132,8 @@ type PortalView struct {
 	// names no daily limit.
 	Reserve float64
 	Shares  []ShareView
-	// Throttled says why nothing is asked now, nil where something may be.
+	// Throttled says why nothing is asked now, or nothing searched; nil where both
+	// may be.
 	Throttled *protocol.Wait
 	// Journal is how its journal stands, nil where none is read.
 	Journal *JournalView

@@ -86,7 +86,7 @@ func portalRows() []row {
 					}
 				}
 			}},
-		{"hubpipe_portal_throttled", gauge, "1 while HubSpot's limits let nothing through.", one,
+		{"hubpipe_portal_throttled", gauge, "1 while HubSpot's limits let nothing through, or no search.", one,
 			always(func(p *dispatch.PortalView) float64 { return bit(p.Throttled != nil) })},
 		{"hubpipe_portal_blocked", gauge, "1 while nothing can be read from the portal until a person acts: a bad token, another account.", one,
 			always(func(p *dispatch.PortalView) float64 { return bit(p.Problem != nil) })},

@@ -140,7 +140,9 @@ func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int)
 	until := time.Now().Add(v.wait)
 	if v.day || v.all && v.wait >= time.Second {
 		c.shared.mu.Lock()
-		c.held = Wait{Kind: v.kind, Reason: v.reason, Until: until}
+		if until.After(c.held.Until) { // the reply to another request may have named a longer one
+			c.held = Wait{Kind: v.kind, Reason: v.reason, Until: until}
+		}
 		c.shared.mu.Unlock()
 	}
 	switch {

@@ -423,3 +423,17 @@ func TestOneWarningOfARefusedToken(t *testing.T) {
 		}
 	})
 }
+
+// What holds everything for long is not forgotten over the reply to another
+// request that names a shorter wait.
+func TestHeldIsTheLongest(t *testing.T) {
+	t.Parallel()
+	c := New(Options{})
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = c.hold(over, c.burst, verdict{day: true, wait: time.Hour, kind: WaitThrottled, reason: "the day"}, 1)
+	_ = c.hold(over, c.search, verdict{all: true, wait: time.Second, kind: WaitThrottled, reason: "searches"}, 1)
+	if held := c.Usage().Held; held.Reason != "the day" {
+		t.Errorf("it is held by %q", held.Reason)
+	}
+}

@@ -187,8 +187,8 @@ type Portal struct {
 	// HubSpot names no daily limit.
 	Reserve float64 `json:"reserve"`
 	Shares  []Share `json:"shares"`
-	// Throttled says why nothing is asked now and until when, null where
-	// something may be.
+	// Throttled says why nothing is asked now, or nothing searched, and until
+	// when; null where both may be.
 	Throttled *Throttled `json:"throttled"`
 	// Journal is how HubSpot's journal of the portal's changes is read, null where
 	// none is.
