@@ -29,7 +29,7 @@ func dialRaw(t testing.TB, network, address string) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(soon))
 	return &raw{t, conn}
 }
 

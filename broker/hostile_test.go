@@ -114,7 +114,7 @@ func hostile(t *testing.T, b *Embedded, frames [][]byte) {
 		return
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(soon))
 	_, _ = conn.Write(bytes.Join(frames, nil))
 	_ = conn.(*net.TCPConn).CloseWrite()
 	if _, err := io.Copy(io.Discard, conn); isTimeout(err) {

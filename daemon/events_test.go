@@ -64,7 +64,7 @@ func next(t *testing.T, ch <-chan client.Event) string {
 			return "closed"
 		}
 		return ev.Type + " " + string(ev.Data)
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("no event came")
 		return ""
 	}

@@ -319,7 +319,7 @@ func TestSilence(t *testing.T) {
 		if !errors.Is(err, errSilent) {
 			t.Fatalf("the call ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("HubSpot is asked though the daemon is silent")
 	}
 	if got := h.called("list"); got != 1 {
@@ -342,7 +342,7 @@ func TestDisplaced(t *testing.T) {
 	l.mu.Unlock()
 	select {
 	case <-w.Done():
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it does not end")
 	}
 	if err := w.Err(); !errors.Is(err, ErrDisplaced) || !strings.Contains(err.Error(), "it was another") {
