@@ -51,7 +51,7 @@ func TestDashboard(t *testing.T) {
 	x.shows("nothing was done")
 
 	x.types("Enter")
-	x.shows("RECENT RUNS", "backfill, done", "300 live")
+	x.shows("RECENT RUNS", "incremental, done", "300 live") // the first load has left the list, after ten runs more
 	x.types("l")
 	x.shows("LOG  contacts   following")
 	x.types("q")

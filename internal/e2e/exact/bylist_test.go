@@ -80,7 +80,9 @@ func TestCatchingUpByList(t *testing.T) {
 	})
 	r.stopWorker()
 	before := r.position("contacts")
-	r.change("contacts", simulator.Change{Change: 5000, Create: 30})
+	// In one moment: else a window may end in the middle, and the next one has
+	// enough for the list, too.
+	r.change("contacts", simulator.Change{Change: 5000, Create: 30, At: time.Now().UnixMilli()})
 	live := r.live("contacts")
 	companies := r.live("companies")
 	var links []simulator.Link
