@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,9 +30,19 @@ const hubspotToken = "secret-canary-token"
 // binaryVar names the variable in which TestMain leaves the program's path.
 const binaryVar = "HUBPIPE_E2E_BINARY"
 
-// TestMain makes the binary once for all tests. With GOFLAGS=-race the program
-// has the race detector too, and what it finds fails the test.
+// TestMain makes the binary once for all tests, and lets more of them run side by
+// side than there are processors, unless -parallel says how many: their processes
+// wait, most of the time. With GOFLAGS=-race the program has the race detector
+// too, and what it finds fails the test.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
 	dir, err := os.MkdirTemp("", "hubpipe-e2e-")
 	if err != nil {
 		panic(err)
@@ -178,13 +190,13 @@ func (p *process) field(t testing.TB, name string) (value string) {
 }
 
 // until polls until f is happy, for far longer than that takes: a busy machine
-// may be several times slower.
+// may be several times slower. It rests for longer than it looks: to read a whole
+// store, or to run a verb, takes the time of what is waited for.
 func until(t testing.TB, what string, f func() error) {
 	t.Helper()
 	deadline := time.Now().Add(4 * time.Minute)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		err := f()
 		if err == nil {
 			return
@@ -192,7 +204,7 @@ func until(t testing.TB, what string, f func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		<-tick.C
+		<-time.After(min(max(50*time.Millisecond, 3*time.Since(began)), time.Second))
 	}
 }
 
@@ -216,9 +228,10 @@ type system struct {
 	t        testing.TB
 	bin, dir string
 	sim      string
-	http     string // the daemon's address, once it is ready
-	mqtt     string // and its broker's
-	reread   string // when workers read once more what was old; "" for as ever
+	http     string                 // the daemon's address, once it is ready
+	mqtt     string                 // and its broker's
+	reread   string                 // when workers read once more what was old; "" for as ever
+	owner    atomic.Pointer[string] // hubpipe's own token, once it was asked for
 }
 
 // settings are what the tests vary in a configuration.
@@ -315,6 +328,7 @@ defaults {
 // daemon starts one and waits until it is ready.
 func (s *system) daemon(args ...string) *process {
 	s.t.Helper()
+	s.owner.Store(nil) // it may make another
 	p := run(s.t, s.dir, s.bin, append([]string{"daemon"}, args...)...)
 	p.says(s.t, "ready: http=")
 	s.http, s.mqtt = "http://"+p.field(s.t, "http"), p.field(s.t, "mqtt")
@@ -343,14 +357,20 @@ func (s *system) hubpipe(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// token is hubpipe's own, as people get it.
+// token is hubpipe's own, as people get it: once a daemon, since each request
+// needs it, and a process costs more than most requests.
 func (s *system) token() string {
 	s.t.Helper()
+	if token := s.owner.Load(); token != nil {
+		return *token
+	}
 	out, err := s.hubpipe("token")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return strings.TrimSpace(out)
+	token := strings.TrimSpace(out)
+	s.owner.Store(&token)
+	return token
 }
 
 // curl is a request to the daemon, as curl would send it.

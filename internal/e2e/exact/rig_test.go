@@ -335,13 +335,13 @@ func patience() time.Duration {
 	return 4 * time.Minute
 }
 
-// until polls until f is happy.
+// until polls until f is happy. It rests for longer than it looks: to read a
+// whole store takes the time of what is waited for, here and in the tests beside.
 func until(t testing.TB, what string, f func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience())
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		err := f()
 		if err == nil {
 			return
@@ -349,7 +349,7 @@ func until(t testing.TB, what string, f func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		<-tick.C
+		<-time.After(min(max(50*time.Millisecond, 3*time.Since(began)), time.Second))
 	}
 }
 
