@@ -227,6 +227,7 @@ func TestDaysStayWithinTheirShares(t *testing.T) {
 	const dayLong = 24 * time.Hour
 	t.Run("625,000 a day", func(t *testing.T) {
 		t.Parallel()
+		skipWithDetector(t)
 		w := newWorks(t, 625_000, 5*time.Minute)
 		w.live(3 * dayLong)
 		w.within()
@@ -246,6 +247,7 @@ func TestDaysStayWithinTheirShares(t *testing.T) {
 	})
 	t.Run("250,000 a day", func(t *testing.T) {
 		t.Parallel()
+		skipWithDetector(t)
 		w := newWorks(t, 250_000, 5*time.Minute)
 		w.live(5 * dayLong)
 		w.within()

@@ -471,7 +471,7 @@ func TestModelLosesNothing(t *testing.T) {
 	t.Parallel()
 	seeds := 1000
 	if testing.Short() || raceEnabled {
-		seeds = 150
+		seeds = 50
 	}
 	failed, first, faults := schedules(t, "", seeds)
 	t.Logf("%d schedules, %d faults", seeds, faults)
@@ -487,6 +487,7 @@ func TestModelLosesNothing(t *testing.T) {
 // does not notice proves nothing.
 func TestModelFindsBrokenVariants(t *testing.T) {
 	t.Parallel()
+	skipWithDetector(t)
 	for _, bug := range []string{
 		"no fencing", "no repeat detection", "acknowledged before the commit", "noted before the commit",
 		"a second writer", "attempts by worker id", "one cursor for all ranges", "done as a message of its own",

@@ -412,6 +412,7 @@ func TestWideModelLosesNothing(t *testing.T) {
 // TestWideModelFindsBrokenVariants breaks the rules that the wide model is for.
 func TestWideModelFindsBrokenVariants(t *testing.T) {
 	t.Parallel()
+	skipWithDetector(t)
 	for _, bug := range []string{
 		"what is wanted is not in the ledger", "a split forgets its upper half", "heartbeats repair nothing",
 		"a rollback keeps its epoch", "a rollback gives numbers again",
