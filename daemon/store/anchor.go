@@ -12,8 +12,13 @@ import (
 	"path/filepath"
 )
 
-// format is the layout of the data folder.
-const format = 2
+// format is the layout of the data folder. One of oldest or later is taken over
+// when it is opened, and an older hubpipe refuses it from then on: since 3 blocks
+// say who brought their records.
+const (
+	format = 3
+	oldest = 2
+)
 
 // counters are numbers that are handed out, each once.
 type counters struct {
@@ -99,13 +104,17 @@ func readAnchor(path string) (anchor, error) {
 	if err := json.Unmarshal(line, &a); err != nil || a.Store == "" || a.Epoch == 0 || a.Format == 0 {
 		return anchor{}, errAnchor
 	}
-	if a.Format < format {
+	if a.Format < oldest {
 		return anchor{}, oldFormat(path, a.Format)
 	}
 	if a.Format > format {
-		return anchor{}, fmt.Errorf("%s was written by a newer hubpipe: use that one", path)
+		return anchor{}, newFormat(path)
 	}
 	return a, nil
+}
+
+func newFormat(path string) error {
+	return fmt.Errorf("%s was written by a newer hubpipe: use that one", path)
 }
 
 func oldFormat(path string, was int) error {

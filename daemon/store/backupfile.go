@@ -51,7 +51,7 @@ func (h BackupHeader) check() error {
 	switch {
 	case h.Format > backupFormat || h.Layout > format:
 		return fmt.Errorf("the backup was made by a newer hubpipe (%s): restore it with that one", h.Version)
-	case h.Layout < format:
+	case h.Layout < oldest:
 		return fmt.Errorf("the backup was made by an older hubpipe (%s), whose data this one does not read: restore it with that one", h.Version)
 	case h.Store == "" || h.Epoch == 0 || h.Commits == 0:
 		return fmt.Errorf("%w: its header names no store", ErrNoBackup)

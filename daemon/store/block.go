@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -35,7 +36,8 @@ type row struct {
 	seq   uint64
 	text  span
 	cells [parts]cell
-	gone  bool // replaced before the block was written, or superseded since
+	by    uint16 // which of the block's origins
+	gone  bool   // replaced before the block was written, or superseded since
 }
 
 // block is some records of one stream in the order of their positions, being
@@ -46,6 +48,7 @@ type block struct {
 	base   stream.Head // what numbers of its heads are relative to
 	idBase uint64      // likewise of ids
 	rows   []row
+	by     []stream.Origin // of the rows, as they follow one another
 	texts  []byte
 	shapes []shape
 	spans  []span
@@ -71,7 +74,7 @@ func (b *block) reset(first uint64) {
 	if !b.read {
 		b.ownTexts, b.ownData = b.texts, b.data
 	}
-	*b = block{first: first, base: stream.Head{Seq: first}, rows: b.rows[:0], texts: b.ownTexts[:0], shapes: b.shapes[:0],
+	*b = block{first: first, base: stream.Head{Seq: first}, rows: b.rows[:0], by: b.by[:0], texts: b.ownTexts[:0], shapes: b.shapes[:0],
 		spans: b.spans[:0], data: b.ownData[:0], used: [parts]int32{-1, -1, -1}, buf: b.buf, ownTexts: b.ownTexts, ownData: b.ownData}
 }
 
@@ -88,7 +91,13 @@ func (b *block) add(h *stream.Head, content [parts][]byte) error {
 	if b.texts, err = b.appendText(b.texts, h); err != nil {
 		return err
 	}
-	r := row{seq: h.Seq, text: span{at, uint32(len(b.texts))}}
+	if n := len(b.by); n == 0 || b.by[n-1] != h.By {
+		if _, ok := h.By.Road.Number(); !ok || n > math.MaxUint16 {
+			return errors.New("a record that came on no known road: " + string(h.By.Road))
+		}
+		b.by = append(b.by, h.By)
+	}
+	r := row{seq: h.Seq, text: span{at, uint32(len(b.texts))}, by: uint16(len(b.by) - 1)}
 	for p, body := range content {
 		r.cells[p] = cell{shape: -1}
 		if body != nil {
@@ -126,6 +135,7 @@ func (b *block) head(r *row, h *stream.Head) error {
 	if rd.bad || len(rd.b) > 0 || h.Seq != r.seq {
 		return errBlock
 	}
+	h.By = b.by[r.by]
 	return nil
 }
 
@@ -265,6 +275,7 @@ func (b *block) append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(r.text.end-r.text.at))
 		dst = append(dst, b.texts[r.text.at:r.text.end]...)
 	}
+	dst = b.appendOrigins(dst)
 	at := len(dst)
 	dst = append(dst, 0)
 	for i := range b.shapes {
@@ -341,8 +352,9 @@ func (b *block) appendColumns(dst []byte, cells []cell, width int, values bool) 
 	return dst
 }
 
-// parse is the inverse of append; the block keeps the bytes.
-func (b *block) parse(first uint64, in []byte) error {
+// parse is the inverse of append; the block keeps the bytes. One without origins
+// is of an older hubpipe.
+func (b *block) parse(first uint64, in []byte, origins bool) error {
 	b.reset(first)
 	if uint64(len(in)) > math.MaxInt32 {
 		return errBlock
@@ -373,6 +385,15 @@ func (b *block) parse(first uint64, in []byte) error {
 			return errBlock
 		}
 		b.rows = append(b.rows, w)
+	}
+	switch {
+	case origins:
+		b.readOrigins(&r)
+	default:
+		b.by = append(b.by, stream.Origin{}) // of all rows
+	}
+	if r.bad {
+		return errBlock
 	}
 	return b.readBodies(&r)
 }

@@ -40,6 +40,15 @@ func bodies() *rapid.Generator[[]byte] {
 	})
 }
 
+// origins are those of runs with ids of all kinds, known or not.
+func origins() *rapid.Generator[stream.Origin] {
+	return rapid.Custom(func(t *rapid.T) stream.Origin {
+		road, _ := stream.RoadOf(byte(rapid.IntRange(0, 3).Draw(t, "road")))
+		run := rapid.SampledFrom([]string{"", "r000000000001", "r000000000001", "r000000000002", "r18446744073709551615", "r1", "r0000000000001", "x"}).Draw(t, "run")
+		return stream.Origin{Run: run, Road: road}
+	})
+}
+
 // What is gathered comes back, also when it is read, gone on with and written
 // again, without what is gone.
 func TestBlocksComeBack(t *testing.T) {
@@ -63,6 +72,7 @@ func TestBlocksComeBack(t *testing.T) {
 					r.AssociationsPart = stream.Part{AsOf: rapid.Int64().Draw(t, "as of"), Digest: [16]byte{7}}
 					r.History, r.HistoryPart.Digest[3] = bodies().Draw(t, "history"), 1
 				}
+				r.By = origins().Draw(t, "by")
 				if err := b.add(&r.Head, contentOf(r)); err != nil {
 					t.Fatal(err)
 				}
@@ -101,6 +111,7 @@ func FuzzBlock(f *testing.F) {
 	var b block
 	for _, body := range []string{`{"a":"1","b":null}`, `{"a":"2","b":"x"}`, `[]`} {
 		r := record("7", 1, stream.Live)
+		r.By = stream.Origin{Run: "r00000000000" + fmt.Sprint(len(b.rows)), Road: stream.HintRoad}
 		r.Seq = 5 + uint64(len(b.rows))
 		r.Properties, r.Associations = []byte(body), []byte(`{"x":1}`)
 		if len(b.rows) == 0 {
@@ -110,11 +121,12 @@ func FuzzBlock(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	f.Add(b.append(nil))
-	f.Add([]byte{0, 0, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Add(b.append(nil), true)
+	f.Add([]byte{0, 0, 0, 0, 0, 0}, true)
+	f.Add([]byte{0, 0, 0, 0, 0, 0}, false)
+	f.Fuzz(func(t *testing.T, raw []byte, origins bool) {
 		var b, again block
-		if b.parse(5, raw) != nil {
+		if b.parse(5, raw, origins) != nil {
 			return
 		}
 		_ = unpack(5, raw, &again)
@@ -182,6 +194,10 @@ func (w *world) put(t *rapid.T, tx *Tx, rng *rand.Rand) *stream.Record {
 		return m
 	}
 	r := record(id, int64(w.n), stream.Live)
+	r.By = stream.Origin{Run: runID(uint64(w.n / 20)), Road: stream.SearchRoad}
+	if rng.IntN(10) == 0 {
+		r.By = stream.Origin{Road: stream.EraseRoad}
+	}
 	switch rng.IntN(w.bare) {
 	case 0:
 		r.State = stream.Purged
@@ -251,7 +267,13 @@ func (w *world) heads(t *rapid.T, tx *Tx, want map[string]*stream.Record) {
 	if err := tx.Heads(w.name, after, upTo, func(h *stream.Head) error {
 		n, _ := numberOf(h.ID)
 		ids = append(ids, n)
-		if r := want[h.ID]; r == nil || r.Head != *h {
+		r := want[h.ID]
+		if r == nil {
+			t.Fatalf("there is a head of %s", h.ID)
+		}
+		known := r.Head
+		known.By = stream.Origin{} // which the index does not have
+		if known != *h {
 			t.Fatalf("the head of %s is %+v", h.ID, h)
 		}
 		return nil

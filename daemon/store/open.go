@@ -229,8 +229,11 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool, lost uint64) error {
 	if err != nil {
 		return err
 	}
-	if m.Commits > 0 && m.Format != format {
+	switch {
+	case m.Commits > 0 && m.Format < oldest:
 		return oldFormat(s.badgerDir(), m.Format)
+	case m.Format > format:
+		return newFormat(s.badgerDir())
 	}
 	last, before := m.Last, max(a.Epoch, m.Epoch)
 	jump := false
@@ -285,7 +288,7 @@ func (s *Store) takeOver(a anchor, anchored, damaged bool, lost uint64) error {
 		}
 	}
 	s.commits.Store(m.Commits)
-	a.Ceiling = last.plus(step())
+	a.Format, a.Ceiling = format, last.plus(step())
 	a.Floor, a.Written, a.Clean, a.Files = m.Commits, m.Commits > 0, false, nil
 	a.Manifest = manifestSize(s.badgerDir())
 	s.ceiling = a.Ceiling

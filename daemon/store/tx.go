@@ -259,7 +259,7 @@ func (t *Tx) NextAttempt() (uint64, error) {
 func (t *Tx) NextRun() (string, error) {
 	t.next.Run++
 	t.dirty = true
-	return fmt.Sprintf("r%012d", t.next.Run), nil
+	return runID(t.next.Run), nil
 }
 
 // What a transaction takes: a part of what Badger does, since the ledger goes

@@ -57,6 +57,10 @@ type Head struct {
 
 	AssociationsPart Part
 	HistoryPart      Part
+
+	// By is who brought this version. Only what is read with its content has it,
+	// and the heads of Earlier: who judges a reading does not ask.
+	By Origin
 }
 
 // ArchivedMS is when an archived record was archived, in ms since 1970; 0 where
