@@ -43,6 +43,7 @@ type packed struct {
 	main, associations, history []byte
 	links, past                 int // rows of these
 	versions                    []byte
+	superseded                  int // records that are no row of main, since a later one of the batch is
 
 	// unknown are properties without a column, with the type that their first
 	// value suggests; wide are columns that the values are too wide for; raw says
@@ -102,6 +103,7 @@ func pack(l *layout, records []*stream.Record, careful bool) *packed {
 			p.packVersion(r, p.main[at:len(p.main)-1])
 			if last[r.ID] != i {
 				p.main = p.main[:at] // the table has the newest alone
+				p.superseded++
 				continue
 			}
 		}

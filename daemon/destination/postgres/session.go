@@ -30,6 +30,8 @@ type table struct {
 	// by one; dead is how many have been.
 	few  bool
 	dead int
+	// staged says that the transaction that is open has written to them.
+	staged bool
 }
 
 var _ destination.Session = (*session)(nil)

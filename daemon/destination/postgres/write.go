@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -89,8 +90,9 @@ func (s *session) commit(ctx context.Context, name string, p *packed, b *destina
 		t.few = false // nobody knows what is in them
 		return place, err
 	}
-	if len(p.records) > 0 {
+	if t.staged {
 		t.emptied(len(p.records) + p.links + p.past)
+		t.staged = false
 	}
 	failpoint.Hit(failpoint.Delivered)
 	return place, nil
@@ -99,11 +101,13 @@ func (s *session) commit(ctx context.Context, name string, p *packed, b *destina
 // rows writes a batch's rows. Where the server refuses some of their values,
 // those are looked for, and their rows are written without what may be wrong.
 func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destination.Mode, r *row) error {
+	counted, unread := r.Rows, r.Unparsed
 	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, p, mode, r) })
-	switch {
-	case err == nil || !isData(err):
+	if err == nil || !isData(err) {
 		return err
-	case len(p.records) > 1:
+	}
+	r.Rows, r.Unparsed = counted, unread // it is undone
+	if len(p.records) > 1 {
 		half := len(p.records) / 2
 		for _, part := range [][]*stream.Record{p.records[:half], p.records[half:]} {
 			if err := s.rows(ctx, tx, pack(p.of, part, false), mode, r); err != nil {
@@ -122,11 +126,30 @@ func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destinati
 	return nil
 }
 
-// merge copies rows into the staging tables and takes over from there those that
-// are newer.
+// merge writes rows: those that are all new are copied into the table, others
+// into the staging table, from where what is newer is taken over.
 func (s *session) merge(ctx context.Context, tx pgx.Tx, p *packed, mode destination.Mode, r *row) error {
-	l := p.of
-	t := s.of(l.stream)
+	columns := p.of.written()
+	fresh, err := s.fresh(ctx, tx, p)
+	if err != nil {
+		return err
+	}
+	if fresh {
+		err = s.add(ctx, p, columns, r)
+	} else {
+		err = s.replace(ctx, tx, p, columns, mode, r)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.writeVersions(ctx, tx, p, columns, mode); err != nil {
+		return err
+	}
+	return s.count(ctx, tx, p, r)
+}
+
+// written are the columns that are written, in the order in which a row has them.
+func (l *layout) written() []string {
 	columns := []string{}
 	for _, c := range ownColumns() {
 		columns = append(columns, c[0])
@@ -137,6 +160,64 @@ func (s *session) merge(ctx context.Context, tx pgx.Tx, p *packed, mode destinat
 	for _, c := range l.columns {
 		columns = append(columns, c.name)
 	}
+	return columns
+}
+
+// fresh tells whether no table has anything of a batch's records, and nothing
+// needs them to be staged. The stream's row is locked, so that it stays so; a
+// person who adds such a row meanwhile makes the copying fail, and is seen when
+// it is tried again.
+func (s *session) fresh(ctx context.Context, tx pgx.Tx, p *packed) (bool, error) {
+	if p.of.left != "" || p.of.deletes && slices.ContainsFunc(p.records, func(r *stream.Record) bool { return r.State != stream.Live }) {
+		return false, nil
+	}
+	ids, bare := make([]string, 0, len(p.records)), []string{}
+	for _, r := range p.records {
+		ids = append(ids, clean(r.ID))
+		if r.State.Bare() {
+			bare = append(bare, clean(r.ID))
+		}
+	}
+	// One by one and by the key, whatever the server thinks of the table: it would
+	// read all of a small one. What is all there ends with the first.
+	var look []string
+	for _, name := range p.of.all() {
+		look = append(look, "EXISTS (SELECT 1 FROM unnest($1::text[]) AS u (id), LATERAL (SELECT 1 FROM "+s.in(name)+" t WHERE t.id = u.id LIMIT 1) x)")
+	}
+	args := []any{ids}
+	if len(bare) > 0 {
+		// Of what loses its content nothing stays in a batch that was staged before,
+		// not even where a person took its row away.
+		look, args = append(look, "EXISTS (SELECT 1 FROM "+s.in(staging(p.of.table))+" WHERE id = ANY($2::text[]))"), append(args, bare)
+	}
+	var there bool
+	err := tx.QueryRow(ctx, "SELECT "+strings.Join(look, " OR "), args...).Scan(&there)
+	return !there, err
+}
+
+// add copies rows into the tables themselves.
+func (s *session) add(ctx context.Context, p *packed, columns []string, r *row) error {
+	for _, x := range []struct {
+		name    string
+		columns []string
+		rows    []byte
+	}{{p.of.table, columns, p.main}, {p.of.associations, associationColumns(), p.associations}, {p.of.history, historyColumns(), p.history}} {
+		if len(x.rows) == 0 {
+			continue
+		}
+		if err := s.copyInto(ctx, x.name, x.columns, x.rows); err != nil {
+			return err
+		}
+	}
+	r.Rows += uint64(len(p.records) - p.superseded)
+	return nil
+}
+
+// replace copies rows into the staging tables and takes over from there those
+// that are newer.
+func (s *session) replace(ctx context.Context, tx pgx.Tx, p *packed, columns []string, mode destination.Mode, r *row) error {
+	l := p.of
+	t := s.of(l.stream)
 	if err := s.stage(ctx, tx, t, l.table, columns, p.main); err != nil {
 		return err
 	}
@@ -181,10 +262,7 @@ func (s *session) merge(ctx context.Context, tx pgx.Tx, p *packed, mode destinat
 		return err
 	}
 	r.Rows += uint64(tag.RowsAffected())
-	if err := s.writeVersions(ctx, tx, p, columns, mode); err != nil {
-		return err
-	}
-	return s.count(ctx, tx, p, r)
+	return nil
 }
 
 // live leaves out what has ended, where its rows go.
@@ -220,13 +298,19 @@ func list(columns []string) string {
 
 // stage fills a staging table with rows in COPY's format, and nothing else.
 func (s *session) stage(ctx context.Context, tx pgx.Tx, t *table, name string, columns []string, rows []byte) error {
+	t.staged = true
 	if err := s.empty(ctx, tx, staging(name), t.few); err != nil {
 		return err
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	_, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(rows), "COPY "+s.in(staging(name))+" ("+list(columns)+") FROM STDIN")
+	return s.copyInto(ctx, staging(name), columns, rows)
+}
+
+// copyInto adds rows in COPY's format to a table.
+func (s *session) copyInto(ctx context.Context, name string, columns []string, rows []byte) error {
+	_, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(rows), "COPY "+s.in(name)+" ("+list(columns)+") FROM STDIN")
 	return err
 }
 

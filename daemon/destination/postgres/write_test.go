@@ -1,0 +1,106 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/postgres"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
+)
+
+// linked is a record with an association.
+func linked(id, properties, to string) *stream.Record {
+	r := record(id, properties)
+	r.Associations = []byte(`{"companies":[{"id":"` + to + `","types":[{"category":"HUBSPOT_DEFINED","typeId":1,"label":null}]}]}`)
+	return r
+}
+
+// What is all new goes into the tables at once; what is not goes by the staging
+// table, and so does what only the tables beside the stream's still have.
+func TestNewRows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.Streams[0].Associations = true
+	r.Define("contacts", "a string")
+	r.Put("contacts", linked("1", `{"a":"one"}`, "7"), linked("2", `{"a":"two"}`, "7"), ended("3", stream.Purged, ""))
+	r.Start()
+	r.settled()
+	const staged = "SELECT (SELECT string_agg(id, ' ' ORDER BY id) FROM _hubpipe_load_contacts), (SELECT string_agg(id, ' ' ORDER BY id) FROM _hubpipe_load_contacts__associations)"
+	r.is("|", staged)
+	r.is("1|one|7|live\n2|two|7|live\n3|||purged", "SELECT c.id, a, to_id, _hubpipe_state FROM contacts c LEFT JOIN contacts__associations l ON l.id = c.id ORDER BY 1")
+
+	r.Put("contacts", linked("2", `{"a":"changed"}`, "8"), linked("4", `{"a":"four"}`, "8"))
+	r.settled()
+	r.is("2 4|2 4", staged)
+	r.Put("contacts", linked("5", `{"a":"five"}`, "9"))
+	r.settled()
+	r.is("2 4|2 4", staged)
+
+	// Somebody took a row away, and left what it was associated with.
+	r.sql("DELETE FROM contacts WHERE id = '5'")
+	r.Put("contacts", linked("5", `{"a":"again"}`, "9"))
+	r.settled()
+	r.is("5|5", staged)
+	r.is("1|one|7\n2|changed|8\n3||\n4|four|8\n5|again|9", "SELECT c.id, a, to_id FROM contacts c LEFT JOIN contacts__associations l ON l.id = c.id ORDER BY 1")
+	r.is("7", "SELECT rows_written FROM hubpipe_streams")
+
+	// Nothing stays staged of what is erased, even where its row is gone.
+	r.sql("DELETE FROM contacts WHERE id = '5'; DELETE FROM contacts__associations WHERE id = '5'")
+	r.Put("contacts", ended("5", stream.Purged, ""))
+	r.settled()
+	r.is("0", "SELECT count(*) FROM _hubpipe_load_contacts WHERE a = 'again'")
+}
+
+// With deletes, what has ended before it was written is no row.
+func TestNewRowsThatHaveEnded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{Delete: true})
+	r.Define("contacts", "a string")
+	r.Put("contacts", record("1", `{"a":"x"}`), ended("2", stream.Archived, `{"a":"y"}`), ended("3", stream.Purged, ""))
+	r.Start()
+	r.settled()
+	r.is("1|live", "SELECT id, _hubpipe_state FROM contacts")
+	r.is("1", "SELECT rows_written FROM hubpipe_streams")
+
+	// What the server undoes, since it refuses another row, is not counted twice.
+	r.sql("ALTER TABLE contacts ADD CHECK (a <> 'refused')")
+	r.Put("contacts", ended("1", stream.Archived, `{"a":"x"}`), record("4", `{"a":"refused"}`))
+	r.Until(func(s destination.Status) bool {
+		return s.State == destination.Current && r.sql("SELECT id FROM contacts") == "4"
+	})
+	r.is("3", "SELECT rows_written FROM hubpipe_streams")
+}
+
+// Somebody adds a row of the batch after it was looked for: the batch is written
+// all the same.
+func TestNewRowsOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.Define("contacts", "a string")
+	r.Put("contacts", record("1", `{"a":"x"}`))
+	r.Start()
+	r.settled()
+	ctx := context.WithoutCancel(t.Context())
+	theirs, err := pgx.Connect(ctx, r.o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close(ctx)
+	if _, err := theirs.Exec(ctx, "BEGIN; INSERT INTO "+r.o.Schema+".contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('3', 0, 'live', 'theirs')"); err != nil {
+		t.Fatal(err)
+	}
+	r.Put("contacts", record("2", `{"a":"y"}`), record("3", `{"a":"ours"}`), record("4", `{"a":"z"}`))
+	r.Until(func(destination.Status) bool {
+		return r.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'COPY %%'") == "1"
+	})
+	if _, err := theirs.Exec(ctx, "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	r.settled()
+	r.is("1|x\n2|y\n3|ours\n4|z", "SELECT id, a FROM contacts ORDER BY id")
+	r.is("4", "SELECT rows_written FROM hubpipe_streams")
+}
