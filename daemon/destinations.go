@@ -226,9 +226,23 @@ func (d *Daemon) CheckDestination(ctx context.Context, name string) (client.Dest
 		c := &list[i]
 		out.Equal = out.Equal && c.Equal()
 		out.Streams = append(out.Streams, client.DestinationChecked{Stream: c.Stream, Table: c.Table, Equal: c.Equal(), Position: c.Position,
-			Stored: c.Stored.Rows, Written: c.Written.Rows, StoredDigest: c.Stored.Digest, WrittenDigest: c.Written.Digest, Note: c.Note})
+			Stored: c.Stored.Rows, Written: c.Written.Rows, StoredDigest: c.Stored.Digest, WrittenDigest: c.Written.Digest, Note: c.Note,
+			Remarks: c.Remarks, Versions: checkedVersions(c.Versions)})
 	}
 	return out, err
+}
+
+func checkedVersions(v *destination.CheckedVersions) *client.DestinationCheckedVersions {
+	if v == nil {
+		return nil
+	}
+	out := &client.DestinationCheckedVersions{Table: v.Table, Equal: v.Equal(), Stored: v.Stored.Rows, Written: v.Written.Rows,
+		StoredDigest: v.Stored.Digest, WrittenDigest: v.Written.Digest, StoredBefore: v.StoredBefore.Count(), WrittenBefore: v.WrittenBefore.Count(),
+		EqualBefore: v.StoredBefore.Digest == v.WrittenBefore.Digest, Skipped: v.Skipped, Note: v.Note}
+	if v.Before > out.WrittenBefore {
+		out.Beyond = v.Before - out.WrittenBefore
+	}
+	return out
 }
 
 // pending are the destinations that may still have what stood in a record before

@@ -18,12 +18,50 @@ type Checked struct {
 	Stored, Written Digest
 	// Note says why they could not be held against each other, "" where they were.
 	Note string
+	// Remarks are what a person should know besides.
+	Remarks []string
+	// Versions is the table of versions, nil for none.
+	Versions *CheckedVersions
 }
 
-// Equal tells whether the table is as the store is.
-func (c *Checked) Equal() bool {
-	return c.Note == "" && c.Stored.Digest == c.Written.Digest && maps.Equal(c.Stored.Rows, c.Written.Rows)
+// CheckedVersions is a table of versions held against the store.
+type CheckedVersions struct {
+	Table string
+	// Stored are the records as they are, Written what stands in the table as
+	// current: all but their places, which a restore may have moved.
+	Stored, Written Digest
+	// StoredBefore are the superseded versions that the store still has,
+	// WrittenBefore those of them that stand in the table.
+	StoredBefore, WrittenBefore Digest
+	// Before counts the versions in the table that are superseded, those that the
+	// store has let go included: nothing is left to hold these against.
+	Before uint64
+	// Skipped are columns that were not compared, since they have not the type of
+	// the stream's table.
+	Skipped []string
+	// Note says why it could not be compared, "" where it was.
+	Note string
 }
+
+// Equal tells whether all that can be compared is as the store is.
+func (c *Checked) Equal() bool {
+	return c.Note == "" && c.Stored.equal(c.Written) && (c.Versions == nil || c.Versions.Equal())
+}
+
+// Equal tells whether all that can be compared is as the store is.
+func (c *CheckedVersions) Equal() bool {
+	return c.Note == "" && c.Stored.equal(c.Written) && c.StoredBefore.equal(c.WrittenBefore)
+}
+
+// Count is of rows, whatever their state.
+func (d *Digest) Count() (n uint64) {
+	for _, rows := range d.Rows {
+		n += rows
+	}
+	return n
+}
+
+func (d *Digest) equal(e Digest) bool { return d.Digest == e.Digest && maps.Equal(d.Rows, e.Rows) }
 
 // checkTries is how often a stream that moves is looked at, checkWait how long it
 // is waited for until it stands still.
@@ -94,6 +132,9 @@ func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Ch
 		return c, err
 	}
 	c.Table = place.Table
+	if m, ok := s.(Remarker); ok {
+		c.Remarks = m.Remarks(x.Name)
+	}
 	if paused && (place.Reread != nil || place.Position < head) {
 		c.Note = "the destination is paused and has not written everything"
 		return c, nil
@@ -102,17 +143,65 @@ func (m *Manager) check(ctx context.Context, r *runner, s Session, x Stream) (Ch
 		return c, err
 	}
 	c.Position = c.Written.Position
-	c.Stored, err = s.Expect(x.Name, func(fn func(*stream.Record) error) error {
+	newest := func(fn func(*stream.Record) error) error {
 		_, err := src.Changes(ctx, x.Name, 0, 0, fn)
 		return err
-	})
-	if err != nil {
+	}
+	if c.Stored, err = s.Expect(x.Name, newest); err != nil {
 		return c, fmt.Errorf("read %s: %w", x.Name, err)
+	}
+	if v, ok := s.(Versioned); ok && x.Versions > 0 {
+		found, err := v.CheckVersions(ctx, x.Name, newest, func(fn func(*stream.Record) error) error { return superseded(ctx, src, x.Name, fn) })
+		if err != nil {
+			return c, err
+		}
+		c.Versions = &found
 	}
 	if c.Position != head || src.PositionOf(x.Name) != head {
 		c.Note = "it changes all the time: stop the stream, or pause the destination, and check again"
 	}
 	return c, nil
+}
+
+// supersededRecords is how many records are asked for their places at a time.
+const supersededRecords = 1000
+
+// superseded gives the versions that the store has besides the newest ones.
+func superseded(ctx context.Context, src Source, name string, fn func(*stream.Record) error) error {
+	n, err := src.VersionsBehind(ctx, name, 0)
+	if err != nil || n == 0 {
+		return err // mostly: it need not be looked for among all records
+	}
+	var list []*stream.Record
+	some := func() error {
+		ids := make([]string, len(list))
+		for i, r := range list {
+			ids[i] = r.ID
+		}
+		seqs, err := src.Seqs(ctx, name, ids)
+		if err != nil {
+			return err
+		}
+		for i, r := range list {
+			if seqs[i] == r.Seq {
+				continue
+			}
+			if err := fn(r); err != nil {
+				return err
+			}
+		}
+		list = list[:0]
+		return nil
+	}
+	if _, err := src.Versions(ctx, name, 0, 0, func(r *stream.Record) error {
+		if list = append(list, r); len(list) < supersededRecords {
+			return nil
+		}
+		return some()
+	}); err != nil {
+		return err
+	}
+	return some()
 }
 
 // still waits until a stream is written and nothing more comes at this moment; it

@@ -136,6 +136,22 @@ type Gatherer interface {
 	Tend(ctx context.Context, streamName string, head uint64) (Place, error)
 }
 
+// Remarker is a session that has something to say of the shape of tables, to a
+// person.
+type Remarker interface {
+	Session
+	// Remarks are of the shape that Prepare found or made.
+	Remarks(streamName string) []string
+}
+
+// Versioned is a session that keeps versions.
+type Versioned interface {
+	Session
+	// CheckVersions holds a table of versions against the store: newest gives each
+	// record as it is, superseded the versions before that the store still has.
+	CheckVersions(ctx context.Context, streamName string, newest, superseded func(func(*stream.Record) error) error) (CheckedVersions, error)
+}
+
 // Table is what Prepare makes a stream's tables of.
 type Table struct {
 	Stream

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -139,22 +140,59 @@ func destinationStreams(w io.Writer, d client.Destination, now time.Time) error 
 	return p.write(w)
 }
 
-// checkTable says of each table whether it is as the store is.
+// checkTable says of each table whether it is as the store is, and below what to
+// do where it is not.
 func checkTable(w io.Writer, x client.DestinationCheck) error {
 	rows := [][]string{{"STREAM", "TABLE", "STORED", "WRITTEN", "RESULT"}}
+	var said []string
 	for _, s := range x.Streams {
-		result := "equal"
-		switch {
-		case s.Note != "":
-			result = s.Note
-		case !s.Equal && maps.Equal(s.Stored, s.Written):
-			result = "as many rows, with other values: `hubpipe destinations resync " + x.Name + " " + s.Stream + "`"
-		case !s.Equal:
-			result = "differs: `hubpipe destinations resync " + x.Name + " " + s.Stream + "`"
+		add := func(name, stored, written, note string, equal bool) {
+			result := "equal"
+			switch {
+			case note != "":
+				result = "not compared"
+				said = append(said, cmp.Or(name, s.Stream)+": "+note)
+			case !equal && stored == written:
+				result = "other values"
+			case !equal:
+				result = "differs"
+			}
+			rows = append(rows, []string{s.Stream, name, stored, written, result})
 		}
-		rows = append(rows, []string{s.Stream, s.Table, counted(s.Stored), counted(s.Written), result})
+		add(s.Table, counted(s.Stored), counted(s.Written), s.Note, s.StoredDigest == s.WrittenDigest && maps.Equal(s.Stored, s.Written))
+		for _, r := range s.Remarks {
+			said = append(said, s.Table+": "+r)
+		}
+		if v := s.Versions; v != nil {
+			add(v.Table, counted(v.Stored), counted(v.Written), v.Note, v.StoredDigest == v.WrittenDigest && maps.Equal(v.Stored, v.Written))
+			if v.StoredBefore > 0 {
+				add(v.Table, fmt.Sprintf("%d superseded", v.StoredBefore), fmt.Sprintf("%d superseded", v.WrittenBefore), "", v.EqualBefore && v.StoredBefore == v.WrittenBefore)
+			}
+			if v.Beyond > 0 {
+				said = append(said, fmt.Sprintf("%s: %d superseded versions of which the store has nothing any more are not compared", v.Table, v.Beyond))
+			}
+			if len(v.Skipped) > 0 {
+				said = append(said, fmt.Sprintf("%s: not compared, since the type is another than in %s: %s", v.Table, s.Table, strings.Join(v.Skipped, ", ")))
+			}
+		}
+		if s.Note == "" && !s.Equal {
+			said = append(said, s.Table+": what differs is mended by `hubpipe destinations resync "+x.Name+" "+s.Stream+"`")
+		}
 	}
-	return table(w, rows)
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	var b strings.Builder
+	for i, text := range said {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		for n, line := range wrap(clean(text), screen-2) {
+			b.WriteString(strings.Repeat("  ", min(n, 1)) + line + "\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // counted is how many records there are, the live ones first.

@@ -153,6 +153,32 @@ type DestinationChecked struct {
 	WrittenDigest string            `json:"written_digest"`
 	// Note says why they were not held against each other, "" where they were.
 	Note string `json:"note,omitempty"`
+	// Remarks are what a person should know of the table besides.
+	Remarks []string `json:"remarks,omitempty"`
+	// Versions is the table of versions, absent where there is none.
+	Versions *DestinationCheckedVersions `json:"versions,omitempty"`
+}
+
+// DestinationCheckedVersions is a table of versions held against the store:
+// Stored and Written are the newest versions by state, StoredBefore superseded
+// ones that the store still has, and WrittenBefore those of them that stand in the
+// table. Beyond counts the versions in the table of which the store has nothing
+// any more.
+type DestinationCheckedVersions struct {
+	Table         string            `json:"table"`
+	Equal         bool              `json:"equal"`
+	Stored        map[string]uint64 `json:"stored"`
+	Written       map[string]uint64 `json:"written"`
+	StoredDigest  string            `json:"stored_digest"`
+	WrittenDigest string            `json:"written_digest"`
+	StoredBefore  uint64            `json:"stored_before"`
+	WrittenBefore uint64            `json:"written_before"`
+	// EqualBefore says that these have the same values.
+	EqualBefore bool   `json:"equal_before"`
+	Beyond      uint64 `json:"beyond"`
+	// Skipped are columns that were not compared.
+	Skipped []string `json:"skipped,omitempty"`
+	Note    string   `json:"note,omitempty"`
 }
 
 // CheckDestination reads all that a destination has, holds it against the store

@@ -46,7 +46,8 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 		case err == nil:
 			x.reread = true
 		case isDependent(err):
-			x.kept(l, risky, err)
+			pe, _ := errors.AsType[*pgconn.PgError](err)
+			x.kept(l, risky, pe.Detail)
 		default:
 			return err
 		}
@@ -111,16 +112,17 @@ func (x *shape) columnsIn(ctx context.Context, names ...string) (map[string]map[
 }
 
 // kept goes back on a change of type that a view or the like does not let
-// happen: the column stays as it is, and takes what still fits.
-func (x *shape) kept(l *layout, sql string, err error) {
-	pe, _ := errors.AsType[*pgconn.PgError](err)
+// happen: the column stays as it is, and takes what still fits. holder is what is
+// made of it.
+func (x *shape) kept(l *layout, sql, holder string) {
 	for i := range x.changes {
 		c := &x.changes[i]
-		if c.what != "widened" || !strings.Contains(sql, "ALTER COLUMN "+quote(c.column)+" ") {
+		if !c.widens(sql) {
 			continue
 		}
 		from, _, _ := strings.Cut(c.detail, " to ")
-		c.what, c.detail = "kept", "it stays "+from+", since something is made of it ("+pe.Detail+"); values that do not fit are null"
+		c.what, c.detail = "kept", "it stays "+from+", since something is made of it ("+holder+"); values that do not fit are null"
+		x.remarks = append(x.remarks, "column "+c.column+": "+c.detail+"; drop that, pause and resume the destination, and make it again")
 		k := x.known[c.property]
 		k.columnType, x.columns[c.column] = from, kindNamed(from)
 		x.known[c.property] = k
@@ -130,6 +132,60 @@ func (x *shape) kept(l *layout, sql string, err error) {
 			}
 		}
 	}
+}
+
+// widens tells whether a statement is that of a change.
+func (c *change) widens(sql string) bool {
+	return c.what == "widened" && strings.Contains(sql, " ALTER COLUMN "+quote(c.column)+" TYPE ")
+}
+
+// ready tells whether the table can be looked at as it is. It goes without the
+// changes that would not be let happen.
+func (x *shape) ready(ctx context.Context, t destination.Table, l *layout) error {
+	if x.created {
+		return t.Unready()
+	}
+	for _, sql := range x.ddl {
+		risky, ok := strings.CutPrefix(sql, "\x00")
+		if !ok && strings.HasPrefix(sql, "COMMENT ") {
+			continue
+		}
+		holder := ""
+		for i := range x.changes {
+			if !ok || !x.changes[i].widens(risky) {
+				continue
+			}
+			var err error
+			if holder, err = x.holder(ctx, x.changes[i].column); err != nil {
+				return err
+			}
+		}
+		if holder == "" {
+			return t.Unready()
+		}
+		x.kept(l, risky, holder)
+	}
+	return nil
+}
+
+// holder is what keeps a column's type: all that PostgreSQL refuses to do it
+// for, hubpipe's own views apart, since those are taken aside; "" for nothing.
+func (x *shape) holder(ctx context.Context, column string) (out string, err error) {
+	err = x.tx.QueryRow(ctx, `SELECT coalesce(string_agg(DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ', '), '')
+		FROM pg_catalog.pg_depend d
+		JOIN pg_catalog.pg_class c ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+		LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND r.oid = d.objid
+		LEFT JOIN pg_catalog.pg_class v ON v.oid = r.ev_class
+		WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = $3 AND d.deptype <> 'a'
+		AND d.classid::regclass::text = ANY ('{pg_rewrite,pg_trigger,pg_policy,pg_proc,pg_attrdef,pg_publication_rel}'::text[])
+		AND NOT EXISTS (SELECT 1 FROM `+x.s.in("hubpipe_streams")+` o WHERE v.relnamespace = n.oid AND v.relname IN (o.view_name, o.parts_view_name))`,
+		x.s.e.o.Schema, x.table, column).Scan(&out)
+	if out != "" {
+		out += ` depends on column "` + column + `"`
+	}
+	return out, err
 }
 
 // kindNamed is the type of that name.

@@ -90,6 +90,53 @@ func TestSchemaDrift(t *testing.T) {
 		r.settled()
 		r.is("1,,3", "SELECT string_agg(coalesce(n::text, ''), ',' ORDER BY id) FROM contacts")
 		r.is("1|t", "SELECT count(*), bool_and(detail LIKE '%%numeric%%') FROM hubpipe_schema_changes WHERE change = 'kept'")
+		// Who checks is told, whether it is paused or not, and it is compared.
+		for _, paused := range []bool{false, true} {
+			if paused {
+				if err := r.M.Pause("warehouse"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			list, err := r.M.Check(t.Context(), "warehouse")
+			if err != nil || !list[0].Equal() || len(list[0].Remarks) != 1 {
+				t.Fatalf("paused %t: %+v %v", paused, list, err)
+			}
+			if said := list[0].Remarks[0]; !strings.Contains(said, "column n: it stays numeric") || !strings.Contains(said, "view drift_view.v depends") || !strings.Contains(said, "drop that") {
+				t.Errorf("paused %t: %s", paused, said)
+			}
+		}
+		r.sql("DELETE FROM contacts WHERE id = '3'")
+		if list, err := r.M.Check(t.Context(), "warehouse"); err != nil || list[0].Note != "" || list[0].Equal() {
+			t.Errorf("of a table that lacks a row: %+v %v", list, err)
+		}
+		// When nothing keeps it any more it has to be changed.
+		r.sql("DROP VIEW v")
+		if list, err := r.M.Check(t.Context(), "warehouse"); err != nil || !strings.Contains(list[0].Note, "changed first") {
+			t.Errorf("without the view: %+v %v", list, err)
+		}
+		if err := r.M.Resume("warehouse"); err != nil {
+			t.Fatal(err)
+		}
+		r.Until(func(destination.Status) bool {
+			return r.sql("SELECT string_agg(coalesce(n::text, ''), ',' ORDER BY id) FROM contacts") == "1,two,3"
+		})
+		r.settled()
+	})
+	t.Run("a view of ours keeps nothing", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_own_view", Views: true})
+		r.Define("contacts", "n number")
+		r.Put("contacts", record("1", `{"n":"1"}`))
+		r.Start()
+		r.settled()
+		r.is("1", "SELECT n FROM contacts_live")
+		if err := r.M.Pause("warehouse"); err != nil {
+			t.Fatal(err)
+		}
+		r.Define("contacts", "n string")
+		if list, err := r.M.Check(t.Context(), "warehouse"); err != nil || !strings.Contains(list[0].Note, "changed first") || len(list[0].Remarks) > 0 {
+			t.Errorf("%+v %v", list, err)
+		}
 	})
 	t.Run("blocked until somebody has looked", func(t *testing.T) {
 		t.Parallel()

@@ -25,7 +25,9 @@ type session struct {
 type table struct {
 	info   destination.Table
 	layout *layout
-	merge  map[destination.Mode]string // statements of the layout
+	// remarks are what a person should know of the table's shape.
+	remarks []string
+	merge   map[destination.Mode]string // statements of the layout
 	// few says that the staging tables hold so few rows that they are deleted one
 	// by one; dead is how many have been.
 	few  bool
@@ -34,7 +36,10 @@ type table struct {
 	staged bool
 }
 
-var _ destination.Session = (*session)(nil)
+var _ interface {
+	destination.Remarker
+	destination.Versioned
+} = (*session)(nil)
 
 // goodbye bounds how long the server is told of the end.
 const goodbye = 2 * time.Second
@@ -81,6 +86,9 @@ func (s *session) layoutOf(name string) *layout {
 	defer s.mu.Unlock()
 	return s.streams[name].layout
 }
+
+// Remarks are what a person should know of the shape of a stream's table.
+func (s *session) Remarks(name string) []string { return s.of(name).remarks }
 
 // Pack makes of records what Write takes.
 func (s *session) Pack(name string, records []*stream.Record) destination.Packed {

@@ -50,6 +50,7 @@ type shape struct {
 	reread   bool
 	raw      bool
 	versions bool // there is a table of them
+	remarks  []string
 }
 
 // change is a row of hubpipe_schema_changes.
@@ -73,6 +74,7 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 		return place, err
 	}
 	var l *layout
+	var remarks []string
 	err = s.inTx(ctx, "prepare the table of "+t.Name, func(tx pgx.Tx) error {
 		x := &shape{s: s, tx: tx, name: t.Name, columns: map[string]kind{}, known: map[string]known{}, raw: s.e.o.Raw, versions: t.Versions > 0}
 		if err := x.find(ctx, t); err != nil {
@@ -84,12 +86,14 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 		l = x.layout(t)
 		if t.Look {
 			place = x.row.Place
-			return x.ready(t)
+			err := x.ready(ctx, t, l)
+			remarks = x.remarks
+			return err
 		}
 		if err := x.write(ctx, t, l); err != nil {
 			return err
 		}
-		place = x.row.Place
+		place, remarks = x.row.Place, x.remarks
 		return s.move(ctx, tx, t.Name, x.row)
 	})
 	if err != nil {
@@ -97,16 +101,8 @@ func (s *session) reshape(ctx context.Context, t destination.Table, p *packed) (
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.streams[t.Name] = &table{info: t, layout: l, merge: map[destination.Mode]string{}}
+	s.streams[t.Name] = &table{info: t, layout: l, remarks: remarks, merge: map[destination.Mode]string{}}
 	return place, nil
-}
-
-// ready tells whether the table can be looked at as it is.
-func (x *shape) ready(t destination.Table) error {
-	if x.created || slices.ContainsFunc(x.ddl, func(sql string) bool { return !strings.HasPrefix(sql, "COMMENT ") }) {
-		return t.Unready()
-	}
-	return nil
 }
 
 // find reads what there is, and takes the stream's name where there is nothing.
