@@ -3,6 +3,8 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 
@@ -35,6 +37,10 @@ func (e *Engine) explain(doing string, err error) error {
 		if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 			return &stream.Problem{Type: typeUnreachable, Title: "the database cannot be reached", Detail: reason(ce),
 				Hint: "is it running at " + e.Target() + ", and may this machine connect? It is tried again by itself"}
+		}
+		if isGone(err) {
+			return &stream.Problem{Type: typeUnreachable, Title: "the connection to the database has ended", Detail: doing + ": " + err.Error(),
+				Hint: "is it running at " + e.Target() + "? Its log says why it ended. It is tried again by itself"}
 		}
 		return fmt.Errorf("%s: %w", doing, err)
 	}
@@ -102,6 +108,12 @@ func reason(err *pgconn.ConnectError) string {
 		}
 	}
 	return strings.Join(said, "; ")
+}
+
+// isGone tells whether the connection has ended without a word of the server's.
+func isGone(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // isData tells whether it is the values that the server refuses.

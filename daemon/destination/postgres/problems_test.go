@@ -85,6 +85,33 @@ func (r *rig) role(name string) {
 	r.o.URL = u.String()
 }
 
+// A user who may make no temporary tables, nor anything outside the schema, is
+// enough.
+func TestWithoutTemporaryTables(t *testing.T) {
+	t.Parallel()
+	pg := pgserver.Start(t)
+	r := newHistory(t, pg, postgres.Options{Schema: "plain", Views: true, Raw: true})
+	r.Streams[0].Associations, r.Streams[0].History = true, true
+	r.role("plain")
+	pg.SQL("", "REVOKE ALL ON DATABASE "+pgserver.Database+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+pgserver.Database+" TO plain; REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE SCHEMA plain AUTHORIZATION plain")
+	if may := strings.TrimSpace(pg.SQL("", "SET ROLE plain; SELECT has_database_privilege(current_database(), 'TEMP')")); may != "f" {
+		t.Fatalf("it may make temporary tables: %s", may)
+	}
+	r.Define("contacts", "a string", "n number")
+	r.Put("contacts", linked("1", `{"a":"one","n":"1"}`, "7"), record("2", `{"a":"two"}`))
+	r.Start()
+	r.settled()
+	r.Define("contacts", "a string", "n string", "more date")
+	r.Put("contacts", linked("1", `{"a":"changed","n":"x","more":"2026-01-02"}`, "8"), record("3", `{"a":"three"}`))
+	r.settled()
+	if err := r.M.Resync("warehouse", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.Until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 7 })
+	r.checks()
+	r.is("1|changed|x|2026-01-02|8\n2|two|||\n3|three|||", "SELECT c.id, a, n, more, to_id FROM contacts_live c LEFT JOIN contacts__associations l ON l.id = c.id ORDER BY 1")
+}
+
 // A value that the server refuses, for whatever reason, costs its own row's
 // columns and no other.
 func TestRefusedValue(t *testing.T) {
