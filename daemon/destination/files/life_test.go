@@ -115,8 +115,7 @@ func TestTwoWriters(t *testing.T) {
 			}
 			r.Put("contacts", fill(3000, "a")...)
 			r.Start()
-			other := *r
-			other.Path += "2"
+			other := r.Beside()
 			other.Start()
 			for round := range 5 {
 				r.Put("contacts", fill(1000, fmt.Sprint(round))...)

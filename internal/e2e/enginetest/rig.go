@@ -44,6 +44,13 @@ func New(t testing.TB, name string, engine func() (destination.Engine, string)) 
 		Streams: []destination.Stream{{Name: "contacts", Object: "contacts"}}}
 }
 
+// Beside is another manager with the same store, as a second daemon has it.
+func (r *Rig) Beside() *Rig {
+	other := *r
+	other.Path, other.M = r.Path+"2", nil
+	return &other
+}
+
 // OpenStore opens a store until the test ends.
 func OpenStore(t testing.TB, dir string) *store.Store {
 	t.Helper()
