@@ -19,11 +19,9 @@ const (
 // The steps of a destination's batch.
 const (
 	Staged    Point = "destination.staged"    // rows and place are in the transaction
+	Manifest  Point = "destination.manifest"  // of files: they are committed, and readers are not shown them
 	Delivered Point = "destination.delivered" // the warehouse has committed it
 )
-
-// Deliveries are those of destinations.
-func Deliveries() []Point { return []Point{Staged, Delivered} }
 
 // Points are all that a page passes.
 func Points() []Point {

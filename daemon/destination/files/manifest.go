@@ -14,6 +14,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/failpoint"
 )
 
 // Manifest says which files of a stream are valid, and up to which place in the
@@ -223,6 +224,15 @@ func (s *session) commit(ctx context.Context, t *table, m *Manifest) error {
 	}
 	if err != nil {
 		return err
+	}
+	failpoint.Hit(failpoint.Manifest)
+	// Who slept since finds it free, too, and has written what nobody reads. The newest
+	// is never taken away, so that it would be seen now.
+	if n, err = s.newestNumber(ctx, m.Stream); err != nil {
+		return err
+	}
+	if n != m.Number {
+		return othersWrote(m.Stream, n)
 	}
 	t.m = m
 	return s.publish(ctx, t, b)

@@ -32,8 +32,9 @@ type bucket struct {
 
 // fault is what becomes of a request.
 type fault struct {
-	done   bool // after the server has done it
-	status int  // 0 cuts the connection
+	before func() // what happens while it is on its way; then it is served
+	done   bool   // after the server has done it
+	status int    // 0 cuts the connection
 	code   string
 }
 
@@ -51,6 +52,10 @@ func s3(t testing.TB) *bucket {
 			f = b.fault(r)
 		}
 		b.mu.Unlock()
+		if f != nil && f.before != nil {
+			f.before()
+			f = nil
+		}
 		if f == nil {
 			inner.ServeHTTP(w, r)
 			return

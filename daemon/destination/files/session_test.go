@@ -1,6 +1,10 @@
 package files_test
 
 import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -82,6 +86,20 @@ func (d *direct) tend() {
 	d.r.t.Helper()
 	d.step(d.s.Tend(d.r.t.Context(), "contacts", d.place.Position))
 }
+
+// number is that of the newest manifest.
+func (d *direct) number() (newest uint64) {
+	d.r.t.Helper()
+	for _, key := range d.r.at.keys("contacts/_hubpipe/manifest-") {
+		var n uint64
+		if _, err := fmt.Sscanf(path.Base(key), "manifest-%d.json", &n); err != nil {
+			d.r.t.Fatal(err)
+		}
+		newest = max(newest, n)
+	}
+	return newest
+}
+
 func (d *direct) reread() {
 	d.r.t.Helper()
 	d.step(d.s.Reread(d.r.t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: d.place.Position, Sweep: true}))
@@ -153,6 +171,51 @@ func TestLateWriter(t *testing.T) {
 	if x := r.table("contacts"); len(x) != 3 {
 		t.Errorf("the files have %v", x)
 	}
+}
+
+// Whoever sleeps between looking for the newest manifest and writing the next finds
+// its number free again, where the others' have gone meanwhile. It sees that before
+// it says that it has committed, or shows readers anything.
+func TestSleepsBeforeItsManifest(t *testing.T) {
+	t.Parallel()
+	at := s3(t)
+	r := newRig(t, at, files.Options{AccessKey: "k", SecretKey: "s", Keep: time.Nanosecond})
+	r.Put("contacts", record("1", `{"email":"a"}`))
+	d := r.session()
+	d.write(false)
+	late := r.session()
+	r.Put("contacts", record("2", `{"email":"b"}`))
+	if err := late.take(late.place.Position, false); err != nil {
+		t.Fatal(err)
+	}
+	slept := false
+	at.fails(func(q *http.Request) *fault {
+		if slept || q.Method != http.MethodPut || !strings.Contains(q.URL.Path, "manifest-0000000002") {
+			return nil
+		}
+		slept = true
+		return &fault{before: func() {
+			for range 3 {
+				r.Put("contacts", record("3", `{"email":"c"}`))
+				d.write(false)
+			}
+			d.tend()
+		}}
+	})
+	_, err := late.s.Flush(t.Context(), "contacts")
+	if p, ok := errors.AsType[*stream.Problem](err); !ok || p.Type != "destination-foreign" || !slept {
+		t.Errorf("it commits what nobody will read: %v", err)
+	}
+	if n := len(at.keys("contacts/_hubpipe/manifest-0000000002")); n != 1 {
+		t.Errorf("its manifest was written %d times: the test shows nothing", n)
+	}
+	if m := r.manifest("contacts"); m.Number != d.number() {
+		t.Errorf("readers are shown manifest %d, and the newest is %d", m.Number, d.number())
+	}
+	late.prepare()
+	r.Put("contacts", record("4", `{"email":"d"}`))
+	late.write(false)
+	r.same("contacts")
 }
 
 // What somebody else has shown readers is noticed now and then, be its number the
