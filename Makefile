@@ -63,7 +63,7 @@ torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIA
 	CGO_ENABLED=0 HUBPIPE_TORTURE=1 $(GO) test -run='^TestTorture' -v -count=1 -timeout 2h ./internal/e2e/...
 
 .PHONY: warehouse
-warehouse: ## a warehouse while the daemon is killed 30 times, at each step too, and PostgreSQL 5 times (needs PostgreSQL)
+warehouse: ## PostgreSQL and files while the daemon is killed 30 times each, at each step too, and PostgreSQL 5 times (needs PostgreSQL)
 	CGO_ENABLED=0 HUBPIPE_WAREHOUSE=1 HUBPIPE_TEST_REQUIRE=all $(GO) test -run='^TestWarehouse' -v -count=1 -timeout 1h ./internal/e2e
 
 .PHONY: bench-warehouse

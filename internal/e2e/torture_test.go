@@ -182,10 +182,7 @@ func TestTortureKilled(t *testing.T) {
 // Processes die at each step that a page takes, the first time and later ones.
 func TestTortureFailpoints(t *testing.T) {
 	t.Parallel()
-	bin := filepath.Join(t.TempDir(), "hubpipe")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", bin, "../..").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	bin := withFailpoints(t)
 	v := victimised(t)
 	v.bin = bin
 	rounds := often(1, 8)
@@ -221,6 +218,16 @@ func TestTortureFailpoints(t *testing.T) {
 	v.ready()
 	v.worker()
 	v.exact(rounds*len(failpoint.Points()), 1800)
+}
+
+// withFailpoints builds the program so that a step can be made the last one.
+func withFailpoints(t testing.TB) (bin string) {
+	t.Helper()
+	bin = filepath.Join(t.TempDir(), "hubpipe")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", bin, "../..").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return bin
 }
 
 // through has the worker reach the daemon's broker and HubSpot by ways that
