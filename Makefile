@@ -66,6 +66,10 @@ torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIA
 warehouse: ## PostgreSQL and files while the daemon is killed 30 times each, at each step too, and PostgreSQL 5 times (needs PostgreSQL)
 	CGO_ENABLED=0 HUBPIPE_WAREHOUSE=1 HUBPIPE_TEST_REQUIRE=all $(GO) test -run='^TestWarehouse' -v -count=1 -timeout 1h ./internal/e2e
 
+.PHONY: clouds
+clouds: ## Google's and Microsoft's stores, as fake-gcs-server and azurite stand for them (needs both in PATH)
+	CGO_ENABLED=0 HUBPIPE_TEST_REQUIRE=all $(GO) test -tags gcs,azure -run='^TestClouds$$' -v -count=1 ./daemon/destination/files
+
 .PHONY: bench-warehouse
 bench-warehouse: ## rows a second into a PostgreSQL of its own, from a million contacts (needs PostgreSQL)
 	CGO_ENABLED=0 HUBPIPE_WAREHOUSE_ROWS=1000000 $(GO) test -run='^$$' -bench=Warehouse -benchtime=1x -timeout 1h ./daemon/destination/postgres

@@ -41,6 +41,7 @@ type entry struct {
 var (
 	errNone   = errors.New("there is no such object")
 	errExists = errors.New("there is one of that name already")
+	errBucket = errors.New("there is no such bucket")
 )
 
 // maxSmall bounds what is read at once.

@@ -102,6 +102,9 @@ func (c *cloud) list(ctx context.Context, prefix string, fn func(entry) error) e
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if gcerrors.Code(err) == gcerrors.NotFound { // a prefix below which there is nothing is none
+			return errors.Join(errBucket, err)
+		}
 		if err != nil {
 			return err
 		}

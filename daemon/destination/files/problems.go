@@ -37,7 +37,20 @@ func codeOf(err error) string {
 	return ""
 }
 
-func isBucketGone(err error) bool { return codeOf(err) == "NoSuchBucket" }
+func isBucketGone(err error) bool {
+	return codeOf(err) == "NoSuchBucket" || errors.Is(err, errBucket)
+}
+
+// rights is what has to be allowed in a store, by the scheme of its URL.
+func rights(scheme string) string {
+	switch scheme {
+	case "gs":
+		return "give the account roles/storage.objectUser on the bucket; the credentials are Google's default ones of this machine"
+	case "azblob":
+		return "give the account Storage Blob Data Contributor on the container; the credentials are those of AZURE_STORAGE_ACCOUNT and what Microsoft's tools find"
+	}
+	return "allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is below the prefix"
+}
 
 // explain makes of an error what a person can act on.
 func (e *Engine) explain(doing string, err error) error {
@@ -66,8 +79,8 @@ func (e *Engine) explain(doing string, err error) error {
 		p.Hint = "build it with -tags gcs (gs://) or -tags azure (azblob://), or both"
 	case code == "AccessDenied" || code == "Forbidden" || isDenied(err):
 		p.Type, p.Title, p.Blocked = typeRefused, "the object store's user may not do that", true
-		p.Hint = "allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is below the prefix"
-		if e.o.AccessKey == "" {
+		p.Hint = rights(e.url.Scheme)
+		if e.url.Scheme == "s3" && e.o.AccessKey == "" {
 			p.Hint += "; the credentials are those of the environment, ~/.aws/credentials or the machine, if there are any"
 		}
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
