@@ -252,6 +252,9 @@ stream "pipelines" {}
 #   flush_interval = "5m"
 #   file_size      = "64MiB"
 #
+#   # When HubSpot's properties change: "apply", "block" (wait) or "ignore".
+#   schema_changes = "apply"
+#
 #   # How often each record is written anew, once, and how long the files before
 #   # stay for those who read them.
 #   compact_interval = "24h"

@@ -62,7 +62,7 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 		if f := x.Files; f != nil {
 			s.Gather = f.FlushInterval
 			s.Engine = files.New(files.Options{URL: x.URL.Reveal(), AccessKey: f.AccessKey.Reveal(), SecretKey: f.SecretKey.Reveal(), Format: f.Format,
-				Delete: x.Deletes == config.DeletesDelete, Raw: x.Raw, FileSize: int64(f.FileSize), Compact: f.CompactInterval, Keep: f.Keep})
+				Delete: x.Deletes == config.DeletesDelete, Raw: x.Raw, SchemaChanges: x.SchemaChanges, FileSize: int64(f.FileSize), Compact: f.CompactInterval, Keep: f.Keep})
 		} else {
 			s.Engine = postgres.New(postgres.Options{URL: x.URL.Reveal(), Schema: x.Schema, Delete: x.Deletes == config.DeletesDelete,
 				SchemaChanges: x.SchemaChanges, Raw: x.Raw, Views: x.Views})

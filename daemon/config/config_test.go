@@ -210,7 +210,7 @@ func TestEverySettingIsRead(t *testing.T) {
 			Streams: []string{"people", "eu_*"}, Deletes: DeletesDelete, SchemaChanges: SchemaBlock, Raw: true, Views: true, Versions: true,
 			PII: PIIHash, Exclude: []string{"people.photo", "hs_ip_*"}, Hash: []string{"owner"}, PIIExcept: []string{"firstname"},
 			Truncate: []Truncate{{"note", 10}, {"people.zip", 2}}},
-			{Type: "files", Name: "lake", URL: NewSecret("s3://lake/crm?region=eu-central-1"), Deletes: DeletesMark, PII: PIIKeep,
+			{Type: "files", Name: "lake", URL: NewSecret("s3://lake/crm?region=eu-central-1"), Deletes: DeletesMark, SchemaChanges: SchemaIgnore, PII: PIIKeep,
 				Files: &Files{Format: FormatNDJSON, AccessKey: NewSecret("t1"), SecretKey: NewSecret("s1"), FlushInterval: 10 * time.Second,
 					CompactInterval: 6 * time.Hour, Keep: 2 * time.Hour, FileSize: 8 << 20}}},
 		Notify: []Notify{{Name: "ops", Webhook: NewSecret("https://hooks.example/x"), Format: "json", On: []string{"blocked", "disk"}, After: time.Minute},

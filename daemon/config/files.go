@@ -14,8 +14,8 @@ func fileSchemes() []string { return []string{"file", "s3", "gs", "azblob"} }
 // files reads what a destination of files has.
 func (s *section) files(d *Destination) {
 	f := &Files{Format: FormatParquet, FlushInterval: DefaultFlushInterval, CompactInterval: DefaultCompactInterval, Keep: DefaultKeep, FileSize: DefaultFileSize}
-	d.Files = f
-	s.foreign(d, "schema", "schema_changes", "views", "versions")
+	d.Files, d.SchemaChanges = f, SchemaApply
+	s.foreign(d, "schema", "views", "versions")
 	if !s.has("url") {
 		s.at(s.line, s.title+" needs url", `write url = "file:///data/lake" or url = "s3://bucket/prefix?region=eu-central-1"`)
 	}
@@ -35,6 +35,7 @@ func (s *section) files(d *Destination) {
 		s.bad("access_key", "access_key is for s3:// alone")
 	}
 	s.oneOf("format", &f.Format, FormatParquet, FormatNDJSON)
+	s.oneOf("schema_changes", &d.SchemaChanges, SchemaApply, SchemaBlock, SchemaIgnore)
 	s.duration("flush_interval", &f.FlushInterval, minFlushInterval)
 	s.duration("compact_interval", &f.CompactInterval, minCompactInterval)
 	s.duration("keep", &f.Keep, minKeep)

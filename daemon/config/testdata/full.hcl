@@ -152,6 +152,7 @@ destination "files" "lake" {
   compact_interval = "6h"
   file_size        = "8MiB"
   keep             = "2h"
+  schema_changes   = "ignore"
 }
 
 notify "ops" {

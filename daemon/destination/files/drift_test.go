@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
+
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/files"
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -233,5 +235,96 @@ func TestForeign(t *testing.T) {
 	}
 	if x := r.table("contacts"); len(x) != 1 || x["1"]["email"] != "a" {
 		t.Errorf("the files have %v", x)
+	}
+}
+
+// With "ignore" nothing gets another column, and what was ignored is listed; with
+// "block" nothing is written until somebody says. When it is applied after all,
+// older rows get their values, too.
+func TestSchemaChanges(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, local(t), files.Options{Format: format, SchemaChanges: files.Ignore})
+			r.Streams = append(r.Streams, destination.Stream{Name: "owners", Object: "owners"})
+			r.Define("contacts", "email string", "score number")
+			r.Put("contacts", record("1", `{"email":"a","score":"1"}`))
+			r.Put("owners", record("7", `{"name":"Ann"}`)) // nothing defines it
+			again := func(policy string) {
+				if r.M != nil {
+					r.Stop()
+				}
+				r.o.SchemaChanges = policy
+				r.Start()
+			}
+			ignored := func(name string) (out []string) {
+				for _, x := range r.manifest(name).Ignored {
+					out = append(out, x.Property+" "+x.Change+" "+string(x.Type))
+				}
+				return out
+			}
+			again(files.Ignore)
+			r.Current()
+			if x := ignored("contacts"); len(x) > 0 || r.table("owners")["7"]["name"] != "Ann" {
+				t.Errorf("of the first rows %v is ignored", x)
+			}
+			r.Define("contacts", "email string", "score string", "born string")
+			r.Put("contacts", record("2", `{"email":"b","score":"many","born":"x","hidden":"x"}`))
+			r.Put("owners", record("8", `{"name":"Bob","team":"blue"}`))
+			for range 2 { // it is the same after a restart
+				r.Current()
+				want := []string{"score type string", "born new string", "hidden new string"}
+				if d := gocmp.Diff(want, ignored("contacts")); d != "" {
+					t.Error(d)
+				}
+				if d := gocmp.Diff([]string{"team new string"}, ignored("owners")); d != "" {
+					t.Error(d)
+				}
+				got := r.table("contacts")["2"]
+				if got["email"] != "b" || got["score"] != "" || got["born"] != "" || got["hidden"] != "" {
+					t.Errorf("row %v", got)
+				}
+				r.equal()
+				again(files.Ignore)
+			}
+
+			again(files.Block)
+			r.Put("contacts", record("3", `{"email":"c","score":"3"}`))
+			r.Put("owners", record("9", `{"name":"Cat","desk":"9"}`))
+			s := r.Until(func(s destination.Status) bool {
+				return len(s.Streams) == 2 && s.Streams[0].Error != nil && s.Streams[1].Error != nil
+			})
+			for i, says := range []string{"born (new, string)", "desk (new, string)"} {
+				if p := s.Streams[i].Error; s.State != destination.Blocked || !strings.Contains(p.Detail, says) || !strings.Contains(p.Hint, "schema_changes") {
+					t.Errorf("%s says %+v", s.Streams[i].Stream, p)
+				}
+			}
+			if x := r.table("contacts"); len(x) != 2 {
+				t.Errorf("it goes on: %v", x)
+			}
+
+			again(files.Apply)
+			r.Until(func(s destination.Status) bool {
+				return s.State == destination.Current && r.manifest("contacts").Snapshots > 0 && r.manifest("owners").Snapshots > 0
+			})
+			got, owner := r.table("contacts")["2"], r.table("owners")
+			if got["score"] != "many" || got["born"] != "x" || got["hidden"] != "x" || owner["8"]["team"] != "blue" || owner["9"]["desk"] != "9" {
+				t.Errorf("rows %v and %v", got, owner)
+			}
+			if x := append(ignored("contacts"), ignored("owners")...); len(x) > 0 {
+				t.Errorf("it still lists %v", x)
+			}
+			r.same("contacts")
+			r.equal()
+
+			// What a person lets in, or keeps out, is no change of HubSpot's.
+			r.Choice = destination.Choice{Hash: []string{"email"}}
+			again(files.Block)
+			r.Current()
+			if got := r.table("contacts")["2"]; len(got["email"]) != 64 {
+				t.Errorf("row %v", got)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -37,6 +38,8 @@ type Options struct {
 	Delete bool
 	// Raw adds a column with all properties.
 	Raw bool
+	// SchemaChanges is Apply, also where it is empty, Block or Ignore.
+	SchemaChanges string
 	// FileSize is about how large files become. Compact is how old a snapshot may
 	// become, Keep how long files stay that no manifest names any more.
 	FileSize      int64
@@ -58,6 +61,7 @@ var _ destination.Engine = (*Engine)(nil)
 // New returns a place that is not looked at yet. A URL that is none is told by
 // Connect.
 func New(o Options) *Engine {
+	o.SchemaChanges = cmp.Or(o.SchemaChanges, Apply)
 	e := &Engine{o: o}
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Scheme == "" || u.Scheme == "file" && u.Path == "" || u.Scheme != "file" && u.Host == "" {

@@ -54,7 +54,8 @@ type layout struct {
 	columns    []Column       // in the order in which files have them, that of their names
 	byProperty map[string]int // indices of columns
 	own        own
-	defined    bool // the stream has definitions
+	defined    bool            // the stream has definitions
+	skipped    map[string]bool // properties that get no column
 	schema     *parquet.Schema
 	prints     []uint64 // of the columns' names, for digests
 }
@@ -70,54 +71,6 @@ func (l *layout) owned() own {
 	}
 	return own{at(colID), at(colSeq), at(colState), at(colSynced), at(colCreated), at(colUpdated), at(colArchived), at(colMergedInto),
 		at(colRaw), at(colAssociations), at(colHistory)}
-}
-
-// columnsFor are the columns that a stream needs, by those that it has.
-func (s *session) columnsFor(has []Column, t destination.Table) []Column {
-	out := slices.Clone(has)
-	at := map[string]int{}
-	names := map[string]bool{colDay: true}
-	add := func(c Column) {
-		out = append(out, c)
-		names[strings.ToLower(c.Name)] = true
-	}
-	for i, c := range out {
-		names[strings.ToLower(c.Name)] = true
-		if c.Property != "" {
-			at[c.Property] = i
-		}
-	}
-	own := []Column{{Name: colID, Type: text}, {Name: colSeq, Type: integer}, {Name: colState, Type: text}, {Name: colSynced, Type: timestamp},
-		{Name: colCreated, Type: timestamp}, {Name: colUpdated, Type: timestamp}, {Name: colArchived, Type: timestamp}, {Name: colMergedInto, Type: text}}
-	if s.e.o.Raw {
-		own = append(own, Column{Name: colRaw, Type: nested})
-	}
-	if t.Associations {
-		own = append(own, Column{Name: colAssociations, Type: nested})
-	}
-	if t.History {
-		own = append(own, Column{Name: colHistory, Type: nested})
-	}
-	for _, c := range own {
-		if !slices.ContainsFunc(out, func(x Column) bool { return x.Name == c.Name }) {
-			add(c)
-		}
-	}
-	for _, d := range t.Definitions {
-		if d.Name = clean(d.Name); d.Name == "" {
-			continue
-		}
-		wants := kind(destination.TypeOf(d))
-		i, ok := at[d.Name]
-		if !ok {
-			at[d.Name] = len(out)
-			add(Column{Name: columnName(d.Name, names), Type: wants, Property: d.Name, Label: clean(d.Label), Handling: t.Rules.Mark(d.Name)})
-			continue
-		}
-		c := &out[i]
-		c.Label, c.Type, c.Undefined = clean(d.Label), wider(c.Type, wants), false
-	}
-	return out
 }
 
 // with are columns with those of properties that were met besides, and wider ones
@@ -192,8 +145,8 @@ func columnName(property string, taken map[string]bool) string {
 func clean(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // newLayout makes a layout of columns.
-func newLayout(columns []Column, defined bool) *layout {
-	l := &layout{columns: slices.Clone(columns), byProperty: map[string]int{}, defined: defined}
+func newLayout(columns []Column, skipped map[string]bool, defined bool) *layout {
+	l := &layout{columns: slices.Clone(columns), byProperty: map[string]int{}, skipped: skipped, defined: defined}
 	slices.SortFunc(l.columns, func(a, b Column) int { return cmp.Compare(a.Name, b.Name) })
 	codec := &zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}
 	optional := func(n parquet.Node) parquet.Node { return parquet.Optional(parquet.Compressed(n, codec)) }

@@ -46,7 +46,9 @@ type Manifest struct {
 	Choice string `json:"choice,omitempty"`
 	// Columns are those of all files together; Schemas are the types of those that
 	// single files have.
-	Columns []Column          `json:"columns"`
+	Columns []Column `json:"columns"`
+	// Ignored are changes of HubSpot's properties that the columns do not follow.
+	Ignored []Ignored         `json:"ignored,omitempty"`
 	Schemas []map[string]kind `json:"schemas"`
 	Files   []File            `json:"files"`
 	// Building are files of a snapshot that is not whole yet.

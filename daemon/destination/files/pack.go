@@ -202,7 +202,7 @@ func (p *packed) list(column, row int, raw []byte) {
 
 // meet notes a property without a column.
 func (p *packed) meet(property string, value []byte) {
-	if string(value) == `""` { // it tells nothing of a type
+	if string(value) == `""` || p.of.skipped[property] { // the one tells nothing of a type
 		return
 	}
 	if p.unknown == nil {

@@ -20,6 +20,7 @@ const (
 	typeRefused     = "destination-refused"
 	typeForeign     = "destination-foreign"
 	typeFull        = "destination-full"
+	typeSchema      = "destination-schema"
 	typeFailed      = "destination-failed"
 )
 

@@ -37,6 +37,7 @@ type table struct {
 	info      destination.Table
 	m         *Manifest // the newest
 	columns   []Column  // those that the next manifest has
+	ignored   []Ignored // and what it says of other properties
 	layout    *layout
 	published uint64 // the manifest that readers are shown
 	tidied    time.Time
@@ -75,11 +76,11 @@ func (s *session) layoutOf(name string) *layout {
 	return s.streams[name].layout
 }
 
-func (s *session) setLayout(t *table, columns []Column) {
-	l := newLayout(columns, len(t.info.Definitions) > 0)
+func (s *session) setLayout(t *table, columns []Column, ignored []Ignored) {
+	l := newLayout(columns, skipped(ignored), len(t.info.Definitions) > 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.columns, t.layout = columns, l
+	t.columns, t.ignored, t.layout = columns, ignored, l
 }
 
 // Close ends the session; what was not committed is dropped.
@@ -143,16 +144,27 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 			has[i].Unparsed, has[i].Example = 0, "" // an id may be hashed now
 		}
 	}
-	s.setLayout(t, s.columnsFor(has, info))
+	d := s.drifts(t.m, t.m.Ignored, otherwise)
+	columns := s.columnsFor(has, info, d)
+	if err := d.waiting(info.Name); err != nil {
+		return place, err
+	}
+	s.setLayout(t, columns, d.now)
 	reason := ""
 	switch {
 	case t.m.Number > 0 && t.m.Epoch < s.origin.Epoch:
 		reason = destination.ReasonEpoch
-	case otherwise || widened(t.m.Columns, t.columns) || t.m.Format != s.e.o.Format:
+	case otherwise || widened(t.m.Columns, t.columns) || d.released() || t.m.Format != s.e.o.Format:
 		reason = destination.ReasonColumns // some files have another type, or format
 	}
 	if reason != "" {
 		if err := s.snapshot(ctx, t, reason, info.Head); err != nil {
+			return place, err
+		}
+	} else if !slices.Equal(t.m.Ignored, t.ignored) && !info.Look {
+		m := s.next(t.m)
+		m.Ignored = t.ignored
+		if err := s.commit(ctx, t, m); err != nil {
 			return place, err
 		}
 	}
@@ -203,7 +215,7 @@ func (s *session) snapshot(ctx context.Context, t *table, reason string, until u
 		return t.info.Unready()
 	}
 	m := s.next(t.m)
-	m.Columns = t.columns
+	m.Columns, m.Ignored = t.columns, t.ignored
 	m.again(reason, until)
 	m.Erase = false
 	return s.commit(ctx, t, m)

@@ -48,7 +48,12 @@ func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (pla
 		if tries == maxShapes {
 			return place, fmt.Errorf("the columns of %s do not come to fit its records", t.info.Name)
 		}
-		s.setLayout(t, with(t.columns, p.unknown, p.wide, t.info.Rules))
+		d := s.drifts(t.m, t.ignored, false)
+		unknown := d.unknown(p.unknown)
+		if err := d.waiting(t.info.Name); err != nil {
+			return place, err
+		}
+		s.setLayout(t, with(t.columns, unknown, p.wide, t.info.Rules), slices.Concat(t.ignored, d.now))
 	}
 	if p.rows > 0 {
 		if err := s.add(ctx, t, p, b.Reread); err != nil {
@@ -119,7 +124,7 @@ func (s *session) flush(ctx context.Context, t *table) error {
 	}
 	m := s.next(t.m)
 	changed := widened(m.Columns, t.columns)
-	m.Columns = t.columns
+	m.Columns, m.Ignored = t.columns, t.ignored
 	for i := range m.Columns {
 		c := &m.Columns[i]
 		if u, ok := t.unread[c.Name]; ok {

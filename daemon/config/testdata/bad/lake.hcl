@@ -11,7 +11,7 @@ destination "files" "a" {
 destination "files" "b" {
   url            = "ftp://canary/lake"
   schema         = "hubspot"
-  schema_changes = "apply"
+  views          = true
   flush_interval = "1ms"
   file_size      = "1KiB"
 }

@@ -1,0 +1,188 @@
+package files
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// What is done when HubSpot's properties change.
+const (
+	Apply  = "apply"  // there are columns for them, of the type that they need
+	Block  = "block"  // the stream waits for a person
+	Ignore = "ignore" // the columns stay, and what was ignored is listed
+)
+
+// Changes that may be ignored.
+const (
+	changeNew  = "new"
+	changeType = "type"
+)
+
+// Ignored is a change of HubSpot's that the files do not follow.
+type Ignored struct {
+	Property string `json:"property"`
+	// Change is new or type, Type what its column would be.
+	Change string    `json:"change"`
+	Type   kind      `json:"type"`
+	At     time.Time `json:"at"`
+}
+
+// drift is what becomes of changes while columns are made to fit.
+type drift struct {
+	policy string
+	// chosen says that the destination gets others of the properties than before:
+	// what is new by that is no change of HubSpot's.
+	chosen bool
+	was    []Ignored // when they were made to fit last
+	now    []Ignored
+	waits  []string
+}
+
+// drifts begins to make the columns of a stream fit. Before the first commit
+// nothing has changed.
+func (s *session) drifts(m *Manifest, was []Ignored, chosen bool) *drift {
+	d := &drift{policy: s.e.o.SchemaChanges, chosen: chosen, was: was}
+	if m.Number == 0 {
+		d.policy = Apply
+	}
+	return d
+}
+
+// takes tells whether a change is followed.
+func (d *drift) takes(property, change string, wants kind) bool {
+	i := slices.IndexFunc(d.was, func(x Ignored) bool { return x.Property == property && x.Change == change })
+	if d.policy == Apply || d.chosen && i < 0 {
+		return true
+	}
+	if d.policy == Block {
+		d.waits = append(d.waits, fmt.Sprintf("%s (%s, %s)", property, change, wants))
+		return false
+	}
+	x := Ignored{Property: property, Change: change, Type: wants, At: time.Now().UTC().Truncate(time.Second)}
+	if i >= 0 && d.was[i].Type == wants {
+		x = d.was[i]
+	}
+	d.now = append(d.now, x)
+	return false
+}
+
+// rest keeps what was ignored of properties that nothing defines: records have
+// them, and they are not met again until they are let in.
+func (d *drift) rest(columns []Column) {
+	if d.policy == Apply {
+		return
+	}
+	for _, x := range d.was {
+		same := func(y Ignored) bool { return y.Property == x.Property }
+		if x.Change == changeNew && !slices.ContainsFunc(d.now, same) &&
+			!slices.ContainsFunc(columns, func(c Column) bool { return c.Property == x.Property }) {
+			d.now = append(d.now, x)
+		}
+	}
+}
+
+// unknown leaves those properties that get a column.
+func (d *drift) unknown(met map[string]kind) map[string]kind {
+	out := maps.Clone(met)
+	for _, property := range slices.Sorted(maps.Keys(met)) {
+		if !d.takes(property, changeNew, met[property]) {
+			delete(out, property)
+		}
+	}
+	return out
+}
+
+// released tells whether properties are followed that were not: older files lack
+// values of theirs.
+func (d *drift) released() bool {
+	return slices.ContainsFunc(d.was, func(x Ignored) bool {
+		return x.Change == changeNew && !slices.ContainsFunc(d.now, func(y Ignored) bool { return y.Property == x.Property })
+	})
+}
+
+// shown is how many properties are named at once.
+const shown = 10
+
+// waiting is why nothing is written, nil where something may be.
+func (d *drift) waiting(name string) error {
+	if len(d.waits) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(d.waits) - shown; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return &stream.Problem{Type: typeSchema, Title: "HubSpot's properties have changed, and the files wait for you", Blocked: true,
+		Detail: name + ": " + strings.Join(d.waits[:min(len(d.waits), shown)], ", ") + more,
+		Hint:   `set schema_changes = "apply" (or "ignore") in the destination and reload; then "block" again`}
+}
+
+// skipped are the properties that are ignored though values of theirs come.
+func skipped(list []Ignored) map[string]bool {
+	out := map[string]bool{}
+	for _, x := range list {
+		if x.Change == changeNew {
+			out[x.Property] = true
+		}
+	}
+	return out
+}
+
+// columnsFor are the columns that a stream needs, by those that it has.
+func (s *session) columnsFor(has []Column, t destination.Table, d *drift) []Column {
+	out := slices.Clone(has)
+	at := map[string]int{}
+	names := map[string]bool{colDay: true}
+	add := func(c Column) {
+		out = append(out, c)
+		names[strings.ToLower(c.Name)] = true
+	}
+	for i, c := range out {
+		names[strings.ToLower(c.Name)] = true
+		if c.Property != "" {
+			at[c.Property] = i
+		}
+	}
+	own := []Column{{Name: colID, Type: text}, {Name: colSeq, Type: integer}, {Name: colState, Type: text}, {Name: colSynced, Type: timestamp},
+		{Name: colCreated, Type: timestamp}, {Name: colUpdated, Type: timestamp}, {Name: colArchived, Type: timestamp}, {Name: colMergedInto, Type: text}}
+	if s.e.o.Raw {
+		own = append(own, Column{Name: colRaw, Type: nested})
+	}
+	if t.Associations {
+		own = append(own, Column{Name: colAssociations, Type: nested})
+	}
+	if t.History {
+		own = append(own, Column{Name: colHistory, Type: nested})
+	}
+	for _, c := range own {
+		if !slices.ContainsFunc(out, func(x Column) bool { return x.Name == c.Name }) {
+			add(c)
+		}
+	}
+	for _, p := range t.Definitions {
+		if p.Name = clean(p.Name); p.Name == "" {
+			continue
+		}
+		wants := kind(destination.TypeOf(p))
+		i, ok := at[p.Name]
+		switch {
+		case ok:
+			c := &out[i]
+			c.Label, c.Undefined = clean(p.Label), false
+			if to := wider(c.Type, wants); to != c.Type && d.takes(p.Name, changeType, wants) {
+				c.Type = to
+			}
+		case d.takes(p.Name, changeNew, wants):
+			at[p.Name] = len(out)
+			add(Column{Name: columnName(p.Name, names), Type: wants, Property: p.Name, Label: clean(p.Label), Handling: t.Rules.Mark(p.Name)})
+		}
+	}
+	d.rest(out)
+	return out
+}
