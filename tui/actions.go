@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -219,11 +220,7 @@ func (m *model) result(r resultMsg) {
 			m.complain("%s of %s: %s", r.act, name, explain(err))
 		}
 	case len(r.failed) > 1:
-		names := make([]string, 0, len(r.failed))
-		for name := range r.failed {
-			names = append(names, name)
-		}
-		slices.Sort(names)
+		names := slices.Sorted(maps.Keys(r.failed))
 		m.complain("%s failed for %s: %s", r.act, shortList(names, 3), explain(r.failed[names[0]]))
 	case len(r.names) == 0:
 		m.say("%s: done", r.act)
@@ -285,11 +282,7 @@ func (m *model) command(text string) tea.Cmd {
 	names := []string{rest}
 	switch {
 	case rest == client.All:
-		names = names[:0]
-		for name := range m.pic.streams {
-			names = append(names, name)
-		}
-		slices.Sort(names)
+		names = slices.Sorted(maps.Keys(m.pic.streams))
 	case rest == "":
 		names = m.targets()
 	case m.pic.streams[rest] == nil:

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -43,12 +44,7 @@ func newLine(l client.Line) line {
 	if l.Stream != "" && !strings.Contains(l.Message, l.Stream) {
 		b.WriteString("  stream=" + l.Stream)
 	}
-	keys := make([]string, 0, len(l.Fields))
-	for k := range l.Fields {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(l.Fields)) {
 		v := l.Fields[k]
 		if strings.ContainsAny(v, " \"=") {
 			v = fmt.Sprintf("%q", v)

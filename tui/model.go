@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -346,12 +347,7 @@ func (m *model) selected() *row {
 // targets are the streams that an action means.
 func (m *model) targets() []string {
 	if m.screen == screenStreams && len(m.list.marks) > 0 {
-		out := make([]string, 0, len(m.list.marks))
-		for name := range m.list.marks {
-			out = append(out, name)
-		}
-		slices.Sort(out)
-		return out
+		return slices.Sorted(maps.Keys(m.list.marks))
 	}
 	if r := m.selected(); r != nil {
 		return []string{r.Name}
