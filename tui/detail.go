@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
@@ -13,6 +14,8 @@ type detail struct {
 	newest [2]string // the runs that it had when runs were asked for
 	asking bool
 	asked  bool
+	failed error     // what became of asking, where that was nothing
+	again  time.Time // when it is asked again then
 	top    int
 	below  int // lines that are out of sight, as they were drawn last
 }
@@ -159,8 +162,14 @@ func (m *model) runTable(p *page) {
 	}
 	const form = " %-13s %-*s %6s %9s %6s %6s  "
 	p.text(fmt.Sprintf(form, "RECENT RUNS", began, "STARTED", "TOOK", "RECORDS", "PAGES", "CALLS")+"KIND, RESULT", t.title)
-	if len(m.detail.runs) == 0 {
-		p.text(map[bool]string{true: " none yet", false: " asking"}[m.detail.asked && !m.detail.asking], t.faint)
+	switch {
+	case len(m.detail.runs) > 0:
+	case m.detail.failed != nil:
+		p.text(" they cannot be had: "+clean(explain(m.detail.failed)), t.bad)
+	case m.detail.asked && !m.detail.asking:
+		p.text(" none yet", t.faint)
+	default:
+		p.text(" asking", t.faint)
 	}
 	for _, run := range m.detail.runs {
 		end, i := m.now, ink{}

@@ -231,6 +231,9 @@ func (m *model) copy() tea.Cmd {
 	return tea.SetClipboard(text)
 }
 
+// askAgain is how long after a failure runs are asked for again.
+const askAgain = 5 * time.Second
+
 // look asks for the runs of the stream that is open, where it has others than
 // are shown.
 func (m *model) look() tea.Cmd {
@@ -247,14 +250,14 @@ func (m *model) look() tea.Cmd {
 			newest[i] = run.ID + run.State
 		}
 	}
-	if m.detail.asked && newest == m.detail.newest {
+	if m.detail.asked && newest == m.detail.newest && (m.detail.failed == nil || m.now.Before(m.detail.again)) {
 		return nil
 	}
 	m.detail.newest, m.detail.asking, m.detail.asked = newest, true, true
 	a, name := m.api, r.Name
 	_, fetched := m.earlier[name]
 	return m.spawn(func(ctx context.Context) tea.Msg {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, actTimeout)
 		defer cancel()
 		runs, err := a.Runs(ctx, client.RunQuery{Stream: name, Limit: 10})
 		var lines []client.Line
@@ -270,7 +273,7 @@ func (m *model) runs(msg runsMsg) {
 	if m.detail.stream != msg.stream {
 		return
 	}
-	m.detail.asking = false
+	m.detail.asking, m.detail.failed, m.detail.again = false, msg.err, m.now.Add(askAgain)
 	if _, fetched := m.earlier[msg.stream]; !fetched && msg.lines != nil {
 		m.earlier[msg.stream] = len(msg.lines)
 		m.pic.lines.before(msg.stream, msg.lines)

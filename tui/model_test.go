@@ -485,3 +485,28 @@ func TestPanicOfTheFeedEndsIt(t *testing.T) {
 		t.Error("it goes on")
 	}
 }
+
+// Runs that could not be asked for are not said to be none, and are asked for
+// again.
+func TestRunsThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 100, 40)
+	b.connect(everyState()...)
+	b.press("enter")
+	b.Update(runsMsg{stream: b.detail.stream, err: errors.New("no answer in time")})
+	if frame := b.frame(); strings.Contains(frame, "none yet") || !strings.Contains(frame, "no answer in time") {
+		t.Errorf("a failure is shown as\n%s", frame)
+	}
+	if b.look() != nil {
+		t.Error("it is asked again at once")
+	}
+	b.now = b.now.Add(askAgain)
+	b.model.now = b.now
+	if b.look() == nil {
+		t.Error("it is never asked again")
+	}
+	b.Update(runsMsg{stream: b.detail.stream, runs: someRuns()})
+	if frame := b.frame(); strings.Contains(frame, "cannot be had") || b.look() != nil {
+		t.Errorf("what has come is shown as\n%s", frame)
+	}
+}
