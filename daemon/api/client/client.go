@@ -214,6 +214,17 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, bo
 	return res.StatusCode, nil
 }
 
+// get asks for a thing, and post has something done that is answered with one.
+func get[T any](ctx context.Context, c *Client, path string, q url.Values) (out T, err error) {
+	_, err = c.call(ctx, http.MethodGet, path, q, nil, &out)
+	return out, err
+}
+
+func post[T any](ctx context.Context, c *Client, path string, body any) (out T, err error) {
+	_, err = c.call(ctx, http.MethodPost, path, nil, body, &out)
+	return out, err
+}
+
 func streamPath(name, rest string) string {
 	return "/v1/streams/" + url.PathEscape(name) + rest
 }

@@ -28,52 +28,39 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // Doctor has the daemon read all that it has stored, and says what is wrong.
 func (c *Client) Doctor(ctx context.Context) (Diagnosis, error) {
-	var out Diagnosis
-	_, err := c.call(ctx, http.MethodGet, "/v1/doctor", nil, nil, &out)
-	return out, err
+	return get[Diagnosis](ctx, c, "/v1/doctor", nil)
 }
 
 // Streams lists how all streams stand.
 func (c *Client) Streams(ctx context.Context) ([]Status, error) {
-	var out Statuses
-	_, err := c.call(ctx, http.MethodGet, "/v1/streams", nil, nil, &out)
+	out, err := get[Statuses](ctx, c, "/v1/streams", nil)
 	return out.Streams, err
 }
 
 // Stream tells how one stands.
 func (c *Client) Stream(ctx context.Context, name string) (Status, error) {
-	var out Status
-	_, err := c.call(ctx, http.MethodGet, streamPath(name, ""), nil, nil, &out)
-	return out, err
+	return get[Status](ctx, c, streamPath(name, ""), nil)
 }
 
 // Start begins fetching on the interval ("5m"; "" for the configured one, also
 // where another was set before) and returns how the stream stands.
 func (c *Client) Start(ctx context.Context, name, interval string) (Status, error) {
-	var out Status
-	_, err := c.call(ctx, http.MethodPost, streamPath(name, "/start"), nil, StartBody{interval}, &out)
-	return out, err
+	return post[Status](ctx, c, streamPath(name, "/start"), StartBody{interval})
 }
 
 // StartAll is Start for all streams; Failed are those that cannot.
 func (c *Client) StartAll(ctx context.Context, interval string) (Statuses, error) {
-	var out Statuses
-	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/start"), nil, StartBody{interval}, &out)
-	return out, err
+	return post[Statuses](ctx, c, streamPath(All, "/start"), StartBody{interval})
 }
 
 // Stop ends the stream's schedule and what runs, and returns when that holds.
 func (c *Client) Stop(ctx context.Context, name string) (Status, error) {
-	var out Status
-	_, err := c.call(ctx, http.MethodPost, streamPath(name, "/stop"), nil, nil, &out)
-	return out, err
+	return post[Status](ctx, c, streamPath(name, "/stop"), nil)
 }
 
 // StopAll ends the schedules and runs of all streams.
 func (c *Client) StopAll(ctx context.Context) (Statuses, error) {
-	var out Statuses
-	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/stop"), nil, nil, &out)
-	return out, err
+	return post[Statuses](ctx, c, streamPath(All, "/stop"), nil)
 }
 
 // Sync makes a run of the stream, of one record where its id is given, and
@@ -93,9 +80,7 @@ func (c *Client) SyncWait(ctx context.Context, name, record string, wait time.Du
 
 // SyncAll makes a run of every stream and returns their ids at once.
 func (c *Client) SyncAll(ctx context.Context) (AllStarted, error) {
-	var out AllStarted
-	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/sync"), nil, nil, &out)
-	return out, err
+	return post[AllStarted](ctx, c, streamPath(All, "/sync"), nil)
 }
 
 // Resync makes a run that fetches everything again, and returns its id at once.
@@ -112,9 +97,7 @@ func (c *Client) ResyncWait(ctx context.Context, name string, wait time.Duration
 // ResyncAll fetches everything of every stream again and returns the ids of the
 // runs at once.
 func (c *Client) ResyncAll(ctx context.Context) (AllStarted, error) {
-	var out AllStarted
-	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/resync"), nil, nil, &out)
-	return out, err
+	return post[AllStarted](ctx, c, streamPath(All, "/resync"), nil)
 }
 
 // Reconcile makes a run that holds everything against HubSpot, and returns its
@@ -127,15 +110,12 @@ func (c *Client) Reconcile(ctx context.Context, name string, accept bool) (strin
 // ReconcileAll is Reconcile for all streams, and returns the ids of the runs at
 // once.
 func (c *Client) ReconcileAll(ctx context.Context, accept bool) (AllStarted, error) {
-	var out AllStarted
-	_, err := c.call(ctx, http.MethodPost, streamPath(All, "/reconcile"), nil, ReconcileBody{accept}, &out)
-	return out, err
+	return post[AllStarted](ctx, c, streamPath(All, "/reconcile"), ReconcileBody{accept})
 }
 
 // Notifications lists those who are told what is wrong.
 func (c *Client) Notifications(ctx context.Context) ([]Notification, error) {
-	var out Notifications
-	_, err := c.call(ctx, http.MethodGet, "/v1/notify", nil, nil, &out)
+	out, err := get[Notifications](ctx, c, "/v1/notify", nil)
 	return out.Notify, err
 }
 
@@ -154,8 +134,7 @@ func (c *Client) Erase(ctx context.Context, name, record string) error {
 
 // Erasures lists what was erased, by stream and id.
 func (c *Client) Erasures(ctx context.Context) ([]Erasure, error) {
-	var out Erasures
-	_, err := c.call(ctx, http.MethodGet, "/v1/erasures", nil, nil, &out)
+	out, err := get[Erasures](ctx, c, "/v1/erasures", nil)
 	return out.Erasures, err
 }
 
@@ -181,52 +160,43 @@ func (c *Client) begin(ctx context.Context, path string, body any, wait time.Dur
 
 // Schema lists HubSpot's properties of a stream.
 func (c *Client) Schema(ctx context.Context, name string) ([]Property, error) {
-	var out Schema
-	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/schema"), nil, nil, &out)
+	out, err := get[Schema](ctx, c, streamPath(name, "/schema"), nil)
 	return out.Properties, err
 }
 
 // Runs lists runs, newest first.
 func (c *Client) Runs(ctx context.Context, q RunQuery) ([]Run, error) {
-	var out Runs
 	v := values("stream", q.Stream, "state", q.State, "limit", count(q.Limit), "before", q.Before)
-	_, err := c.call(ctx, http.MethodGet, "/v1/runs", v, nil, &out)
+	out, err := get[Runs](ctx, c, "/v1/runs", v)
 	return out.Runs, err
 }
 
 // Run returns one run.
 func (c *Client) Run(ctx context.Context, id string) (Run, error) {
-	var out Run
-	_, err := c.call(ctx, http.MethodGet, "/v1/runs/"+url.PathEscape(id), nil, nil, &out)
-	return out, err
+	return get[Run](ctx, c, "/v1/runs/"+url.PathEscape(id), nil)
 }
 
 // Workers lists the workers that were heard of.
 func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
-	var out Workers
-	_, err := c.call(ctx, http.MethodGet, "/v1/workers", nil, nil, &out)
+	out, err := get[Workers](ctx, c, "/v1/workers", nil)
 	return out.Workers, err
 }
 
 // Figures is what the daemon takes and who is connected to it.
-func (c *Client) Figures(ctx context.Context) (out Figures, err error) {
-	_, err = c.call(ctx, http.MethodGet, "/v1/figures", nil, nil, &out)
-	return out, err
+func (c *Client) Figures(ctx context.Context) (Figures, error) {
+	return get[Figures](ctx, c, "/v1/figures", nil)
 }
 
 // Portals lists the HubSpot accounts.
 func (c *Client) Portals(ctx context.Context) ([]Portal, error) {
-	var out Portals
-	_, err := c.call(ctx, http.MethodGet, "/v1/portals", nil, nil, &out)
+	out, err := get[Portals](ctx, c, "/v1/portals", nil)
 	return out.Portals, err
 }
 
 // Logs gives the last lines of the daemon's log, oldest first: of a stream, of
 // at least a level, at most limit; what is empty does not select.
 func (c *Client) Logs(ctx context.Context, streamName, level string, limit int) ([]Line, error) {
-	var out Lines
-	v := values("stream", streamName, "level", level, "limit", count(limit))
-	_, err := c.call(ctx, http.MethodGet, "/v1/logs", v, nil, &out)
+	out, err := get[Lines](ctx, c, "/v1/logs", values("stream", streamName, "level", level, "limit", count(limit)))
 	return out.Lines, err
 }
 
@@ -242,9 +212,7 @@ func LogLevels() []string { return []string{"trace", "debug", "info", "warn", "e
 
 // LogLevel asks how much the daemon logs.
 func (c *Client) LogLevel(ctx context.Context) (LogLevel, error) {
-	var out LogLevel
-	_, err := c.call(ctx, http.MethodGet, "/v1/log", nil, nil, &out)
-	return out, err
+	return get[LogLevel](ctx, c, "/v1/log", nil)
 }
 
 // SetLogLevel has the daemon log more or less, until it reads its configuration
@@ -264,15 +232,11 @@ func (c *Client) Shutdown(ctx context.Context) error {
 // Reload asks the daemon to read its configuration again and returns what that
 // does, as Plan showed it; a *Problem says what is wrong with the configuration.
 func (c *Client) Reload(ctx context.Context) (Plan, error) {
-	var out Plan
-	_, err := c.call(ctx, http.MethodPost, "/v1/reload", nil, nil, &out)
-	return out, err
+	return post[Plan](ctx, c, "/v1/reload", nil)
 }
 
 // Plan returns what a reload would do now, and does nothing; a *Problem says
 // what is wrong with the configuration.
 func (c *Client) Plan(ctx context.Context) (Plan, error) {
-	var out Plan
-	_, err := c.call(ctx, http.MethodPost, "/v1/plan", nil, nil, &out)
-	return out, err
+	return post[Plan](ctx, c, "/v1/plan", nil)
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"time"
 )
@@ -93,40 +92,31 @@ type ResyncDestinationBody struct {
 
 // Destinations lists how the destinations stand.
 func (c *Client) Destinations(ctx context.Context) ([]Destination, error) {
-	var out Destinations
-	_, err := c.call(ctx, http.MethodGet, "/v1/destinations", nil, nil, &out)
+	out, err := get[Destinations](ctx, c, "/v1/destinations", nil)
 	return out.Destinations, err
 }
 
 // Destination tells how one stands.
 func (c *Client) Destination(ctx context.Context, name string) (Destination, error) {
-	var out Destination
-	_, err := c.call(ctx, http.MethodGet, destinationPath(name, ""), nil, nil, &out)
-	return out, err
+	return get[Destination](ctx, c, destinationPath(name, ""), nil)
 }
 
 // PauseDestination keeps one from writing, over restarts too, and returns when
 // it has stopped.
 func (c *Client) PauseDestination(ctx context.Context, name string) (Destination, error) {
-	var out Destination
-	_, err := c.call(ctx, http.MethodPost, destinationPath(name, "/pause"), nil, nil, &out)
-	return out, err
+	return post[Destination](ctx, c, destinationPath(name, "/pause"), nil)
 }
 
 // ResumeDestination lets one go on that was paused, and makes one try at once
 // that waits for its next try.
 func (c *Client) ResumeDestination(ctx context.Context, name string) (Destination, error) {
-	var out Destination
-	_, err := c.call(ctx, http.MethodPost, destinationPath(name, "/resume"), nil, nil, &out)
-	return out, err
+	return post[Destination](ctx, c, destinationPath(name, "/resume"), nil)
 }
 
 // ResyncDestination writes every row of a stream again ("" for all streams), and
 // takes away what the store has not. It empties nothing, and does not wait.
 func (c *Client) ResyncDestination(ctx context.Context, name, streamName string) (Destination, error) {
-	var out Destination
-	_, err := c.call(ctx, http.MethodPost, destinationPath(name, "/resync"), nil, ResyncDestinationBody{streamName}, &out)
-	return out, err
+	return post[Destination](ctx, c, destinationPath(name, "/resync"), ResyncDestinationBody{streamName})
 }
 
 func destinationPath(name, verb string) string {
@@ -184,9 +174,7 @@ type DestinationCheckedVersions struct {
 // CheckDestination reads all that a destination has, holds it against the store
 // and returns what it found.
 func (c *Client) CheckDestination(ctx context.Context, name string) (DestinationCheck, error) {
-	var out DestinationCheck
-	_, err := c.call(ctx, http.MethodGet, destinationPath(name, "/check"), nil, nil, &out)
-	return out, err
+	return get[DestinationCheck](ctx, c, destinationPath(name, "/check"), nil)
 }
 
 // DestinationTables is what the tables of a destination look like.
@@ -223,7 +211,5 @@ type DestinationColumn struct {
 
 // DestinationTables describes the tables of a destination.
 func (c *Client) DestinationTables(ctx context.Context, name string) (DestinationTables, error) {
-	var out DestinationTables
-	_, err := c.call(ctx, http.MethodGet, destinationPath(name, "/tables"), nil, nil, &out)
-	return out, err
+	return get[DestinationTables](ctx, c, destinationPath(name, "/tables"), nil)
 }

@@ -41,9 +41,7 @@ func (q RecordQuery) values() url.Values {
 // Records returns a page of a stream's records, in order of their ids, with
 // Since in order of Seq.
 func (c *Client) Records(ctx context.Context, name string, q RecordQuery) (RecordPage, error) {
-	var out RecordPage
-	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/records"), q.values(), nil, &out)
-	return out, err
+	return get[RecordPage](ctx, c, streamPath(name, "/records"), q.values())
 }
 
 // AllRecords gives the records of all pages from q.Cursor on. It ends after the
@@ -71,9 +69,7 @@ func (c *Client) AllRecords(ctx context.Context, name string, q RecordQuery) ite
 // Record returns one record, with those of its properties that are named; none
 // is all of them.
 func (c *Client) Record(ctx context.Context, name, id string, fields ...string) (Record, error) {
-	var out Record
-	_, err := c.call(ctx, http.MethodGet, streamPath(name, "/records/"+url.PathEscape(id)), values("fields", strings.Join(fields, ",")), nil, &out)
-	return out, err
+	return get[Record](ctx, c, streamPath(name, "/records/"+url.PathEscape(id)), values("fields", strings.Join(fields, ",")))
 }
 
 // ChangeQuery selects changes. Since is a place in the feed (exclusive; "" for
@@ -85,14 +81,18 @@ type ChangeQuery struct {
 	Follow bool
 }
 
-// Changes gives the change feed in order of Seq. It ends after the first error;
-// with the Seq of the last record as Since it goes on where it was.
-func (c *Client) Changes(ctx context.Context, name string, q ChangeQuery) iter.Seq2[Record, error] {
+func (q ChangeQuery) values() url.Values {
 	v := values("since", q.Since, "limit", count(q.Limit))
 	if q.Follow {
 		v.Set("follow", "true")
 	}
-	return lines[Record](ctx, c, streamPath(name, "/changes"), v)
+	return v
+}
+
+// Changes gives the change feed in order of Seq. It ends after the first error;
+// with the Seq of the last record as Since it goes on where it was.
+func (c *Client) Changes(ctx context.Context, name string, q ChangeQuery) iter.Seq2[Record, error] {
+	return lines[Record](ctx, c, streamPath(name, "/changes"), q.values())
 }
 
 // ExportRecords gives the records of an export as NDJSON, of the states and
@@ -112,11 +112,7 @@ func (c *Client) Export(ctx context.Context, name, format string, q RecordQuery,
 // CopyChanges writes the change feed as NDJSON to w as it comes, without
 // reading it.
 func (c *Client) CopyChanges(ctx context.Context, name string, q ChangeQuery, w io.Writer) error {
-	v := values("since", q.Since, "limit", count(q.Limit))
-	if q.Follow {
-		v.Set("follow", "true")
-	}
-	return c.copy(ctx, streamPath(name, "/changes"), v, w)
+	return c.copy(ctx, streamPath(name, "/changes"), q.values(), w)
 }
 
 // Backup writes all that the store holds to w as it comes, for hubpipe restore.
