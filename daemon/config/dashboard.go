@@ -28,18 +28,9 @@ func LoadDashboard(o Options) (Dashboard, error) {
 	if err != nil || path == "" {
 		return Dashboard{Theme: DefaultTheme}, err
 	}
-	src, err := l.open(path, false)
-	if err != nil {
-		return Dashboard{}, err
-	}
 	d := Dashboard{Theme: DefaultTheme}
-	if l.parse() {
-		l.client = true
-		l.dashboard(&section{loader: l, src: src, body: src.body, title: "the file"}, &d)
-	}
-	if bad := l.diags.Invalid(); len(bad) > 0 {
-		l.sort()
-		return Dashboard{}, &InvalidError{l.diags.Invalid()}
+	if err := l.forClient(path, func(root *section) { l.dashboard(root, &d) }); err != nil {
+		return Dashboard{}, err
 	}
 	return d, nil
 }

@@ -122,24 +122,33 @@ func LoadClient(o Options) (*ClientConfig, error) {
 		c.DataDir, err = l.o.defaultDataDir()
 		return c, err
 	}
-	src, err := l.open(path, false)
-	if err != nil {
-		return nil, err
-	}
-	if l.parse() {
-		// The section of the whole file is made by hand, so that nobody looks
-		// at the names in it.
-		l.client = true
-		root := &section{loader: l, src: src, body: src.body, title: "the file"}
+	err = l.forClient(path, func(root *section) {
 		c.DataDir = l.dataDir(root)
 		h := l.http(root)
 		c.HTTPListen, c.HTTPS = h.Listen, h.TLS != nil
-	}
-	if bad := l.diags.Invalid(); len(bad) > 0 {
-		l.sort()
-		return nil, &InvalidError{l.diags.Invalid()}
+	})
+	if err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// forClient gives the main file to read, where it parses. The section of the
+// whole file is made by hand, so that nobody looks at the names in it.
+func (l *loader) forClient(path string, read func(root *section)) error {
+	src, err := l.open(path, false)
+	if err != nil {
+		return err
+	}
+	if l.parse() {
+		l.client = true
+		read(&section{loader: l, src: src, body: src.body, title: "the file"})
+	}
+	l.sort()
+	if bad := l.diags.Invalid(); len(bad) > 0 {
+		return &InvalidError{bad}
+	}
+	return nil
 }
 
 // read takes the main file and those in conf.d beside it.
