@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ type verdict struct {
 // the context ends.
 func (c *Client) do(ctx context.Context, q call) error {
 	if c.base == nil {
-		return &Failing{Detail: fmt.Sprintf("the address of HubSpot %q is none: want one such as %s", c.address, DefaultBaseURL)}
+		return c.noAddress()
 	}
 	pace := c.burst
 	if q.kind == "search" {
@@ -135,6 +136,17 @@ func (c *Client) do(ctx context.Context, q call) error {
 	}
 }
 
+func (s *shared) noAddress() *Failing {
+	return &Failing{Detail: fmt.Sprintf("the address of HubSpot %q is none: want one such as %s", s.address, DefaultBaseURL)}
+}
+
+// at is a path below the base address.
+func (s *shared) at(path string) url.URL {
+	address := *s.base
+	address.Path = strings.TrimSuffix(address.Path, "/") + path
+	return address
+}
+
 // hold waits as a verdict says.
 func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int) error {
 	until := time.Now().Add(v.wait)
@@ -187,8 +199,7 @@ func (c *Client) once(ctx context.Context, q call, version, token string) (int, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	address := *c.base
-	address.Path = strings.TrimSuffix(address.Path, "/") + q.path(version)
+	address := c.at(q.path(version))
 	address.RawQuery = q.query
 	var body io.Reader
 	if q.body != nil {

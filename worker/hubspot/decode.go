@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/hubpipe/hubpipe/internal/rawjson"
 )
 
@@ -230,11 +228,7 @@ func (r *reading) properties(s *rawjson.Scanner, rec *Record) {
 	}
 	rec.Properties = s.Since(begin)
 	if s.Lines() > lines {
-		compact := jsontext.Value(bytes.Clone(rec.Properties))
-		// Valid JSON always compacts; were it not so, the value stays as sent.
-		if compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil {
-			rec.Properties = compact
-		}
+		rec.Properties = compacted(rec.Properties)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -178,7 +177,7 @@ func isPlace(s string) bool { return s != JournalEarliest && placePattern.MatchS
 func (j *Journal) ask(ctx context.Context, place string, account int64) (int, http.Header, []byte, error) {
 	c := j.c
 	if c.base == nil {
-		return 0, nil, nil, &Failing{Detail: fmt.Sprintf("the address of HubSpot %q is none: want one such as %s", c.address, DefaultBaseURL)}
+		return 0, nil, nil, c.noAddress()
 	}
 	token, err := j.bearer(ctx)
 	if err != nil {
@@ -189,8 +188,7 @@ func (j *Journal) ask(ctx context.Context, place string, account int64) (int, ht
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	address := *c.base
-	address.Path = strings.TrimSuffix(address.Path, "/") + "/webhooks-journal/journal/" + journalVersion
+	address := c.at("/webhooks-journal/journal/" + journalVersion)
 	switch place {
 	case "":
 		address.Path += "/latest"
@@ -275,8 +273,7 @@ func (j *Journal) bearer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	early := leastEarly + time.Duration(j.c.rand()*float64(mostEarly-leastEarly))
-	j.token, j.until = g.Access, g.asked.Add(g.life()-min(early, g.life()/3))
+	j.token, j.until = g.Access, g.asked.Add(g.life()-g.early(j.c.rand()))
 	return j.token, nil
 }
 

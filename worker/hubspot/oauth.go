@@ -163,8 +163,7 @@ func (r *renewer) exchangeOnce(ctx context.Context, c *Client, entered uint64) {
 	case err == nil:
 		r.access, r.fails, r.until = grant.Access, 0, time.Time{}
 		r.end = grant.asked.Add(grant.life())
-		early := leastEarly + time.Duration(c.rand()*float64(mostEarly-leastEarly))
-		r.early = min(early, grant.life()/3)
+		r.early = grant.early(c.rand())
 	case errors.As(err, &r.denied):
 		r.until, r.fails = time.Time{}, 0
 		r.access = ""
@@ -196,6 +195,11 @@ func (g grant) life() time.Duration {
 		return usualLife
 	}
 	return seconds(g.Expires)
+}
+
+// early is how long before the end of its life the token is exchanged.
+func (g grant) early(chance float64) time.Duration {
+	return min(leastEarly+time.Duration(chance*float64(mostEarly-leastEarly)), g.life()/3)
 }
 
 // exchange asks for an access token: with the refresh token that came back
@@ -284,8 +288,7 @@ func (r *renewer) send(ctx context.Context, c *Client, version, refresh string) 
 	if r.own {
 		form = url.Values{"grant_type": {"client_credentials"}, "client_id": {r.o.ClientID}, "client_secret": {r.o.ClientSecret()}, "scope": {journalScope}}
 	}
-	address := *c.base
-	address.Path = strings.TrimSuffix(address.Path, "/") + catalogue.TokenPath(version)
+	address := c.at(catalogue.TokenPath(version))
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address.String(), strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("build request: %w", err)

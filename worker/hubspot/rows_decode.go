@@ -168,7 +168,7 @@ func (r *rowReading) row(object []byte) (Record, bool) {
 	if r.e.Time != "" {
 		rec.Version = millis(text(r.at(all, r.e.Time)))
 		if rec.UpdatedAt == "" && rec.Version != 0 {
-			rec.UpdatedAt = written(catalogue.ISO, rec.Version)
+			rec.UpdatedAt = moments(rec.Version)
 		}
 	}
 	rec.Digest = r.sum(all, rec.Archived)
@@ -323,10 +323,5 @@ func oneLine(value []byte) []byte {
 	if bytes.IndexByte(value, '\n') < 0 && bytes.IndexByte(value, '\r') < 0 {
 		return slices.Clip(value)
 	}
-	compact := jsontext.Value(bytes.Clone(value))
-	// Valid JSON always compacts; were it not so, the value stays as sent.
-	if compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
-		return value
-	}
-	return compact
+	return compacted(value)
 }

@@ -26,3 +26,13 @@ func unquote(raw []byte) string {
 	text, _ := jsontext.AppendUnquote(nil, raw)
 	return string(text)
 }
+
+// compacted is JSON without the white space between its values.
+func compacted(value []byte) []byte {
+	compact := jsontext.Value(bytes.Clone(value))
+	// Valid JSON always compacts; were it not so, the value stays as sent.
+	if compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
+		return value
+	}
+	return compact
+}
