@@ -70,7 +70,7 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	case v.Walk == nil:
 		v.Next = d.retryAt(s, now)
 	}
-	return v, nil
+	return v, nil //nolint:nilerr // the stream's problem is part of the view
 }
 
 // tooLarge is the problem of a stream with a record that the broker cannot
