@@ -270,8 +270,10 @@ func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) erro
 	return nil
 }
 
-// put stores a record at its new place.
+// put stores a record at its new place, as what the page brings that is being
+// applied.
 func (c *change) put(s *stream.Stream, run *stream.Run, r *stream.Record) error {
+	r.By = c.by
 	if err := c.tx.Put(s.Name, r); err != nil {
 		return fmt.Errorf("write %s %s: %w", s.Name, r.ID, err)
 	}

@@ -25,6 +25,9 @@ type change struct {
 	portals map[string]*stream.Portal
 	after   []func()
 	outs    []Out
+
+	// by is who brings what the page has that is being applied.
+	by stream.Origin
 }
 
 func (d *Dispatcher) begin(now time.Time) *change {

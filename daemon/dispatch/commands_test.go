@@ -232,6 +232,9 @@ func TestARecordByHand(t *testing.T) {
 	if b.store.runs[id].State != stream.Done || b.store.records[recordKey(modelStream, "7")].Version != 5 {
 		t.Fatalf("the record was not read: %+v", b.store.runs[id])
 	}
+	if by := b.store.records[recordKey(modelStream, "7")].By; by != (stream.Origin{Run: id, Road: stream.RecordRoad}) {
+		t.Errorf("the record came by %+v", by)
+	}
 }
 
 // Ids that search named and nobody can read stay on the list until they come

@@ -46,6 +46,7 @@ func (c *change) erase(s *stream.Stream, id string) error {
 	gone := tombstone(h, stream.Purged, "", 0)
 	// Not even when it was, or how it was called.
 	gone.CreatedAt, gone.UpdatedAt, gone.ArchivedAt = "", "", ""
+	gone.By = stream.Origin{Road: stream.EraseRoad}
 	if err := c.tx.Put(s.Name, gone); err != nil {
 		return fmt.Errorf("erase %s %s: %w", s.Name, id, err)
 	}

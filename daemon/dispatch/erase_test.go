@@ -20,6 +20,9 @@ func TestErase(t *testing.T) {
 	if h.State != stream.Purged || h.CreatedAt+h.UpdatedAt != "" || len(b.store.bodies[recordKey(modelStream, "2")]) != 0 || b.store.versions[recordKey(modelStream, "2")] != 1 {
 		t.Fatalf("after the erasure: %+v", h)
 	}
+	if h.By != (stream.Origin{Road: stream.EraseRoad}) {
+		t.Errorf("it came by %+v", h.By)
+	}
 	b.must(b.d.Erase(b.now, modelStream, "99")) // never read, and never to be
 	b.restart()
 	b.now = b.now.Add(30 * time.Second)

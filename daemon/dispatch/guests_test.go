@@ -63,6 +63,9 @@ func TestARecordBesideAWalk(t *testing.T) {
 			if c.says != "" && (r.Error == nil || r.Error.Type != "unknown-record" || !strings.Contains(r.Error.Detail, c.says)) {
 				t.Errorf("it says %v", r.Error)
 			}
+			if h, ok := b.store.records[recordKey(modelStream, "999")]; ok && h.By != (stream.Origin{Run: id, Road: stream.RecordRoad}) {
+				t.Errorf("the record came by %+v", h.By)
+			}
 			if _, ok := b.d.Run(id); ok {
 				t.Error("it goes on")
 			}

@@ -74,8 +74,8 @@ func TestHints(t *testing.T) {
 	if a := b.page(reading(attempt, "7", "9")); !a.RunEnded {
 		t.Fatalf("%+v", a)
 	}
-	if _, ok := b.store.records[recordKey(modelStream, "9")]; !ok {
-		t.Fatal("9 is not stored")
+	if h, ok := b.store.records[recordKey(modelStream, "9")]; !ok || h.By.Road != stream.HintRoad || b.store.runs[h.By.Run] == nil {
+		t.Fatalf("9 is stored: %t, and came by %+v", ok, h.By)
 	}
 	second, want := hintedBy(b.beat(protocol.Heartbeat{}))
 	if second == 0 || !slices.Equal(want, []string{"7", "11"}) {

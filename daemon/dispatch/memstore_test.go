@@ -137,6 +137,9 @@ func (t *memTx) Head(streamName, id string) (*stream.Head, error) {
 }
 
 func (t *memTx) Put(streamName string, r *stream.Record) error {
+	if r.By.Road == "" || r.By.Run == "" && r.By.Road != stream.EraseRoad {
+		return fmt.Errorf("nobody has brought %s of %s: %+v", r.ID, streamName, r.By)
+	}
 	t.m.seq++
 	r.Seq = t.m.seq
 	t.records[recordKey(streamName, r.ID)] = r.Head

@@ -123,6 +123,7 @@ func (c *change) page(in Incoming) error {
 // begins, and answers it.
 func (c *change) accept(in Incoming, run *stream.Run, g *stream.Range, reply protocol.Answer) (err error) {
 	p, before := in.Page, run.Records
+	c.by = stream.OriginOf(run, g)
 	if err := c.apply(p, run, g); err != nil {
 		return err
 	}
