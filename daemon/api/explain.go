@@ -1,11 +1,12 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // explain says how what is stored of a record came to be there.
@@ -15,23 +16,21 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, _ params) error
 		return err
 	}
 	id := r.PathValue("id")
-	rec, err := s.o.Data.Record(name, id)
+	heads, err := s.o.Data.VersionsOf(r.Context(), name, id, maxVersions)
 	if err != nil {
 		return s.noRecord(err, name, id)
 	}
+	rec := &heads[0]
 	out := client.Explanation{Stream: name, Record: rec.ID, Seq: rec.Seq, Head: s.o.Data.PositionOf(name), State: string(rec.State), Version: MillisOf(rec.Version), Read: MillisOf(rec.AsOf),
 		Committed: MillisOf(rec.Synced), AssociationsRead: MillisOf(rec.AssociationsPart.AsOf), HistoryRead: MillisOf(rec.HistoryPart.AsOf),
-		Runs: []client.Run{}, Destinations: []client.Explained{}}
-	runs, err := s.o.Control.Runs(r.Context(), client.RunQuery{Stream: name, Limit: maxLimit})
-	if err != nil {
-		return err
-	}
-	// A run that is over ended with its last commit, at the latest.
-	at := time.UnixMilli(rec.Synced)
-	for _, run := range runs {
-		if !at.Before(run.Started.Truncate(time.Millisecond)) && (run.Ended == nil || !at.After(*run.Ended)) {
-			out.Runs = append(out.Runs, run)
+		Versions: make([]client.ExplainedVersion, 0, len(heads)), Destinations: []client.Explained{}}
+	runs := map[string]*client.Run{}
+	for i := range heads {
+		v, err := s.version(r.Context(), &heads[i], runs)
+		if err != nil {
+			return err
 		}
+		out.Versions = append(out.Versions, v)
 	}
 	all, err := s.o.Control.Destinations(r.Context())
 	if err != nil {
@@ -46,4 +45,32 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, _ params) error
 	}
 	s.reply(w, r, http.StatusOK, out)
 	return nil
+}
+
+// maxVersions is how many versions of a record are explained.
+const maxVersions = 100
+
+// version says how a version came; runs are those that were looked up already.
+func (s *Server) version(ctx context.Context, h *stream.Head, runs map[string]*client.Run) (client.ExplainedVersion, error) {
+	v := client.ExplainedVersion{Seq: h.Seq, State: string(h.State), Version: MillisOf(h.Version), Read: MillisOf(h.AsOf), Committed: MillisOf(h.Synced)}
+	if road := string(h.By.Road); road != "" {
+		v.Road = &road
+	}
+	id := h.By.Run
+	if id == "" {
+		return v, nil
+	}
+	v.RunID = &id
+	run, known := runs[id]
+	if !known {
+		switch r, err := s.o.Control.Run(ctx, id); {
+		case err == nil:
+			run = &r
+		case !s.notFound(err):
+			return v, err
+		}
+		runs[id] = run
+	}
+	v.Run = run
+	return v, nil
 }

@@ -46,8 +46,9 @@ type daemon struct {
 	calls    []string
 	unwell   error
 	events   chan client.Event
-	breakAt  string // a record's id at which reading fails
-	shown    string // which of the history, as it were
+	breakAt  string        // a record's id at which reading fails
+	shown    string        // which of the history, as it were
+	before   []stream.Head // what is left of older versions of any record
 }
 
 func newDaemon() *daemon {
@@ -302,6 +303,14 @@ func (d *daemon) Record(name, id string) (*stream.Record, error) {
 		}
 	}
 	return nil, errNone
+}
+
+func (d *daemon) VersionsOf(_ context.Context, name, id string, _ int) ([]stream.Head, error) {
+	r, err := d.Record(name, id)
+	if err != nil {
+		return nil, err
+	}
+	return append([]stream.Head{r.Head}, d.before...), nil
 }
 
 func (d *daemon) snapshot(name string) []stream.Record {

@@ -82,6 +82,9 @@ type RecordQuery struct {
 type Data interface {
 	// Record returns an error of status 404 where there is none.
 	Record(streamName, id string) (*stream.Record, error)
+	// VersionsOf gives the heads of what is left of a record, the newest first and
+	// at most limit; errors as of Record.
+	VersionsOf(ctx context.Context, streamName, id string, limit int) ([]stream.Head, error)
 	// Records gives records in order of their ids; next is "" at the end.
 	Records(ctx context.Context, streamName string, q RecordQuery, fn func(*stream.Record) error) (next string, err error)
 	// Changes gives what stands in the feed above since, in order; a limit of 0

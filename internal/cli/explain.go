@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,10 +57,11 @@ func (c *command) explain() *cobra.Command {
 			}
 			return c.show(map[string]any{"explanation": e, "hubspot": now}, func(w io.Writer) error { return explained(w, &e, now) })
 		})
-	cmd.Long = `Say why a record is as it is: its place in the change feed, when it was read and
-stored and by which run, how far each destination is with it, and what HubSpot
-says of it now, property by property. The run is inferred: of a record it is kept
-when it was stored, not by whom, and the runs are named that went on then. HubSpot
+	cmd.Long = `Say why a record is as it is: its place in the change feed, when each version of
+it was read and stored and by which run on which road, how far each destination is
+with it, and what HubSpot says of it now, property by property. Versions before the
+stored one are shown as long as something of them is left: where a destination
+keeps versions, those that it has not read, and else a few of the last ones. HubSpot
 is asked from here, with the credentials of this configuration; nothing is stored.
 'hubpipe sync STREAM --record 123' reads record 123 again.`
 	cmd.Flags().BoolVar(&stored, "stored", false, "only what is stored; HubSpot is not asked")
@@ -184,16 +186,8 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 	if e.HistoryRead != nil {
 		rows = append(rows, []string{"history read", at(e.HistoryRead)})
 	}
-	for i := range e.Runs {
-		r := &e.Runs[i]
-		what := "inferred: by run"
-		if len(e.Runs) > 1 {
-			what = "by one of the runs"
-		}
-		rows = append(rows, []string{what, fmt.Sprintf("%s (%s), begun %s", r.ID, r.Kind, at(&r.Started))})
-	}
-	if len(e.Runs) == 0 {
-		rows = append(rows, []string{"by run", "one that is forgotten"})
+	if len(e.Versions) > 0 {
+		rows = append(rows, []string{"came by", cameBy(&e.Versions[0])})
 	}
 	for _, d := range e.Destinations {
 		is := "not yet written"
@@ -205,8 +199,22 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 	if now != nil {
 		rows = append(rows, []string{"HubSpot now", now.words()})
 	}
-	if err := table(w, rows); err != nil || now == nil || len(now.Differences) == 0 {
+	if err := table(w, rows); err != nil {
 		return err
+	}
+	if len(e.Versions) > 1 {
+		rows = [][]string{{"PLACE", "STATE", "HUBSPOT'S VERSION", "READ", "STORED", "CAME BY"}}
+		for i := range e.Versions {
+			v := &e.Versions[i]
+			rows = append(rows, []string{strconv.FormatUint(v.Seq, 10), v.State, at(v.Version), at(v.Read), at(v.Committed), cameBy(v)})
+		}
+		fmt.Fprintln(w)
+		if err := table(w, rows); err != nil {
+			return err
+		}
+	}
+	if now == nil || len(now.Differences) == 0 {
+		return nil
 	}
 	rows = [][]string{{"PROPERTY", "STORED", "HUBSPOT NOW"}}
 	for _, d := range now.Differences {
@@ -214,6 +222,24 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 	}
 	fmt.Fprintln(w)
 	return table(w, rows)
+}
+
+// cameBy says who brought a version.
+func cameBy(v *client.ExplainedVersion) string {
+	switch {
+	case v.Road == nil && v.RunID == nil:
+		return "not known: it was stored before this was kept"
+	case v.RunID == nil:
+		return *v.Road
+	}
+	by := "run " + *v.RunID
+	if v.Road != nil {
+		by = *v.Road + ", " + by
+	}
+	if v.Run == nil {
+		return by + ", which is no longer kept"
+	}
+	return fmt.Sprintf("%s (%s)", by, v.Run.Kind)
 }
 
 // words are what HubSpot says, in a line.

@@ -26,11 +26,29 @@ type Explanation struct {
 	// for, null where the stream has none.
 	AssociationsRead *time.Time `json:"associations_read"`
 	HistoryRead      *time.Time `json:"history_read"`
-	// Runs are those that went on when it was stored, newest first: it came by
-	// one of them, as is inferred from the times. Old runs are forgotten.
-	Runs []Run `json:"runs"`
+	// Versions are the one that is stored and what is left of those before it,
+	// newest first, 100 at most.
+	Versions []ExplainedVersion `json:"versions"`
 	// Destinations are those that follow the stream.
 	Destinations []Explained `json:"destinations"`
+}
+
+// ExplainedVersion is how one version of a record came: when HubSpot was asked for
+// it, when it was stored, and by whom.
+type ExplainedVersion struct {
+	Seq       uint64     `json:"seq"`
+	State     string     `json:"state"`
+	Version   *time.Time `json:"version"`
+	Read      *time.Time `json:"read"`
+	Committed *time.Time `json:"committed"`
+	// Road is how it came: backfill, search, settle (a window that was read again),
+	// list, archived, reconcile, associations, history, fill, record (asked for by
+	// name), hint, retry, or erase. Null is not known: it is from before this was kept.
+	Road *string `json:"road"`
+	// RunID names the run that brought it, null where that is not known or there was
+	// none; Run is that run, null when it is no longer kept.
+	RunID *string `json:"run_id"`
+	Run   *Run    `json:"run"`
 }
 
 // Explained is how far a destination is with a record.
