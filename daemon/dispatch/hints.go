@@ -62,6 +62,9 @@ func (d *Dispatcher) Hint(now time.Time, portal string, hints []Hint) (taken int
 // says yes to none.
 func (c *change) hint(portal string, hints []Hint, whole func(*StreamConfig) bool) (taken int, err error) {
 	d := c.d
+	if hints, err = c.byName(portal, hints); err != nil {
+		return 0, err
+	}
 	for _, name := range d.Names() {
 		s, cfg := d.streams[name], d.config[name]
 		if s == nil || s.Portal != portal || !s.Active || cfg.Problem != nil || !cfg.ofCRM() || !d.mayRun(s) {
@@ -106,10 +109,16 @@ func names(cfg *StreamConfig, object string) bool {
 }
 
 // catchUp has a stream asked for all that has changed, whatever its schedule says.
-// Associations change without their records: all of them are read again, within
+// What is due already is not put off for another cause, or causes that follow each
+// other would do so for ever: it is due once more. Associations change without their records: all of them are read again, within
 // missingRetry and no sooner, since one cause may follow another.
 func (c *change) catchUp(s *stream.Stream) {
-	s.DueAt = c.now.Add(catchUpAfter).Round(0)
+	at := c.now.Add(catchUpAfter).Round(0)
+	if s.DueAt.IsZero() {
+		s.DueAt = at
+	} else {
+		s.DueAgain = at
+	}
 	if len(c.d.linkedWith(s.Name)) == 0 {
 		return
 	}

@@ -133,8 +133,12 @@ func (c *change) pulled(w *worker, r *protocol.PortalJournal) error {
 	if !moved && gap == "" {
 		return nil
 	}
-	_, err := c.hint(r.Portal, hints, func(cfg *StreamConfig) bool {
-		return gap != "" || moved && slices.ContainsFunc(r.Many, func(object string) bool { return names(cfg, object) })
+	many, err := c.objectsByName(r.Portal, r.Many)
+	if err != nil {
+		return err
+	}
+	_, err = c.hint(r.Portal, hints, func(cfg *StreamConfig) bool {
+		return gap != "" || moved && slices.ContainsFunc(many, func(object string) bool { return names(cfg, object) })
 	})
 	return err
 }

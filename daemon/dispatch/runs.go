@@ -185,7 +185,10 @@ func (c *change) incremental(s *stream.Stream) (*stream.Run, error) {
 	run.Settle, run.From, run.Pass = settle, s.Cursor, passOf(settle)
 	s.LastStarted = c.now.Round(0)
 	if !c.now.Before(s.DueAt) {
-		s.DueAt = time.Time{}
+		s.DueAt, s.DueAgain = s.DueAgain, time.Time{}
+		if !c.now.Before(s.DueAt) {
+			s.DueAt = time.Time{} // this run finds what it was about
+		}
 	}
 	return run, nil
 }

@@ -59,11 +59,14 @@ type Stream struct {
 	LastStarted time.Time `json:"last_started"` // of the incremental run
 	// DueAt is when an incremental run is due besides the schedule, zero for never:
 	// HubSpot could not tell what has changed, or it was too much.
-	DueAt   time.Time `json:"due_at,omitzero"`
-	RetryAt time.Time `json:"retry_at"` // nothing is started before
-	Fails   int       `json:"fails,omitempty"`
-	LastRun string    `json:"last_run,omitempty"`
-	Error   *Problem  `json:"error,omitempty"`
+	DueAt time.Time `json:"due_at,omitzero"`
+	// DueAgain is the same for what was heard of while DueAt was set, zero for
+	// nothing.
+	DueAgain time.Time `json:"due_again,omitzero"`
+	RetryAt  time.Time `json:"retry_at"` // nothing is started before
+	Fails    int       `json:"fails,omitempty"`
+	LastRun  string    `json:"last_run,omitempty"`
+	Error    *Problem  `json:"error,omitempty"`
 
 	// ArchivedAt and ReconciledAt are when the last walk of that kind began;
 	// ReconcileNow asks for one as soon as no other walk runs, and AcceptNext
