@@ -53,14 +53,12 @@ const maxVersions = 100
 // version says how a version came; runs are those that were looked up already.
 func (s *Server) version(ctx context.Context, h *stream.Head, runs map[string]*client.Run) (client.ExplainedVersion, error) {
 	v := client.ExplainedVersion{Seq: h.Seq, State: string(h.State), Version: MillisOf(h.Version), Read: MillisOf(h.AsOf), Committed: MillisOf(h.Synced)}
-	if road := string(h.By.Road); road != "" {
-		v.Road = &road
-	}
+	v.Road, v.RunID = orNull(string(h.By.Road)), orNull(h.By.Run)
+	v.PropertiesRoad, v.PropertiesRunID = orNull(string(h.ReadBy.Road)), orNull(h.ReadBy.Run)
 	id := h.By.Run
 	if id == "" {
 		return v, nil
 	}
-	v.RunID = &id
 	run, known := runs[id]
 	if !known {
 		switch r, err := s.o.Control.Run(ctx, id); {
@@ -73,4 +71,12 @@ func (s *Server) version(ctx context.Context, h *stream.Head, runs map[string]*c
 	}
 	v.Run = run
 	return v, nil
+}
+
+// orNull is a text, nil where it is empty.
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }

@@ -16,7 +16,8 @@ func TestVersionsAreExplained(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.d.runs = []client.Run{{ID: "r000000000007", Stream: "contacts", Kind: "incremental", State: "done", Started: time.Unix(1e9, 0).UTC()}}
-	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "1", Version: 5000, Synced: 6000, By: stream.Origin{Run: "r000000000007", Road: stream.SettleRoad}}})
+	b.d.add("contacts", stream.Record{Head: stream.Head{ID: "1", Version: 5000, Synced: 6000, By: stream.Origin{Run: "r000000000007", Road: stream.SettleRoad},
+		ReadBy: stream.Origin{Run: "r000000000001", Road: stream.BackfillRoad}}})
 	b.d.before = []stream.Head{{ID: "1", State: stream.Live, By: stream.Origin{Run: "r000000000002", Road: stream.BackfillRoad}},
 		{ID: "1", State: stream.Purged, By: stream.Origin{Road: stream.EraseRoad}}, {ID: "1", State: stream.Live}}
 	resp := do(t, b, http.MethodGet, "/v1/streams/contacts/records/1/explain", "")
@@ -34,6 +35,9 @@ func TestVersionsAreExplained(t *testing.T) {
 		if got := [3]any{v["road"], v["run_id"], kind}; got != want {
 			t.Errorf("version %d came by %v, want %v", i, got, want)
 		}
+	}
+	if v := e.Versions[0]; v["properties_road"] != "backfill" || v["properties_run_id"] != "r000000000001" || e.Versions[3]["properties_road"] != nil {
+		t.Errorf("the properties: %v", e.Versions)
 	}
 	b.d.err = errSecret
 	if p := problem(t, do(t, b, http.MethodGet, "/v1/streams/contacts/records/1/explain", "")); p.Status != http.StatusInternalServerError {

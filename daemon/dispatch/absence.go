@@ -273,6 +273,12 @@ func (c *change) refill(s *stream.Stream, run *stream.Run, g *stream.Range) erro
 // put stores a record at its new place, as what the page brings that is being
 // applied.
 func (c *change) put(s *stream.Stream, run *stream.Run, r *stream.Record) error {
+	r.ReadBy = c.by
+	return c.putPart(s, run, r)
+}
+
+// putPart is put where the page brings a part of the record, and not its properties.
+func (c *change) putPart(s *stream.Stream, run *stream.Run, r *stream.Record) error {
 	r.By = c.by
 	if err := c.tx.Put(s.Name, r); err != nil {
 		return fmt.Errorf("write %s %s: %w", s.Name, r.ID, err)

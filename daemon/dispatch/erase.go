@@ -47,6 +47,7 @@ func (c *change) erase(s *stream.Stream, id string) error {
 	// Not even when it was, or how it was called.
 	gone.CreatedAt, gone.UpdatedAt, gone.ArchivedAt = "", "", ""
 	gone.By = stream.Origin{Road: stream.EraseRoad}
+	gone.ReadBy = gone.By
 	if err := c.tx.Put(s.Name, gone); err != nil {
 		return fmt.Errorf("erase %s %s: %w", s.Name, id, err)
 	}

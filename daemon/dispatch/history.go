@@ -135,7 +135,7 @@ func (c *change) putPast(s *stream.Stream, run *stream.Run, h *stream.Head, part
 		return fmt.Errorf("read %s %s: %w", s.Name, part.ID, err)
 	}
 	c.takePast(s, r, part)
-	if err := c.put(s, run, r); err != nil {
+	if err := c.putPart(s, run, r); err != nil {
 		return err
 	}
 	note(run.Report, h, &r.Head)

@@ -76,6 +76,11 @@ func TestHistoryComesWithItsRecord(t *testing.T) {
 	if b.past("3") != `{"a":[]}` {
 		t.Errorf("history %s", b.past("3"))
 	}
+	// Who brought the record is not who brought its history, or comes in later.
+	known := b.store.records[recordKey(modelStream, "2")]
+	if known.By != known.ReadBy {
+		t.Errorf("one page brought both, by %+v and %+v", known.By, known.ReadBy)
+	}
 	for places, digest := range []byte{2, 4} { // the same, then another
 		id := b.asks("2")
 		own := b.walk(fetches(b.beat(protocol.Heartbeat{}))["record"])
@@ -83,6 +88,9 @@ func TestHistoryComesWithItsRecord(t *testing.T) {
 		a = own.send(0, protocol.Page{Kind: protocol.RecordsPage, Records: record("2", v), Parts: pastOf("2", digest, 20, `{"a":[{"value":"3"}]}`)})
 		if !a.RunEnded || b.store.seq != before+uint64(places) || b.store.runs[id].State != stream.Done {
 			t.Errorf("digest %d: %+v, %d places", digest, a, b.store.seq-before)
+		}
+		if h := b.store.records[recordKey(modelStream, "2")]; places == 1 && (h.By != (stream.Origin{Run: id, Road: stream.RecordRoad}) || h.ReadBy != known.ReadBy) {
+			t.Errorf("the history came by %+v, to what %+v had brought and now %+v", h.By, known.ReadBy, h.ReadBy)
 		}
 	}
 }

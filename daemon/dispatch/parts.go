@@ -45,7 +45,7 @@ func (c *change) parts(p *protocol.Page, run *stream.Run, g *stream.Range, s *st
 			return fmt.Errorf("read %s %s: %w", s.Name, part.ID, err)
 		}
 		r.Associations, r.AssociationsPart = part.Body, stream.Part{AsOf: part.AsOf, Digest: part.Digest}
-		if err := c.put(s, run, r); err != nil {
+		if err := c.putPart(s, run, r); err != nil {
 			return err
 		}
 		note(run.Report, h, &r.Head)

@@ -110,6 +110,7 @@ func pageRecord(n int, version int64) *stream.Record {
 	at := 1_760_000_000_000 + 1237*version
 	r := &stream.Record{Head: stream.Head{ID: strconv.Itoa(100_000 + 51*n), State: stream.Live, Version: at,
 		AsOf: 1_770_000_000_000 + version/100, By: stream.Origin{Run: runID(uint64(version) / perCommit), Road: stream.SearchRoad}, CreatedAt: formatTime(layoutMillis, at-int64(n)*60_000), UpdatedAt: formatTime(layoutMillis, at)}}
+	r.ReadBy = r.By
 	rng := rand.NewPCG(uint64(n), uint64(version))
 	binary.LittleEndian.PutUint64(r.Digest[:], rng.Uint64())
 	binary.LittleEndian.PutUint64(r.Digest[8:], rng.Uint64())

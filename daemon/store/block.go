@@ -3,7 +3,7 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -48,7 +48,7 @@ type block struct {
 	base   stream.Head // what numbers of its heads are relative to
 	idBase uint64      // likewise of ids
 	rows   []row
-	by     []stream.Origin // of the rows, as they follow one another
+	by     []origins // of the rows, as they follow one another
 	texts  []byte
 	shapes []shape
 	spans  []span
@@ -91,11 +91,12 @@ func (b *block) add(h *stream.Head, content [parts][]byte) error {
 	if b.texts, err = b.appendText(b.texts, h); err != nil {
 		return err
 	}
-	if n := len(b.by); n == 0 || b.by[n-1] != h.By {
-		if _, ok := h.By.Road.Number(); !ok || n > math.MaxUint16 {
-			return errors.New("a record that came on no known road: " + string(h.By.Road))
+	by := origins{h.By, h.ReadBy}
+	if n := len(b.by); n == 0 || b.by[n-1] != by {
+		if !by.known() || n > math.MaxUint16 {
+			return fmt.Errorf("a record that came on no known road: %s, %s", h.By.Road, h.ReadBy.Road)
 		}
-		b.by = append(b.by, h.By)
+		b.by = append(b.by, by)
 	}
 	r := row{seq: h.Seq, text: span{at, uint32(len(b.texts))}, by: uint16(len(b.by) - 1)}
 	for p, body := range content {
@@ -135,7 +136,7 @@ func (b *block) head(r *row, h *stream.Head) error {
 	if rd.bad || len(rd.b) > 0 || h.Seq != r.seq {
 		return errBlock
 	}
-	h.By = b.by[r.by]
+	h.By, h.ReadBy = b.by[r.by].by, b.by[r.by].read
 	return nil
 }
 
@@ -354,7 +355,7 @@ func (b *block) appendColumns(dst []byte, cells []cell, width int, values bool) 
 
 // parse is the inverse of append; the block keeps the bytes. One without origins
 // is of an older hubpipe.
-func (b *block) parse(first uint64, in []byte, origins bool) error {
+func (b *block) parse(first uint64, in []byte, told bool) error {
 	b.reset(first)
 	if uint64(len(in)) > math.MaxInt32 {
 		return errBlock
@@ -387,10 +388,10 @@ func (b *block) parse(first uint64, in []byte, origins bool) error {
 		b.rows = append(b.rows, w)
 	}
 	switch {
-	case origins:
+	case told:
 		b.readOrigins(&r)
 	default:
-		b.by = append(b.by, stream.Origin{}) // of all rows
+		b.by = append(b.by, origins{}) // of all rows
 	}
 	if r.bad {
 		return errBlock

@@ -40,8 +40,8 @@ func bodies() *rapid.Generator[[]byte] {
 	})
 }
 
-// origins are those of runs with ids of all kinds, known or not.
-func origins() *rapid.Generator[stream.Origin] {
+// origin is of a run with an id of any kind, known or not.
+func origin() *rapid.Generator[stream.Origin] {
 	return rapid.Custom(func(t *rapid.T) stream.Origin {
 		road, _ := stream.RoadOf(byte(rapid.IntRange(0, 3).Draw(t, "road")))
 		run := rapid.SampledFrom([]string{"", "r000000000001", "r000000000001", "r000000000002", "r18446744073709551615", "r1", "r0000000000001", "x"}).Draw(t, "run")
@@ -72,7 +72,7 @@ func TestBlocksComeBack(t *testing.T) {
 					r.AssociationsPart = stream.Part{AsOf: rapid.Int64().Draw(t, "as of"), Digest: [16]byte{7}}
 					r.History, r.HistoryPart.Digest[3] = bodies().Draw(t, "history"), 1
 				}
-				r.By = origins().Draw(t, "by")
+				r.By, r.ReadBy = origin().Draw(t, "by"), origin().Draw(t, "read by")
 				if err := b.add(&r.Head, contentOf(r)); err != nil {
 					t.Fatal(err)
 				}
@@ -112,6 +112,9 @@ func FuzzBlock(f *testing.F) {
 	for _, body := range []string{`{"a":"1","b":null}`, `{"a":"2","b":"x"}`, `[]`} {
 		r := record("7", 1, stream.Live)
 		r.By = stream.Origin{Run: "r00000000000" + fmt.Sprint(len(b.rows)), Road: stream.HintRoad}
+		if len(b.rows) > 0 {
+			r.ReadBy = stream.Origin{Run: "other", Road: stream.BackfillRoad}
+		}
 		r.Seq = 5 + uint64(len(b.rows))
 		r.Properties, r.Associations = []byte(body), []byte(`{"x":1}`)
 		if len(b.rows) == 0 {
@@ -198,6 +201,7 @@ func (w *world) put(t *rapid.T, tx *Tx, rng *rand.Rand) *stream.Record {
 	if rng.IntN(10) == 0 {
 		r.By = stream.Origin{Road: stream.EraseRoad}
 	}
+	r.ReadBy = r.By
 	switch rng.IntN(w.bare) {
 	case 0:
 		r.State = stream.Purged
@@ -272,7 +276,7 @@ func (w *world) heads(t *rapid.T, tx *Tx, want map[string]*stream.Record) {
 			t.Fatalf("there is a head of %s", h.ID)
 		}
 		known := r.Head
-		known.By = stream.Origin{} // which the index does not have
+		known.By, known.ReadBy = stream.Origin{}, stream.Origin{} // which the index does not have
 		if known != *h {
 			t.Fatalf("the head of %s is %+v", h.ID, h)
 		}

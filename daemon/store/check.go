@@ -253,7 +253,7 @@ func (s *Store) inspectFeed(ctx context.Context, txn *badger.Txn, r *StreamRepor
 			var h stream.Head
 			err := b.head(w, &h)
 			if err == nil {
-				h.By = stream.Origin{} // which the index does not have
+				h.By, h.ReadBy = stream.Origin{}, stream.Origin{} // which the index does not have
 				e, errE := entryAt(txn, r.Stream, h.ID)
 				if errE == nil && e != nil && e.block == first && e.head == h {
 					good = append(good, w.seq)

@@ -12,11 +12,23 @@ import (
 // judge a reading nobody needs it. Records that one run brought lie together, so
 // it is said once for as many as follow one another.
 
-// The byte of an origin: the number of its road, and how its run is named.
+// origins are who brought a version, and who its properties.
+type origins struct{ by, read stream.Origin }
+
+// known tells whether both came on roads that have a number.
+func (o origins) known() bool {
+	_, by := o.by.Road.Number()
+	_, read := o.read.Road.Number()
+	return by && read
+}
+
+// The byte of an origin: the number of its road, how its run is named, and whether
+// another one follows, which brought the properties.
 const (
 	roadBits  = 31
 	runNumber = 1 << 5
 	runText   = 1 << 6
+	readApart = 1 << 7
 )
 
 // appendOrigins writes who brought the rows that are not gone: how many, by whom,
@@ -24,8 +36,8 @@ const (
 func (b *block) appendOrigins(dst []byte) []byte {
 	before := uint64(0)
 	for i := 0; i < len(b.rows); {
-		n, by := 0, b.by[b.rows[i].by]
-		for ; i < len(b.rows) && (b.rows[i].gone || b.by[b.rows[i].by] == by); i++ {
+		n, o := 0, b.by[b.rows[i].by]
+		for ; i < len(b.rows) && (b.rows[i].gone || b.by[b.rows[i].by] == o); i++ {
 			if !b.rows[i].gone {
 				n++
 			}
@@ -34,19 +46,28 @@ func (b *block) appendOrigins(dst []byte) []byte {
 			continue
 		}
 		dst = binary.AppendUvarint(dst, uint64(n))
-		road, _ := by.Road.Number()
-		number, ok := numberOfRun(by.Run)
-		switch {
-		case ok:
-			dst = binary.AppendVarint(append(dst, road|runNumber), int64(number-before))
-			before = number
-		case by.Run != "":
-			dst = appendText(append(dst, road|runText), by.Run)
-		default:
-			dst = append(dst, road)
+		if o.read == o.by {
+			dst, before = appendOrigin(dst, o.by, 0, before)
+			continue
 		}
+		dst, before = appendOrigin(dst, o.by, readApart, before)
+		dst, before = appendOrigin(dst, o.read, 0, before)
 	}
 	return dst
+}
+
+// appendOrigin writes one; before is the number of the run that was named before,
+// and what is returned that of the one that is named last now.
+func appendOrigin(dst []byte, o stream.Origin, bits byte, before uint64) (_ []byte, last uint64) {
+	road, _ := o.Road.Number()
+	number, ok := numberOfRun(o.Run)
+	switch {
+	case ok:
+		return binary.AppendVarint(append(dst, road|bits|runNumber), int64(number-before)), number
+	case o.Run != "":
+		return appendText(append(dst, road|bits|runText), o.Run), before
+	}
+	return append(dst, road|bits), before
 }
 
 // readOrigins is the inverse of appendOrigins; r is bad where they do not fit the
@@ -55,33 +76,47 @@ func (b *block) readOrigins(r *reader) {
 	before := uint64(0)
 	for i := 0; i < len(b.rows) && !r.bad; {
 		n := r.uvarint()
-		tag := r.take(1)
-		if r.bad || n == 0 || n > uint64(len(b.rows)-i) || len(b.by) > math.MaxUint16 {
+		if n == 0 || n > uint64(len(b.rows)-i) || len(b.by) > math.MaxUint16 {
 			r.bad = true
 			return
 		}
-		road, ok := stream.RoadOf(tag[0] & roadBits)
-		by := stream.Origin{Road: road}
-		switch tag[0] &^ roadBits {
-		case 0:
-		case runNumber:
-			before += uint64(r.varint())
-			by.Run = runID(before)
-		case runText:
-			by.Run = r.text()
-		default:
-			ok = false
+		var o origins
+		var apart bool
+		if o.by, apart = r.origin(&before); apart {
+			o.read, apart = r.origin(&before)
+			r.bad = r.bad || apart
+		} else {
+			o.read = o.by
 		}
-		if !ok {
-			r.bad = true
-			return
-		}
-		b.by = append(b.by, by)
+		b.by = append(b.by, o)
 		for range n {
 			b.rows[i].by = uint16(len(b.by) - 1)
 			i++
 		}
 	}
+}
+
+// origin reads one, and tells whether another follows.
+func (r *reader) origin(before *uint64) (o stream.Origin, apart bool) {
+	tag := r.take(1)
+	if r.bad {
+		return o, false
+	}
+	road, ok := stream.RoadOf(tag[0] & roadBits)
+	if o.Road = road; !ok {
+		r.bad = true
+	}
+	switch tag[0] & (runNumber | runText) {
+	case 0:
+	case runNumber:
+		*before += uint64(r.varint())
+		o.Run = runID(*before)
+	case runText:
+		o.Run = r.text()
+	default:
+		r.bad = true
+	}
+	return o, tag[0]&readApart != 0
 }
 
 // runDigits is how many digits a run's id has at least.

@@ -172,7 +172,7 @@ func TestOriginsAreSmall(t *testing.T) {
 		b.reset(1)
 		for i := range blockRecords {
 			r := pageRecord(i, int64(i))
-			r.Seq, r.By = uint64(i)+1, o
+			r.Seq, r.By, r.ReadBy = uint64(i)+1, o, o
 			if err := b.add(&r.Head, contentOf(r)); err != nil {
 				t.Fatal(err)
 			}

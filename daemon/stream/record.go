@@ -58,9 +58,11 @@ type Head struct {
 	AssociationsPart Part
 	HistoryPart      Part
 
-	// By is who brought this version. Only what is read with its content has it,
-	// and the heads of Earlier: who judges a reading does not ask.
-	By Origin
+	// By is who brought this version, ReadBy who brought its properties: another one
+	// where associations or history alone have changed since. Only what is read with
+	// its content has them: who judges a reading does not ask.
+	By     Origin
+	ReadBy Origin
 }
 
 // ArchivedMS is when an archived record was archived, in ms since 1970; 0 where

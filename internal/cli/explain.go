@@ -187,7 +187,11 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 		rows = append(rows, []string{"history read", at(e.HistoryRead)})
 	}
 	if len(e.Versions) > 0 {
-		rows = append(rows, []string{"came by", cameBy(&e.Versions[0])})
+		v := &e.Versions[0]
+		rows = append(rows, []string{"came by", cameBy(v)})
+		if of := broughtBy(v); of != "" {
+			rows = append(rows, []string{"its properties by", of})
+		}
 	}
 	for _, d := range e.Destinations {
 		is := "not yet written"
@@ -240,6 +244,27 @@ func cameBy(v *client.ExplainedVersion) string {
 		return by + ", which is no longer kept"
 	}
 	return fmt.Sprintf("%s (%s)", by, v.Run.Kind)
+}
+
+// broughtBy says who brought the properties of a version, "" where that is who
+// brought all of it.
+func broughtBy(v *client.ExplainedVersion) string {
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	road, run := text(v.PropertiesRoad), text(v.PropertiesRunID)
+	switch {
+	case road == text(v.Road) && run == text(v.RunID):
+		return ""
+	case road == "":
+		return "not known: they were stored before this was kept"
+	case run == "":
+		return road
+	}
+	return road + ", run " + run
 }
 
 // words are what HubSpot says, in a line.

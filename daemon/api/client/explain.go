@@ -49,6 +49,10 @@ type ExplainedVersion struct {
 	// none; Run is that run, null when it is no longer kept.
 	RunID *string `json:"run_id"`
 	Run   *Run    `json:"run"`
+	// PropertiesRoad and PropertiesRunID are the same of its properties: others where
+	// associations or history alone have changed since those were read.
+	PropertiesRoad  *string `json:"properties_road"`
+	PropertiesRunID *string `json:"properties_run_id"`
 }
 
 // Explained is how far a destination is with a record.
