@@ -56,7 +56,7 @@ func (s *Server) schema(w http.ResponseWriter, r *http.Request, _ params) error 
 	}
 	b, err := s.o.Data.Schema(name)
 	if err != nil {
-		return s.missing(err, client.TypeNoSchema, "it is read by the stream's first run: start or sync it",
+		return s.missing(err, client.TypeNoSchema, "the first run of a stream of the CRM's objects reads it: start or sync it; other streams have none",
 			"the properties of %q have not been read yet", name)
 	}
 	definitions, err := decodeDefinitions(b, name)
