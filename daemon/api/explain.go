@@ -23,7 +23,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, _ params) error
 	rec := &heads[0]
 	out := client.Explanation{Stream: name, Record: rec.ID, Seq: rec.Seq, Head: s.o.Data.PositionOf(name), State: string(rec.State), Version: MillisOf(rec.Version), Read: MillisOf(rec.AsOf),
 		Committed: MillisOf(rec.Synced), AssociationsRead: MillisOf(rec.AssociationsPart.AsOf), HistoryRead: MillisOf(rec.HistoryPart.AsOf),
-		Versions: make([]client.ExplainedVersion, 0, len(heads)), Destinations: []client.Explained{}}
+		MergedInto: orNull(rec.MergedInto), Versions: make([]client.ExplainedVersion, 0, len(heads)), Destinations: []client.Explained{}}
 	runs := map[string]*client.Run{}
 	for i := range heads {
 		v, err := s.version(r.Context(), &heads[i], runs)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -320,11 +321,21 @@ func (c *command) logger(def string) (hclog.Logger, error) {
 }
 
 func (c *command) version() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version",
+	form := ""
+	cmd := &cobra.Command{Use: "version", Short: "Print the version",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), c.env.Version)
-			return err
+			if err := oneOf("output", form, "table", "json"); err != nil {
+				return err
+			}
+			c.output = form
+			return c.show(map[string]string{"version": c.env.Version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH},
+				func(w io.Writer) error {
+					_, err := fmt.Fprintln(w, c.env.Version)
+					return err
+				})
 		}}
+	cmd.Flags().StringVarP(&form, "output", "o", "table", "table (the version alone) or json")
+	return cmd
 }
 
 // isTerminal tells whether what is printed is read by a person.

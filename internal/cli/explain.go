@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,7 +178,11 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 		}
 		return t.UTC().Format("2006-01-02 15:04:05.000Z")
 	}
-	rows := [][]string{{"RECORD", e.Stream + " " + e.Record}, {"state", e.State},
+	state := e.State
+	if e.MergedInto != nil {
+		state += " into " + *e.MergedInto
+	}
+	rows := [][]string{{"RECORD", e.Stream + " " + e.Record}, {"state", state},
 		{"place in the feed", fmt.Sprintf("%d of %d", e.Seq, e.Head)}, {"HubSpot's version", at(e.Version)},
 		{"read from HubSpot", at(e.Read)}, {"stored", at(e.Committed)}}
 	if e.AssociationsRead != nil {
@@ -206,16 +211,11 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
-	if len(e.Versions) > 1 {
-		rows = [][]string{{"PLACE", "STATE", "HUBSPOT'S VERSION", "READ", "STORED", "CAME BY"}}
-		for i := range e.Versions {
-			v := &e.Versions[i]
-			rows = append(rows, []string{strconv.FormatUint(v.Seq, 10), v.State, at(v.Version), at(v.Read), at(v.Committed), cameBy(v)})
-		}
-		fmt.Fprintln(w)
-		if err := table(w, rows); err != nil {
-			return err
-		}
+	if now != nil && now.Error != "" {
+		fmt.Fprintf(w, "\nHubSpot was not asked, or did not answer:\n  %s\n", strings.Join(wrap(now.Error, screen-2), "\n  "))
+	}
+	if err := explainedVersions(w, e.Versions); err != nil {
+		return err
 	}
 	if now == nil || len(now.Differences) == 0 {
 		return nil
@@ -226,6 +226,41 @@ func explained(w io.Writer, e *client.Explanation, now *answered) error {
 	}
 	fmt.Fprintln(w)
 	return table(w, rows)
+}
+
+// explainedVersions are what is left of a record, where there is more than one.
+func explainedVersions(w io.Writer, versions []client.ExplainedVersion) error {
+	if len(versions) < 2 {
+		return nil
+	}
+	at := func(t *time.Time) string {
+		if t == nil {
+			return "-"
+		}
+		return t.UTC().Format("2006-01-02 15:04:05Z")
+	}
+	rows, forgotten := [][]string{{"PLACE", "STATE", "HUBSPOT'S VERSION", "STORED", "ROAD", "RUN"}}, false
+	for i := range versions {
+		v := &versions[i]
+		road, run := orDash(v.Road), orDash(v.RunID)
+		if v.RunID != nil && v.Run == nil {
+			run, forgotten = run+"*", true
+		}
+		rows = append(rows, []string{strconv.FormatUint(v.Seq, 10), v.State, at(v.Version), at(v.Committed), road, run})
+	}
+	fmt.Fprintln(w)
+	if err := table(w, rows); err != nil || !forgotten {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "* is no longer kept")
+	return err
+}
+
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
 }
 
 // cameBy says who brought a version.
@@ -271,7 +306,7 @@ func broughtBy(v *client.ExplainedVersion) string {
 func (a *answered) words() string {
 	switch {
 	case a.Error != "":
-		return "not asked: " + a.Error
+		return "not known, see below"
 	case !a.Found:
 		return "has no such record"
 	}
@@ -302,7 +337,7 @@ func (c *command) preview() *cobra.Command {
 				return err
 			}
 			defer hub.Close()
-			return printRecords(c.env.Stdout, *form, limit, func(yield func(client.Record, error) bool) {
+			return printRecords(c.env.Stdout, *form, limit, nil, func(yield func(client.Record, error) bool) {
 				errEnough := errors.New("enough")
 				err := worker.Preview(cmd.Context(), hub, s.Object, s.Properties, s.Exclude, limit, func(r *hubspot.Record) error {
 					optional := func(text string) *string {

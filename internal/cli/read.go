@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,17 +19,16 @@ func states() []string { return []string{"live", "archived", "purged", "merged",
 // recordForm is how records are printed; it is a flag of its own, since lines
 // of JSON are what one wants of them.
 func recordForm(cmd *cobra.Command) *string {
-	return cmd.Flags().StringP("output", "o", "json", "json (NDJSON: a record a line) or table (id, seq, state, times)")
+	return cmd.Flags().StringP("output", "o", "json", "json (NDJSON: a record a line) or table (id, seq, state, time, and --fields)")
 }
 
 // printRecords writes records as they come, at most limit of them where that is
-// not 0.
-func printRecords(w io.Writer, form string, limit int, records iter.Seq2[client.Record, error]) error {
+// not 0. A table has a column for each of the fields, if there are any.
+func printRecords(w io.Writer, form string, limit int, fields []string, records iter.Seq2[client.Record, error]) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // values go out as they came
-	const line = "%-20s  %10v  %-8s  %s\n"
 	if form == "table" {
-		if _, err := fmt.Fprintf(w, line, "ID", "SEQ", "STATE", "UPDATED"); err != nil {
+		if err := printRow(w, []string{"ID", "SEQ", "STATE", "UPDATED"}, fields); err != nil {
 			return err
 		}
 	}
@@ -38,11 +38,11 @@ func printRecords(w io.Writer, form string, limit int, records iter.Seq2[client.
 			return err
 		}
 		if form == "table" {
-			updated := "-"
-			if r.UpdatedAt != nil {
-				updated = *r.UpdatedAt
+			seq := "-" // of what is not stored
+			if r.Seq != 0 {
+				seq = strconv.FormatUint(r.Seq, 10)
 			}
-			_, err = fmt.Fprintf(w, line, clean(r.ID), r.Seq, clean(r.State), clean(updated))
+			err = printRow(w, []string{r.ID, seq, r.State, orDash(r.UpdatedAt)}, valuesOf(r.Properties, fields))
 		} else {
 			err = enc.Encode(r)
 		}
@@ -54,6 +54,43 @@ func printRecords(w io.Writer, form string, limit int, records iter.Seq2[client.
 		}
 	}
 	return nil
+}
+
+// fieldWidth is how much of a value a table of records shows: its rows come one by
+// one, and nobody knows how wide the next will be.
+const fieldWidth = 28
+
+// printRow writes a row of a table of records: what each has, and values.
+func printRow(w io.Writer, own, values []string) error {
+	var line strings.Builder
+	fmt.Fprintf(&line, "%-20s  %10s  %-8s  %-24s", clean(own[0]), own[1], clean(own[2]), clean(own[3]))
+	for _, v := range values {
+		fmt.Fprintf(&line, "  %-*s", fieldWidth, shorten(clean(v), fieldWidth))
+	}
+	_, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	return err
+}
+
+// valuesOf are properties as text; "-" is none.
+func valuesOf(properties json.RawMessage, names []string) []string {
+	if len(names) == 0 {
+		return nil
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(properties, &all) != nil {
+		all = nil // of a tombstone
+	}
+	out := make([]string, len(names))
+	for i, n := range names {
+		var text *string
+		switch err := json.Unmarshal(all[n], &text); {
+		case err != nil && len(all[n]) > 0: // a number, or a list
+			out[i] = string(all[n])
+		default:
+			out[i] = orDash(text)
+		}
+	}
+	return out
 }
 
 func checkLimit(limit int) error {
@@ -81,13 +118,13 @@ func (c *command) records() *cobra.Command {
 				}
 			}
 			r, err := d.Record(cmd.Context(), args[0], args[1], fields...)
-			return printRecords(c.env.Stdout, *form, 1, func(yield func(client.Record, error) bool) { yield(r, err) })
+			return printRecords(c.env.Stdout, *form, 1, fields, func(yield func(client.Record, error) bool) { yield(r, err) })
 		}
 		q := client.RecordQuery{States: []string{state}, Since: since, Fields: fields, Limit: 1000}
 		if limit > 0 {
 			q.Limit = min(limit, 1000)
 		}
-		return printRecords(c.env.Stdout, *form, limit, d.AllRecords(cmd.Context(), args[0], q))
+		return printRecords(c.env.Stdout, *form, limit, fields, d.AllRecords(cmd.Context(), args[0], q))
 	})
 	form = recordForm(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (0: all)")
@@ -109,7 +146,7 @@ func (c *command) changes() *cobra.Command {
 		if *form == "json" { // as it comes, unread
 			return d.CopyChanges(cmd.Context(), args[0], q, c.env.Stdout)
 		}
-		return printRecords(c.env.Stdout, *form, 0, d.Changes(cmd.Context(), args[0], q))
+		return printRecords(c.env.Stdout, *form, 0, nil, d.Changes(cmd.Context(), args[0], q))
 	})
 	form = recordForm(cmd)
 	cmd.Flags().StringVar(&q.Since, "since", "", "only what comes after this seq, or after this time (default: from the beginning)")

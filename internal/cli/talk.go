@@ -216,6 +216,7 @@ func (c *command) failures(failed []client.Failure) error {
 
 func (c *command) start() *cobra.Command {
 	var every string
+	var wait bool
 	cmd := c.talking("start STREAM|all", "Begin fetching on the interval, the first run at once",
 		func(cmd *cobra.Command, d *client.Client, args []string) error {
 			if cmd.Flags().Changed("every") {
@@ -223,9 +224,14 @@ func (c *command) start() *cobra.Command {
 					return err
 				}
 			}
-			err := c.eachStream(d, args[0],
-				func(d *client.Client, n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) },
-				func(d *client.Client) (client.Statuses, error) { return d.StartAll(cmd.Context(), every) })
+			one := func(d *client.Client, n string) (client.Status, error) { return d.Start(cmd.Context(), n, every) }
+			all := func(d *client.Client) (client.Statuses, error) { return d.StartAll(cmd.Context(), every) }
+			var err error
+			if wait {
+				err = c.startAndWait(cmd.Context(), d, args[0], one, all)
+			} else {
+				err = c.eachStream(d, args[0], one, all)
+			}
 			if err != nil {
 				return err
 			}
@@ -240,9 +246,41 @@ func (c *command) start() *cobra.Command {
 
 With --every on that interval, over restarts of the daemon too; without it on the
 configured one, also where an earlier start set another: a stop and a start without
---every are the way back to the configuration.`
+--every are the way back to the configuration. With --wait it ends with the run
+that goes on then; of a stream that was started before, that may be none.`
+	waits(cmd, &wait)
 	cmd.Flags().StringVar(&every, "every", "", "the interval, such as 30s or 5m (default: the configured one)")
 	return cmd
+}
+
+// startAndWait starts streams and waits for the runs that go on then. A stream that
+// has none, and a problem instead, has failed.
+func (c *command) startAndWait(ctx context.Context, d *client.Client, arg string, one func(*client.Client, string) (client.Status, error),
+	all func(*client.Client) (client.Statuses, error),
+) error {
+	var started client.Statuses
+	var err error
+	if arg == client.All {
+		started, err = all(d)
+	} else {
+		started.Streams = make([]client.Status, 1)
+		started.Streams[0], err = one(d, arg)
+	}
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for i := range started.Streams {
+		switch s := &started.Streams[i]; {
+		case s.Run != nil:
+			ids = append(ids, s.Run.ID)
+		case s.Error != nil:
+			started.Failed = append(started.Failed, client.Failure{Stream: s.Name, Error: s.Error})
+		default:
+			fmt.Fprintf(c.env.Stderr, "%s: no run goes on; `hubpipe sync %s --wait` makes one\n", s.Name, s.Name)
+		}
+	}
+	return c.ended(ctx, d, ids, started.Failed, true)
 }
 
 func (c *command) stopStream() *cobra.Command {
@@ -311,31 +349,43 @@ func (c *command) run(use, short string, one func(context.Context, *client.Clien
 		if err != nil {
 			return err
 		}
-		var runs []client.Run
-		failed := false
-		for _, id := range ids {
-			r, err := d.Run(cmd.Context(), id)
-			for wait && err == nil && r.Ended == nil {
-				if err = pause(cmd.Context(), 100*time.Millisecond); err == nil {
-					r, err = d.Run(cmd.Context(), id)
-				}
+		return c.ended(cmd.Context(), d, ids, refused, wait)
+	})
+	waits(cmd, &wait)
+	return cmd
+}
+
+func waits(cmd *cobra.Command, wait *bool) {
+	cmd.Flags().BoolVar(wait, "wait", false, "wait for the end; the exit code is the run's")
+}
+
+// ended shows runs, with wait when they have ended, and what refused to begin one.
+// It is an error that has been said where one of them failed.
+func (c *command) ended(ctx context.Context, d *client.Client, ids []string, refused []client.Failure, wait bool) error {
+	var runs []client.Run
+	failed := false
+	for _, id := range ids {
+		r, err := d.Run(ctx, id)
+		for wait && err == nil && r.Ended == nil {
+			if err = pause(ctx, 100*time.Millisecond); err == nil {
+				r, err = d.Run(ctx, id)
 			}
-			if err != nil {
-				return err
-			}
-			failed = failed || r.State == "failed" || r.State == "stopped" && wait
-			runs = append(runs, r)
 		}
+		if err != nil {
+			return err
+		}
+		failed = failed || r.State == "failed" || r.State == "stopped" && wait
+		runs = append(runs, r)
+	}
+	if len(runs) > 0 || c.output == "json" {
 		if err := c.showRuns(runs); err != nil {
 			return err
 		}
-		if err := c.failures(refused); err != nil || !failed {
-			return err
-		}
-		return errReported
-	})
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end; the exit code is the run's")
-	return cmd
+	}
+	if err := c.failures(refused); err != nil || !failed {
+		return err
+	}
+	return errReported
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -16,6 +16,8 @@ type Explanation struct {
 	Seq   uint64 `json:"seq"`
 	Head  uint64 `json:"head"`
 	State string `json:"state"`
+	// MergedInto is the record that it is a part of now, null where it is none.
+	MergedInto *string `json:"merged_into"`
 	// Version is the time by which HubSpot tells one version from another, Read
 	// HubSpot's time when this one was asked for, Committed ours when it was
 	// stored.
