@@ -39,8 +39,11 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request, _ params) error
 	case errors.Is(err, webhook.ErrUnsigned) || errors.Is(err, webhook.ErrStale) || errors.Is(err, webhook.ErrForged):
 		p := &client.Problem{Type: client.TypeBadSignature, Title: "that is not signed as HubSpot signs", Status: http.StatusUnauthorized, Detail: err.Error(),
 			Hint: "webhook { client_secret } has to be that of the app that sends; behind a proxy, http { hosts } has to name the host that HubSpot calls"}
-		if errors.Is(err, webhook.ErrUnsigned) && r.Header.Get(webhook.OldHeader) != "" {
+		switch {
+		case errors.Is(err, webhook.ErrUnsigned) && r.Header.Get(webhook.OldHeader) != "":
 			p.Hint = "signatures of version 1 and 2 hold for ever and are not taken; HubSpot sends version 3 beside them"
+		case errors.Is(err, webhook.ErrStale):
+			p.Hint = "a request that was held back or is sent again is not taken; where every one is refused, set this machine's clock"
 		}
 		return p
 	case err != nil:

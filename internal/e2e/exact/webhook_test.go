@@ -177,7 +177,7 @@ func TestForgedHints(t *testing.T) {
 		says         string
 	}{
 		"another secret":    {path, "guess", body, now, nil, 401, "bad-signature"},
-		"stale":             {path, hookSecret, body, now.Add(-6 * time.Minute), nil, 401, "five minutes"},
+		"stale":             {path, hookSecret, body, now.Add(-6 * time.Minute), nil, 401, "set this machine's clock"},
 		"unsigned":          {path, hookSecret, body, now, func(h http.Header) { h.Del(webhook.SignatureHeader) }, 401, "no signature of version 3"},
 		"signed as of old":  {path, hookSecret, body, now, func(h http.Header) { h.Del(webhook.SignatureHeader); h.Set(webhook.OldHeader, "x") }, 401, "version 1 and 2"},
 		"another account":   {path, hookSecret, other, now, nil, 403, "other-portal"},
