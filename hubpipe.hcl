@@ -239,7 +239,8 @@ stream "pipelines" {}
 #   pii_except = ["firstname"]
 # }
 #
-# Or files, in a folder or an object store. It has streams, deletes and raw, too.
+# Or files, in a folder or an object store. It has streams, deletes, raw and
+# versions (files more, that stay), too.
 # destination "files" "lake" {
 #   url    = "s3://bucket/prefix?region=eu-central-1" # or file:///data/lake
 #   format = "parquet"                                # or "ndjson"

@@ -15,7 +15,7 @@ func fileSchemes() []string { return []string{"file", "s3", "gs", "azblob"} }
 func (s *section) files(d *Destination) {
 	f := &Files{Format: FormatParquet, FlushInterval: DefaultFlushInterval, CompactInterval: DefaultCompactInterval, Keep: DefaultKeep, FileSize: DefaultFileSize}
 	d.Files, d.SchemaChanges = f, SchemaApply
-	s.foreign(d, "schema", "views", "versions")
+	s.foreign(d, "schema", "views")
 	if !s.has("url") {
 		s.at(s.line, s.title+" needs url", `write url = "file:///data/lake" or url = "s3://bucket/prefix?region=eu-central-1"`)
 	}

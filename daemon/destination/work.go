@@ -252,7 +252,7 @@ type piece struct {
 // read reads and packs what follows a place, up to another where that is not 0.
 func (w *work) read(ctx context.Context, x Stream, since uint64, until uint64, mode Mode) piece {
 	name, changes := x.Name, w.r.src.Changes
-	if x.Versions > 0 {
+	if _, snapshots := w.s.(Gatherer); x.Versions > 0 && !(mode == Again && snapshots) {
 		changes = w.r.src.Versions
 	}
 	var records []*stream.Record

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -146,6 +147,35 @@ func (m *lakeTable) file(path string, each func(row map[string]any) error) error
 	return nil
 }
 
+// haveVersions wants the newest row of each record, and of most of them older ones,
+// in the files that have every version.
+func (l *lake) haveVersions(stream string, now *lakeTable) error {
+	b, err := os.ReadFile(filepath.Join(l.dir, stream, "_hubpipe", "versions.txt"))
+	if err != nil {
+		return err
+	}
+	versions := &lakeTable{Columns: now.Columns, rows: map[string]map[string]any{}}
+	all := map[string]bool{}
+	for path := range strings.Lines(string(b)) {
+		if err := versions.file(strings.TrimSpace(path), func(row map[string]any) error {
+			all[fmt.Sprint(row["id"], row["_hubpipe_seq"])] = true
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if len(all) <= len(now.rows) {
+		return fmt.Errorf("%d versions of %d records of %s", len(all), len(now.rows), stream)
+	}
+	for id, row := range now.rows {
+		if !all[fmt.Sprint(id, row["_hubpipe_seq"])] {
+			return fmt.Errorf("the versions lack %s %s as it is now", stream, id)
+		}
+	}
+	l.t.Logf("%s: %d versions", stream, len(all))
+	return nil
+}
+
 func seqIn(row map[string]any) int64 {
 	n, _ := row["_hubpipe_seq"].(json.Number).Int64()
 	return n
@@ -200,7 +230,8 @@ func TestWarehouseFiles(t *testing.T) {
 	v := victimised(t)
 	v.bin = bin
 	l := &lake{t, filepath.Join(v.dir, "lake")}
-	v.more(fmt.Sprintf("destination \"files\" \"warehouse\" {\n  url = %q\n  flush_interval = \"1s\"\n  keep = \"1m\"\n}\n", "file://"+l.dir))
+	v.replace(`archived_interval = "3s"`, "archived_interval = \"3s\"\n  keep_versions = \"1d\"")
+	v.more(fmt.Sprintf("destination \"files\" \"warehouse\" {\n  url = %q\n  flush_interval = \"1s\"\n  keep = \"1m\"\n  versions = true\n}\n", "file://"+l.dir))
 	read := 0
 	look := func() {
 		t.Helper()
@@ -255,6 +286,7 @@ func TestWarehouseFiles(t *testing.T) {
 			m, err := v.sameFiles(l, object)
 			if err == nil {
 				t.Logf("%s: %d records, %d rows in %d files at %d", object, len(m.rows), m.all, len(m.Files), m.Position)
+				err = l.haveVersions(object, m)
 			}
 			return err
 		})

@@ -2,7 +2,6 @@ package files
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/parquet-go/parquet-go"
@@ -102,27 +102,42 @@ func (s *session) Digest(ctx context.Context, name string) (destination.Digest, 
 }
 
 func (s *session) digestFile(ctx context.Context, f File, types map[string]kind, n *newest) error {
-	r, err := s.bucket.open(ctx, f.Path)
+	if strings.HasSuffix(f.Path, ".gz") {
+		r, err := s.bucket.open(ctx, f.Path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = r.Close() }() // it was only read
+		return digestLines(r, types, n)
+	}
+	file, done, err := s.openAt(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.Close() }() // it was only read
-	if bytes.HasSuffix([]byte(f.Path), []byte(".gz")) {
-		return digestLines(r, types, n)
-	}
-	file, ok := r.(*os.File)
-	if !ok {
-		// Parquet is read from its end, and here and there.
-		if file, err = os.CreateTemp("", "hubpipe-check-"); err != nil {
-			return err
-		}
-		defer func() { _ = os.Remove(file.Name()) }()
-		defer func() { _ = file.Close() }()
-		if _, err := io.Copy(file, r); err != nil {
-			return err
-		}
-	}
+	defer done()
 	return digestParquet(ctx, file, f.Bytes, n)
+}
+
+// openAt opens a file to be read here and there, as Parquet is; done ends that.
+func (s *session) openAt(ctx context.Context, f File) (file *os.File, done func(), err error) {
+	r, err := s.bucket.open(ctx, f.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	closed := func() { _ = r.Close() } // it was only read
+	if file, ok := r.(*os.File); ok {
+		return file, closed, nil
+	}
+	defer closed()
+	if file, err = os.CreateTemp("", "hubpipe-read-"); err != nil {
+		return nil, nil, err
+	}
+	done = func() { _, _ = file.Close(), os.Remove(file.Name()) } // it is of no use any more
+	if _, err := io.Copy(file, r); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return file, done, nil
 }
 
 func digestParquet(ctx context.Context, r io.ReaderAt, size int64, n *newest) error {

@@ -51,6 +51,13 @@ type Manifest struct {
 	Ignored []Ignored         `json:"ignored,omitempty"`
 	Schemas []map[string]kind `json:"schemas"`
 	Files   []File            `json:"files"`
+	// Versions are files that a snapshot has replaced, and that have versions;
+	// Versioned says that these are wanted, Base that the snapshot in Files is part of
+	// them, Anew that they begin with the one that is being written.
+	Versions  []File `json:"versions,omitempty"`
+	Versioned bool   `json:"versioned,omitempty"`
+	Base      bool   `json:"versions_base,omitempty"`
+	Anew      bool   `json:"versions_anew,omitempty"`
 	// Building are files of a snapshot that is not whole yet.
 	Building []File `json:"building,omitempty"`
 	// Removed are files that were valid, and go.
@@ -126,8 +133,17 @@ func (s *session) dataKey(name string, number uint64, n int, again bool) string 
 	if again {
 		kind = "s"
 	}
+	return s.keyOf(name, number, n, kind, s.e.o.Format == NDJSON)
+}
+
+// versionKey is where a file of versions goes.
+func (s *session) versionKey(name string, number uint64, n int, lines bool) string {
+	return s.keyOf(name, number, n, "v", lines)
+}
+
+func (s *session) keyOf(name string, number uint64, n int, kind string, lines bool) string {
 	ending := ".parquet"
-	if s.e.o.Format == NDJSON {
+	if lines {
 		ending = ".ndjson.gz"
 	}
 	return fmt.Sprintf("%s/day=%s/%010d-%03d-%s-%s%s", name, time.Now().UTC().Format(time.DateOnly), number, n, kind, s.writer, ending)
@@ -135,7 +151,7 @@ func (s *session) dataKey(name string, number uint64, n int, again bool) string 
 
 // dataName tells the files that are ours to take away.
 func dataName(name string) *regexp.Regexp {
-	return regexp.MustCompile(`^` + regexp.QuoteMeta(name) + `/day=\d{4}-\d\d-\d\d/\d{10}-\d{3,}-[cs]-[0-9a-f]{8}\.(parquet|ndjson\.gz)$`)
+	return regexp.MustCompile(`^` + regexp.QuoteMeta(name) + `/day=\d{4}-\d\d-\d\d/\d{10}-\d{3,}-[csv]-[0-9a-f]{8}\.(parquet|ndjson\.gz)$`)
 }
 
 // newestNumber is the number of a stream's newest manifest, 0 where there is none.
@@ -195,6 +211,7 @@ func (s *session) next(m *Manifest) *Manifest {
 	out.Number, out.Writer, out.Committed = m.Number+1, s.writer, time.Now().UTC().Truncate(time.Millisecond)
 	out.Store, out.Epoch, out.Format = s.origin.Store, s.origin.Epoch, s.e.o.Format
 	out.Schemas = slices.Clone(m.Schemas)
+	out.Versions = slices.Clone(m.Versions)
 	out.Files, out.Building, out.Removed, out.Columns = slices.Clone(m.Files), slices.Clone(m.Building), slices.Clone(m.Removed), slices.Clone(m.Columns)
 	if m.Reread != nil {
 		r := *m.Reread
@@ -254,6 +271,9 @@ func (s *session) publish(ctx context.Context, t *table, b []byte) error {
 		list.WriteString(f.URL + "\n")
 	}
 	if err := s.write(ctx, listKey(t.m.Stream), []byte(list.String()), false); err != nil {
+		return err
+	}
+	if err := s.publishVersions(ctx, t.m); err != nil {
 		return err
 	}
 	if err := s.write(ctx, latestKey(t.m.Stream), b, false); err != nil {

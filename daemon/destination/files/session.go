@@ -161,8 +161,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 		if err := s.snapshot(ctx, t, reason, info.Head); err != nil {
 			return place, err
 		}
-	} else if !slices.Equal(t.m.Ignored, t.ignored) && !info.Look {
-		m := s.next(t.m)
+	} else if m := s.next(t.m); t.m.Number > 0 && !info.Look && (m.fitVersions(info.Versions > 0) || !slices.Equal(t.m.Ignored, t.ignored)) {
 		m.Ignored = t.ignored
 		if err := s.commit(ctx, t, m); err != nil {
 			return place, err
@@ -216,6 +215,10 @@ func (s *session) snapshot(ctx context.Context, t *table, reason string, until u
 	}
 	m := s.next(t.m)
 	m.Columns, m.Ignored = t.columns, t.ignored
+	m.fitVersions(t.info.Versions > 0)
+	// What others chose, another format and what a restored store has not are no
+	// versions of what is written now.
+	m.Anew = m.Versioned && (m.Anew || reason == destination.ReasonEpoch || t.m.Choice != t.info.Rules.Key() || t.m.Format != s.e.o.Format)
 	m.again(reason, until)
 	m.Erase = false
 	return s.commit(ctx, t, m)
@@ -259,6 +262,9 @@ func (s *session) Swept(ctx context.Context, name string) (destination.Place, er
 		return t.place(), nil
 	}
 	m := s.next(t.m)
+	if err := s.retire(ctx, t, m); err != nil {
+		return destination.Place{}, s.fail(t, "keep the versions of "+name, err)
+	}
 	m.swap()
 	if err := s.commit(ctx, t, m); err != nil {
 		return destination.Place{}, s.fail(t, "end the snapshot of "+name, err)
@@ -290,13 +296,15 @@ func (m *Manifest) swap() {
 	m.Snapshots++
 	var used []map[string]kind
 	index := map[int]int{}
-	for i := range m.Files {
-		f := &m.Files[i]
-		if _, ok := index[f.Schema]; !ok {
-			index[f.Schema] = len(used)
-			used = append(used, m.Schemas[f.Schema])
+	for _, list := range [][]File{m.Files, m.Versions} {
+		for i := range list {
+			f := &list[i]
+			if _, ok := index[f.Schema]; !ok {
+				index[f.Schema] = len(used)
+				used = append(used, m.Schemas[f.Schema])
+			}
+			f.Schema = index[f.Schema]
 		}
-		f.Schema = index[f.Schema]
 	}
 	m.Schemas = used
 }

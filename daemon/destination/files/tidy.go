@@ -36,6 +36,9 @@ func (s *session) tidy(ctx context.Context, t *table) error {
 	for _, f := range t.m.Files {
 		named[f.Path] = true
 	}
+	for _, f := range t.m.Versions {
+		named[f.Path] = true
+	}
 	for _, f := range t.m.Building {
 		named[f.Path] = true
 	}

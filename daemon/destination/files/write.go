@@ -125,6 +125,7 @@ func (s *session) flush(ctx context.Context, t *table) error {
 	m := s.next(t.m)
 	changed := widened(m.Columns, t.columns)
 	m.Columns, m.Ignored = t.columns, t.ignored
+	m.fitVersions(t.info.Versions > 0)
 	for i := range m.Columns {
 		c := &m.Columns[i]
 		if u, ok := t.unread[c.Name]; ok {
