@@ -29,7 +29,7 @@ test: ## all tests, with nothing but Go
 	CGO_ENABLED=0 $(GO) test ./...
 
 .PHONY: race
-race: ## all tests with the race detector, in random order (needs a C compiler)
+race: ## all packages with the race detector, in random order (needs a C compiler); what gains nothing by it says so and is skipped
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout $(TIMEOUT) ./...
 
 .PHONY: lint

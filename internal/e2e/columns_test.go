@@ -17,8 +17,8 @@ import (
 // views, exports and what is written for dbt have what the warehouse has.
 func TestWarehouseColumns(t *testing.T) {
 	t.Parallel()
-	pg := pgserver.Start(t)
 	s := newSystem(t, "--contacts", "60", "--deals", "20", "--limits=false")
+	pg := pgserver.Start(t)
 	s.configure(settings{streams: []string{"deals", "owners", "pipelines"}})
 	s.more("stream \"contacts\" { history = [\"email\"] }\n")
 	s.more(fmt.Sprintf("destination \"postgres\" \"warehouse\" {\n  url   = %q\n  views = true\n  raw   = true\n}\n", pg.URL("", "", "")))

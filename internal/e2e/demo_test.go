@@ -23,11 +23,11 @@ import (
 // once, and none leaves anything.
 func TestDemosAtOnce(t *testing.T) {
 	t.Parallel()
-	tmp := t.TempDir()
+	tmp, bin := t.TempDir(), build(t)
 	done := make(chan error, 3)
 	for range cap(done) {
 		go func() {
-			cmd := exec.CommandContext(t.Context(), build(t), "demo", "--once")
+			cmd := exec.CommandContext(t.Context(), bin, "demo", "--once")
 			cmd.Dir, cmd.Env = tmp, append(os.Environ(), "TMPDIR="+tmp)
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "the store equals HubSpot's truth") {

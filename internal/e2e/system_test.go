@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,14 +33,18 @@ const binaryVar = "HUBPIPE_E2E_BINARY"
 
 // TestMain makes the binary once for all tests, and lets more of them run side by
 // side than there are processors, unless -parallel says how many: their processes
-// wait, most of the time. With GOFLAGS=-race the program has the race detector
-// too, and what it finds fails the test.
+// wait, most of the time. Where the tests have the race detector the program has
+// it, too, and what it finds fails the test.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	parallel := "8"
+	if raceEnabled {
+		parallel = "4" // they compute, then
+	}
 	if !asked {
-		if err := flag.Set("test.parallel", "8"); err != nil {
+		if err := flag.Set("test.parallel", parallel); err != nil {
 			panic(err)
 		}
 	}
@@ -49,7 +54,11 @@ func TestMain(m *testing.M) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // of the system's temporary folder
 	bin := filepath.Join(dir, "hubpipe")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", bin, "../..")
+	args := []string{"build", "-o", bin, "../.."}
+	if raceEnabled {
+		args = slices.Insert(args, 1, "-race")
+	}
+	cmd := exec.CommandContext(context.Background(), "go", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build: %v\n%s", err, out))
 	}
@@ -62,6 +71,7 @@ func TestMain(m *testing.M) {
 // build gives the path of the program under test.
 func build(t testing.TB) string {
 	t.Helper()
+	worthDetecting(t)
 	return os.Getenv(binaryVar)
 }
 

@@ -223,6 +223,7 @@ func TestTortureFailpoints(t *testing.T) {
 // withFailpoints builds the program so that a step can be made the last one.
 func withFailpoints(t testing.TB) (bin string) {
 	t.Helper()
+	worthDetecting(t)
 	bin = filepath.Join(t.TempDir(), "hubpipe")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", bin, "../..").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

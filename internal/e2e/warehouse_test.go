@@ -274,8 +274,8 @@ func sameVersions(t *testing.T, pg *pgserver.Server, table string) {
 // committed it, and after, when nobody has heard of that.
 func TestWarehouseFailpoints(t *testing.T) {
 	t.Parallel()
-	pg := pgserver.Start(t)
 	bin := withFailpoints(t)
+	pg := pgserver.Start(t)
 	rounds := 2
 	if os.Getenv(warehouseVar) != "" {
 		rounds = 8
@@ -314,9 +314,10 @@ func TestWarehouseFailpoints(t *testing.T) {
 // A second demo does not stumble over the first one's tables.
 func TestWarehouseDemo(t *testing.T) {
 	t.Parallel()
+	bin := build(t)
 	pg := pgserver.Start(t)
 	for round := range 2 {
-		cmd := exec.CommandContext(t.Context(), build(t), "demo", "--once", "--postgres", pg.URL("", "", ""))
+		cmd := exec.CommandContext(t.Context(), bin, "demo", "--once", "--postgres", pg.URL("", "", ""))
 		cmd.Dir = t.TempDir()
 		out, err := cmd.CombinedOutput()
 		_, query, said := strings.Cut(string(out), "ask it, for example:\n")

@@ -144,6 +144,7 @@ func TestCatchingUpByList(t *testing.T) {
 // archived, the next reconcile brings.
 func TestANewPropertyIsFilledBySearch(t *testing.T) {
 	t.Parallel()
+	ordinarily(t)
 	const size = 10_800
 	// With a start date: nobody knows how much of the list is wanted.
 	r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": size}, Properties: 5},

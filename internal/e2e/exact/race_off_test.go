@@ -3,5 +3,5 @@
 package exact
 
 // slowly says that everything takes several times as long: bounds of time are
-// wider, and there is less to do.
+// wider, and there is less to do, see ordinarily.
 const slowly = false

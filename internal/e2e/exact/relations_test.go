@@ -97,6 +97,9 @@ func TestAssociationsAreRows(t *testing.T) {
 	for _, missing := range []simulator.Missing{simulator.MissingAs207, simulator.MissingAs200, simulator.MissingSilent} {
 		t.Run(string(missing), func(t *testing.T) {
 			t.Parallel()
+			if missing != simulator.MissingAs207 {
+				ordinarily(t)
+			}
 			r := newRig(t, simulator.Options{Sizes: map[string]int{"contacts": 1250, "companies": 60, "p_cars": 30}, Properties: 4, Missing: missing,
 				Associations: map[string]float64{"contacts-companies": 1.2, "p_cars-contacts": 1}, AssociationPage: 40, FaultRate: 0.01},
 				`stream "links" {
