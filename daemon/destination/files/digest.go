@@ -22,6 +22,8 @@ import (
 
 func hash(b []byte) uint64 { return xxh3.Hash(b) }
 
+func hexSum(n uint64) string { return fmt.Sprintf("%016x", n) }
+
 // newest gathers the newest row of each record, as a reader has to.
 type newest struct {
 	rows map[uint64]seen // by a hash of the id
@@ -61,7 +63,7 @@ func (n *newest) digest(at uint64) destination.Digest {
 		out.Rows[x.state]++
 		sum += x.print
 	}
-	out.Digest = fmt.Sprintf("%016x", sum)
+	out.Digest = hexSum(sum)
 	return out
 }
 

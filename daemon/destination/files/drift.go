@@ -134,8 +134,9 @@ func skipped(list []Ignored) map[string]bool {
 	return out
 }
 
-// columnsFor are the columns that a stream needs, by those that it has.
-func (s *session) columnsFor(has []Column, t destination.Table, d *drift) []Column {
+// columnsFor are the columns that a stream needs, by those that it has; raw adds
+// one with all properties.
+func columnsFor(has []Column, t destination.Table, raw bool, d *drift) []Column {
 	out := slices.Clone(has)
 	at := map[string]int{}
 	names := map[string]bool{colDay: true}
@@ -151,7 +152,7 @@ func (s *session) columnsFor(has []Column, t destination.Table, d *drift) []Colu
 	}
 	own := []Column{{Name: colID, Type: text}, {Name: colSeq, Type: integer}, {Name: colState, Type: text}, {Name: colSynced, Type: timestamp},
 		{Name: colCreated, Type: timestamp}, {Name: colUpdated, Type: timestamp}, {Name: colArchived, Type: timestamp}, {Name: colMergedInto, Type: text}}
-	if s.e.o.Raw {
+	if raw {
 		own = append(own, Column{Name: colRaw, Type: nested})
 	}
 	if t.Associations {

@@ -97,9 +97,9 @@ func with(has []Column, unknown map[string]kind, wide map[string]bool, rules *de
 	return out
 }
 
-// handledAlike are the columns without those of properties that are handed over
+// HandledAlike are the columns without those of properties that are handed over
 // otherwise now.
-func handledAlike(has []Column, rules *destination.Rules) []Column {
+func HandledAlike(has []Column, rules *destination.Rules) []Column {
 	return slices.DeleteFunc(slices.Clone(has), func(c Column) bool { return c.Property != "" && rules.Mark(c.Property) != c.Handling })
 }
 
@@ -113,13 +113,18 @@ func (e *Engine) Where() destination.Whereabouts {
 
 // Names are a stream's folder and the columns of properties.
 func (e *Engine) Names(streamName string, properties []string) (table string, columns []string) {
+	return streamName, Names(properties)
+}
+
+// Names are the columns of properties.
+func Names(properties []string) (columns []string) {
 	names := map[string]bool{colDay: true}
 	for _, p := range properties {
 		name := columnName(p, names)
 		names[strings.ToLower(name)] = true
 		columns = append(columns, name)
 	}
-	return streamName, columns
+	return columns
 }
 
 // maxName is how long a column's name may be, in bytes: that of Snowflake.

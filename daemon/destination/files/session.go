@@ -137,7 +137,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	if was := s.of(info.Name); was != nil {
 		t.published, t.tidied = was.published, was.tidied
 	}
-	has := handledAlike(t.m.Columns, info.Rules)
+	has := HandledAlike(t.m.Columns, info.Rules)
 	otherwise := t.m.Number > 0 && (len(has) < len(t.m.Columns) || t.m.Choice != info.Rules.Key())
 	if otherwise {
 		for i := range has {
@@ -145,7 +145,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 		}
 	}
 	d := s.drifts(t.m, t.m.Ignored, otherwise)
-	columns := s.columnsFor(has, info, d)
+	columns := columnsFor(has, info, s.e.o.Raw, d)
 	if err := d.waiting(info.Name); err != nil {
 		return place, err
 	}
