@@ -261,6 +261,29 @@ stream "pipelines" {}
 #   compact_interval = "24h"
 #   keep             = "1h"
 # }
+#
+# Or tables of Apache Iceberg, by a hubpipe that was built with -tags iceberg. It
+# has streams, deletes, raw and what files have of intervals and sizes, too.
+# destination "iceberg" "tables" {
+#   catalog   = "rest"                                # or "sql": a PostgreSQL database
+#   uri       = "https://catalog.example/api/catalog" # or postgres://user:password@host:5432/database
+#   warehouse = "analytics"                           # as the catalogue calls it; with sql s3://bucket/prefix or file:///data/lake
+#
+#   # Where the tables are, and what a catalogue of SQL calls itself.
+#   namespace    = "hubspot"
+#   catalog_name = "tables"
+#
+#   # A row for each version that is seen ("append"), which all engines read, or one
+#   # a record ("upsert"), for those that know equality deletes.
+#   mode = "append"
+#
+#   # Of a REST catalogue: a client's id and secret with a colon between, or a token.
+#   credential = env("CATALOG_CREDENTIAL")
+#   token      = env("CATALOG_TOKEN")
+#
+#   # More of the catalogue's and the object store's, as Iceberg calls them.
+#   properties = { "s3.region" = "eu-central-1", "s3.endpoint" = "https://s3.example" }
+# }
 
 # Who is told what is wrong: one message when it begins, one when it ends,
 # several things in one, at most one in five minutes. `hubpipe notify test ops`

@@ -59,11 +59,14 @@ func destinationSpecs(c *config.Config) []destination.Spec {
 		}
 		s.Choice = choiceOf(x)
 		s.Key = strings.Join(key, "\x00")
-		if f := x.Files; f != nil {
+		switch f := x.Files; {
+		case x.Iceberg != nil:
+			s.Gather, s.Engine = x.Iceberg.FlushInterval, icebergEngine(x)
+		case f != nil:
 			s.Gather = f.FlushInterval
 			s.Engine = files.New(files.Options{URL: x.URL.Reveal(), AccessKey: f.AccessKey.Reveal(), SecretKey: f.SecretKey.Reveal(), Format: f.Format,
 				Delete: x.Deletes == config.DeletesDelete, Raw: x.Raw, SchemaChanges: x.SchemaChanges, FileSize: int64(f.FileSize), Compact: f.CompactInterval, Keep: f.Keep})
-		} else {
+		default:
 			s.Engine = postgres.New(postgres.Options{URL: x.URL.Reveal(), Schema: x.Schema, Delete: x.Deletes == config.DeletesDelete,
 				SchemaChanges: x.SchemaChanges, Raw: x.Raw, Views: x.Views})
 		}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,7 +189,34 @@ func settingsOfDestination(d config.Destination) []setting {
 			{name: "keep", value: config.FormatDuration(f.Keep)},
 		}...)
 	}
+	if x := d.Iceberg; x != nil {
+		out = append(out, settingsOfIceberg(x)...)
+	}
 	return out
+}
+
+// settingsOfIceberg are those that such a warehouse has besides.
+func settingsOfIceberg(x *config.Iceberg) []setting {
+	var more strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(x.Properties)) {
+		fmt.Fprintf(&more, "%s=%s\x00", name, x.Properties[name].Reveal())
+	}
+	return []setting{
+		{name: "catalog", value: x.Catalog},
+		{name: "catalog_name", value: x.CatalogName},
+		{name: "warehouse", value: x.Warehouse},
+		{name: "namespace", value: x.Namespace},
+		{name: "mode", value: x.Mode, rewrites: true},
+		{name: "credential", value: x.Credential.Reveal(), hidden: true},
+		{name: "token", value: x.Token.Reveal(), hidden: true},
+		{name: "access_key", value: x.AccessKey.Reveal(), hidden: true},
+		{name: "secret_key", value: x.SecretKey.Reveal(), hidden: true},
+		{name: "properties", value: more.String(), hidden: true},
+		{name: "flush_interval", value: config.FormatDuration(x.FlushInterval)},
+		{name: "compact_interval", value: config.FormatDuration(x.CompactInterval)},
+		{name: "file_size", value: x.FileSize.String()},
+		{name: "keep", value: config.FormatDuration(x.Keep)},
+	}
 }
 
 // settingsOfUser are those of a user.

@@ -162,7 +162,7 @@ func settingsIn(text string) map[string]string {
 func TestEverySettingIsRead(t *testing.T) {
 	t.Parallel()
 	o := options(t, vars("TOKEN", "t1", "SECRET", "s1", "HOOK", "https://hooks.example/x"))
-	o.Path = "testdata/full.hcl"
+	o.Path, o.Iceberg = "testdata/full.hcl", true
 	text, err := os.ReadFile(o.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +212,15 @@ func TestEverySettingIsRead(t *testing.T) {
 			Truncate: []Truncate{{"note", 10}, {"people.zip", 2}}},
 			{Type: "files", Name: "lake", URL: NewSecret("s3://lake/crm?region=eu-central-1"), Deletes: DeletesMark, SchemaChanges: SchemaIgnore, PII: PIIKeep,
 				Files: &Files{Format: FormatNDJSON, AccessKey: NewSecret("t1"), SecretKey: NewSecret("s1"), FlushInterval: 10 * time.Second,
-					CompactInterval: 6 * time.Hour, Keep: 2 * time.Hour, FileSize: 8 << 20}}},
+					CompactInterval: 6 * time.Hour, Keep: 2 * time.Hour, FileSize: 8 << 20}},
+			{Type: "iceberg", Name: "tables", URL: NewSecret("https://catalog.example/api/catalog"), Deletes: DeletesMark, PII: PIIKeep,
+				Iceberg: &Iceberg{Catalog: CatalogREST, CatalogName: "tables", Warehouse: "crm", Namespace: "analytics.crm", Mode: ModeUpsert, Credential: NewSecret("t1"),
+					Token: NewSecret("s1"), Properties: map[string]Secret{"s3.region": NewSecret("eu-central-1")}, FlushInterval: DefaultFlushInterval,
+					CompactInterval: DefaultCompactInterval, Keep: 48 * time.Hour, FileSize: DefaultFileSize}},
+			{Type: "iceberg", Name: "own", URL: NewSecret("postgres://me:t1@db/iceberg"), Deletes: DeletesMark, PII: PIIKeep,
+				Iceberg: &Iceberg{Catalog: CatalogSQL, CatalogName: "lake", Warehouse: "s3://lake/tables", Namespace: DefaultSchema, Mode: ModeAppend,
+					AccessKey: NewSecret("t1"), SecretKey: NewSecret("s1"), FlushInterval: DefaultFlushInterval, CompactInterval: DefaultCompactInterval,
+					Keep: DefaultKeepSnapshots, FileSize: DefaultFileSize}}},
 		Notify: []Notify{{Name: "ops", Webhook: NewSecret("https://hooks.example/x"), Format: "json", On: []string{"blocked", "disk"}, After: time.Minute},
 			{Name: "pager", Format: "slack", Exec: []string{"page", "crm"}, After: DefaultNotifyAfter}},
 		Dashboard: Dashboard{Theme: "mono", ASCII: true, Keys: map[string][]string{"start": {"f7"}, "page-up": {"b", "pgup"}, "mouse": {}}},

@@ -73,8 +73,8 @@ type Truncate struct {
 // Destination is one more place that records are copied to.
 type Destination struct {
 	Type, Name string
-	// URL says where the database is, as libpq understands it, or the files; it is
-	// empty only with a Problem.
+	// URL says where the database is, as libpq understands it, or the files, or the
+	// catalogue; it is empty only with a Problem.
 	URL Secret
 	// Schema is the schema in it that is the destination's own.
 	Schema string
@@ -85,8 +85,10 @@ type Destination struct {
 	SchemaChanges string
 	// Raw adds a column with all properties as JSON.
 	Raw bool
-	// Files is what a destination of that type has besides, nil for others.
-	Files *Files
+	// Files and Iceberg are what a destination of that type has besides, nil for
+	// others.
+	Files   *Files
+	Iceberg *Iceberg
 	// Views adds a view for each stream.
 	Views bool
 	// PII is one of the PII constants. Exclude, Hash and PIIExcept are patterns of
@@ -123,7 +125,12 @@ func (d Destination) Follows(streamName string) bool {
 	})
 }
 
-func destinationTypes() []string { return []string{TypeFiles, TypePostgres} }
+func destinationTypes() []string { return []string{TypeFiles, TypeIceberg, TypePostgres} }
+
+// icebergSettings are those that no other type has.
+func icebergSettings() []string {
+	return []string{"catalog", "uri", "catalog_name", "warehouse", "namespace", "mode", "credential", "token", "properties"}
+}
 
 func (l *loader) destinations(roots []*section, c *Config) {
 	seen := map[string]string{}
@@ -144,9 +151,12 @@ func (l *loader) destinations(roots []*section, c *Config) {
 				s.at(line, fmt.Sprintf("destination %s stands in %s already", scrub(d.Name), first), "")
 			}
 			seen[d.Name] = fmt.Sprintf("%s:%d", root.src.path, line)
-			if d.Type == TypeFiles {
+			switch d.Type {
+			case TypeFiles:
 				s.files(&d)
-			} else {
+			case TypeIceberg:
+				s.iceberg(&d)
+			default:
 				s.postgres(&d)
 			}
 			s.copied(&d, c)
@@ -187,10 +197,19 @@ func (l *loader) apart(c *Config) {
 			at, _, _ := strings.Cut(p.url, "?") // the parameters are how to come there
 			p.url = strings.TrimRight(at, "/")
 		}
+		if x := d.Iceberg; x != nil {
+			p.schema = strings.Join([]string{x.CatalogName, x.Warehouse, x.Namespace}, "\x00")
+			if x.Catalog == CatalogREST {
+				p.schema = strings.Join([]string{x.Warehouse, x.Namespace}, "\x00")
+			}
+		}
 		if other, ok := first[p]; ok && p.url != "" && other != d.Name {
 			what, hint := "url and schema", "give each a schema of its own"
 			if d.Type == TypeFiles {
 				what, hint = "url", "give each a folder or a prefix of its own"
+			}
+			if d.Type == TypeIceberg {
+				what, hint = "catalogue and namespace", "give each a namespace of its own"
 			}
 			l.report(Invalid, l.sources[0], 0, fmt.Sprintf("destinations %s and %s have the same %s", other, d.Name, what), hint)
 		}
@@ -209,7 +228,7 @@ func (s *section) foreign(d *Destination, names ...string) {
 
 func (s *section) postgres(d *Destination) {
 	d.Schema, d.SchemaChanges = DefaultSchema, SchemaApply
-	s.foreign(d, "format", "access_key", "secret_key", "flush_interval", "compact_interval", "file_size", "keep")
+	s.foreign(d, append(icebergSettings(), "format", "access_key", "secret_key", "flush_interval", "compact_interval", "file_size", "keep")...)
 	if !s.has("url") {
 		s.at(s.line, s.title+" needs url", `write url = env("WAREHOUSE_URL"), with postgres://user:password@host/database in it`)
 	}

@@ -15,7 +15,7 @@ func fileSchemes() []string { return []string{"file", "s3", "gs", "azblob"} }
 func (s *section) files(d *Destination) {
 	f := &Files{Format: FormatParquet, FlushInterval: DefaultFlushInterval, CompactInterval: DefaultCompactInterval, Keep: DefaultKeep, FileSize: DefaultFileSize}
 	d.Files, d.SchemaChanges = f, SchemaApply
-	s.foreign(d, "schema", "views")
+	s.foreign(d, append(icebergSettings(), "schema", "views")...)
 	if !s.has("url") {
 		s.at(s.line, s.title+" needs url", `write url = "file:///data/lake" or url = "s3://bucket/prefix?region=eu-central-1"`)
 	}
@@ -39,14 +39,7 @@ func (s *section) files(d *Destination) {
 	s.duration("flush_interval", &f.FlushInterval, minFlushInterval)
 	s.duration("compact_interval", &f.CompactInterval, minCompactInterval)
 	s.duration("keep", &f.Keep, minKeep)
-	var size Size
-	if parsed(s, "file_size", "64MiB", ParseSize, &size) {
-		if size < minFileSize || size > maxFileSize {
-			s.bad("file_size", "file_size %s does not lie from %s to %s", size, minFileSize, maxFileSize)
-		} else {
-			f.FileSize = size
-		}
-	}
+	s.fileSize(&f.FileSize)
 }
 
 // checkFilesURL says what is wrong with the url of a destination of files, and

@@ -34,6 +34,8 @@ type Options struct {
 	// with its keys; empty and nil for any.
 	Themes    []string
 	CheckKeys func(map[string][]string) error
+	// Iceberg says that this binary can write tables of Iceberg.
+	Iceberg bool
 }
 
 func (o Options) now() time.Time {

@@ -51,7 +51,8 @@ func schema() map[string]blockSchema {
 		"stream":         {labels: 1, attributes: append([]string{"object"}, sharedStreamSettings()...), fragment: true},
 		"notify":         {labels: 1, attributes: []string{"webhook", "format", "exec", "on", "after"}, fragment: true},
 		"destination": {labels: 2, attributes: []string{"url", "schema", "streams", "deletes", "schema_changes", "raw", "views", "versions", "format", "access_key", "secret_key",
-			"flush_interval", "compact_interval", "file_size", "keep", "pii", "exclude", "hash", "truncate", "pii_except"},
+			"flush_interval", "compact_interval", "file_size", "keep", "pii", "exclude", "hash", "truncate", "pii_except",
+			"catalog", "uri", "catalog_name", "warehouse", "namespace", "mode", "credential", "token", "properties"},
 			fragment: true, secrets: true},
 		"tui":      {attributes: []string{"theme", "ascii"}, blocks: []string{"keys"}, once: true},
 		"tui.keys": {once: true, open: true},
@@ -80,7 +81,7 @@ func allSettings() []string {
 
 // secretSettings are the settings that hold a secret.
 func secretSettings() []string {
-	return []string{"token", "password", "client_secret", "refresh_token", "webhook", "password_hash", "access_key", "secret_key"}
+	return []string{"token", "password", "client_secret", "refresh_token", "webhook", "password_hash", "access_key", "secret_key", "credential"}
 }
 
 // labelsOf is how many names a block of that type has, the most where several

@@ -392,6 +392,27 @@ func (s *section) numbers(name string, low, high int) (map[string]int, bool) {
 	return out, true
 }
 
+// texts reads texts by their names, which nobody shows.
+func (s *section) texts(name string) map[string]Secret {
+	v, ok := s.value(name)
+	if !ok {
+		return nil
+	}
+	if t := v.Type(); !t.IsObjectType() && !t.IsMapType() {
+		s.bad(name, `%s has to be texts by name: write { "…" = "…" }`, name)
+		return nil
+	}
+	out := map[string]Secret{}
+	for key, e := range v.AsValueMap() {
+		if e.IsNull() || e.Type() != cty.String || len(e.AsString()) > maxText || strings.ContainsFunc(e.AsString(), isControl) {
+			s.bad(name, "%s: %q has to be text in quotes, without line breaks", name, scrub(key))
+			return nil
+		}
+		out[key] = NewSecret(e.AsString())
+	}
+	return out
+}
+
 func lowerFirst(s string) string {
 	if s == "" {
 		return s

@@ -145,7 +145,7 @@ func dbtSources(t client.DestinationTables, source string) []byte {
 				dbtColumn(b, "          ", c, true)
 			}
 		}
-		if t.Kind == config.TypeFiles {
+		if t.Kind == config.TypeFiles || t.Kind == config.TypeIceberg {
 			continue // what stands beside is in columns there
 		}
 		if x.Associations != "" {

@@ -21,7 +21,7 @@ import (
 const stopTime = 10 * time.Second
 
 func (c *command) options() config.Options {
-	return config.Options{Path: c.config, Env: c.env.Getenv, Objects: catalogue.Names(), Themes: tui.Themes(), CheckKeys: tui.CheckKeys}
+	return config.Options{Path: c.config, Env: c.env.Getenv, Objects: catalogue.Names(), Themes: tui.Themes(), CheckKeys: tui.CheckKeys, Iceberg: daemon.WritesIceberg}
 }
 
 // setLevel has the level of the flag, where there is one, be that of the

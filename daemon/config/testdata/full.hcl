@@ -155,6 +155,27 @@ destination "files" "lake" {
   schema_changes   = "ignore"
 }
 
+destination "iceberg" "tables" {
+  catalog      = "rest"
+  uri          = "https://catalog.example/api/catalog"
+  warehouse    = "crm"
+  namespace    = "analytics.crm"
+  mode         = "upsert"
+  credential   = env("TOKEN")
+  token        = env("SECRET")
+  properties   = { "s3.region" = "eu-central-1" }
+  keep         = "48h"
+}
+
+destination "iceberg" "own" {
+  catalog      = "sql"
+  uri          = "postgres://me:${env("TOKEN")}@db/iceberg"
+  catalog_name = "lake"
+  warehouse    = "s3://lake/tables"
+  access_key   = env("TOKEN")
+  secret_key   = env("SECRET")
+}
+
 notify "ops" {
   webhook = env("HOOK")
   format  = "json"

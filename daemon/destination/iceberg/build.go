@@ -1,0 +1,171 @@
+//go:build iceberg
+
+package iceberg
+
+import (
+	"context"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+)
+
+// build is how far a rereading has come, which nobody sees before it is whole. It
+// is kept in memory: a process that ends begins it anew.
+type build struct {
+	// number and writer are those of the commit that began it.
+	number   uint64
+	position uint64
+	files    []iceberg.DataFile
+	rows     uint64
+	unread   map[string]unparsed
+}
+
+// buildOf is that of a table's rereading, nil where nothing of it is written.
+func (e *Engine) buildOf(st *state) *build {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := e.builds[st.Stream]
+	if b == nil || st.Reread == nil || b.number != st.Reread.Began {
+		return nil
+	}
+	return b
+}
+
+// built adds what was taken in to a rereading.
+func (e *Engine) built(t *tableState) {
+	b := e.buildOf(t.st)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b == nil {
+		b = &build{number: t.st.Reread.Began, unread: map[string]unparsed{}}
+	} else {
+		b = &build{number: b.number, files: b.files, rows: b.rows, unread: b.unread}
+	}
+	b.position, b.files, b.rows = t.held, append(b.files, t.done...), b.rows+t.rows
+	for name, u := range t.unread {
+		b.unread[name] = unparsed{b.unread[name].n + u.n, u.example}
+	}
+	e.builds[t.st.Stream] = b
+}
+
+// Swept puts what a rereading has written in the place of what was there when it
+// began, with what was written since.
+func (s *session) Swept(ctx context.Context, name string) (destination.Place, error) {
+	t := s.of(name)
+	if t.st.Reread == nil {
+		return s.place(t), nil
+	}
+	if err := s.swap(ctx, t); err != nil {
+		return destination.Place{}, s.fail(t, "end the writing again of "+name, err)
+	}
+	return s.place(t), nil
+}
+
+func (s *session) swap(ctx context.Context, t *tableState) error {
+	b := s.e.buildOf(t.st)
+	if b == nil {
+		b = &build{}
+	}
+	if b.position < t.st.Reread.Until {
+		return nil // it was begun anew
+	}
+	before, since, err := t.liveFiles(ctx, t.st.Reread.Sequence)
+	if err != nil {
+		return err
+	}
+	// Others may have put rows of before and of since into one file. And rows that
+	// come as of before can do so only where they replace some.
+	if t.othersSince(t.st.Reread.Sequence) || len(before.data) == 0 && len(since.data) > 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
+		return s.beginAgain(ctx, t, t.st.Reread.Reason, t.st.Position)
+	}
+	st := s.next(t)
+	st.count(b.unread)
+	st.Rows += b.rows
+	sequence := t.st.Reread.Sequence
+	st.Reread, st.Whole, st.Since = nil, st.Committed, 0
+	if st.Owed != nil && st.Clean == nil && !st.Erase {
+		st.Clean = &clean{st.Position, t.sequence()}
+	}
+	err = s.commit(ctx, t, st, func(tx *table.Transaction) error {
+		switch {
+		case len(before.data) == 0 && len(b.files) > 0:
+			return tx.NewRowDelta(st.summary()).AddRows(b.files...).Commit(ctx)
+		case len(before.data)+len(before.deletes) == 0:
+			return s.empty(ctx, t, tx, st)
+		}
+		r := tx.NewRewrite(st.summary())
+		for _, f := range before.data {
+			r.DeleteFile(f)
+		}
+		for _, f := range before.deletes {
+			r.DeleteFile(f)
+		}
+		for _, f := range b.files {
+			r.AddDataFile(f)
+		}
+		// What was deleted since it began is to be deleted in it, too.
+		return r.DataSequenceNumber(sequence).Commit(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	s.e.mu.Lock()
+	delete(s.e.builds, t.st.Stream)
+	s.e.mu.Unlock()
+	return nil
+}
+
+// liveFiles are data files, and files of deletes.
+type liveFiles struct{ data, deletes []iceberg.DataFile }
+
+// liveFiles are those of the table: up to a sequence number, and since.
+func (t *tableState) liveFiles(ctx context.Context, sequence int64) (before, since liveFiles, err error) {
+	snap := t.tbl.CurrentSnapshot()
+	if snap == nil {
+		return before, since, nil
+	}
+	fs, err := t.tbl.FS(ctx)
+	if err != nil {
+		return before, since, err
+	}
+	manifests, err := snap.Manifests(fs)
+	if err != nil {
+		return before, since, err
+	}
+	for _, m := range manifests {
+		for entry, err := range m.Entries(fs, true) {
+			if err != nil {
+				return before, since, err
+			}
+			into := &since
+			if entry.SequenceNum() <= sequence {
+				into = &before
+			}
+			if f := entry.DataFile(); f.ContentType() == iceberg.EntryContentData {
+				into.data = append(into.data, f)
+			} else {
+				into.deletes = append(into.deletes, f)
+			}
+		}
+	}
+	return before, since, nil
+}
+
+// othersSince tells whether somebody else has committed since a sequence number,
+// or whether nobody knows.
+func (t *tableState) othersSince(sequence int64) bool {
+	meta := t.tbl.Metadata()
+	snap := t.tbl.CurrentSnapshot()
+	for snap != nil && snap.SequenceNumber > sequence {
+		if snap.Summary == nil || snap.Summary.Properties[storeKey] != t.st.Store {
+			return true
+		}
+		if snap.ParentSnapshotID == nil {
+			return true
+		}
+		snap = meta.SnapshotByID(*snap.ParentSnapshotID)
+	}
+	return snap == nil || snap.SequenceNumber != sequence
+}

@@ -1,0 +1,510 @@
+//go:build iceberg
+
+package iceberg_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	ice "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/iceberg"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// fill puts records from and up to a number, of which each has its number.
+func (r *rig) fill(from, to int) {
+	r.t.Helper()
+	var list []*stream.Record
+	for i := from; i < to; i++ {
+		list = append(list, record(fmt.Sprint(i), fmt.Sprintf(`{"n":"%d"}`, i)))
+	}
+	r.put("contacts", list...)
+}
+
+// exact checks that no version of a record stands in the table twice.
+func (r *rig) exact(name string) {
+	r.t.Helper()
+	seen := map[string]bool{}
+	for _, x := range r.rows(name) {
+		key := x["id"] + " at " + x["_hubpipe_seq"]
+		if seen[key] {
+			r.t.Errorf("%s stands there twice", key)
+		}
+		seen[key] = true
+	}
+}
+
+// Commits fail before the catalogue has heard of them, and behind it, when the
+// answer is lost: each row comes once.
+func TestLostCommits(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, c := rested(t, iceberg.Options{Mode: mode})
+		c.fails(func(n int) fault { return fault{before: n%3 == 1, after: n%3 == 2} })
+		r.start()
+		for i := range 6 {
+			r.fill(10*i, 10*i+20) // half of them are there already
+			r.current()
+		}
+		s := r.current()
+		if s.Failures == 0 {
+			t.Error("no commit has failed")
+		}
+		c.fails(nil)
+		r.equal()
+		r.same("contacts")
+		r.exact("contacts")
+		if rows := len(r.rows("contacts")); mode == iceberg.Append && s.Streams[0].Place.Rows != uint64(rows) {
+			t.Errorf("the table has %d rows, and %d were counted", rows, s.Streams[0].Place.Rows)
+		}
+	})
+}
+
+// A process that ends between files and commit, or behind the commit before it has
+// heard of it, leaves a table that the next one goes on with.
+func TestGoesOn(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, c := rested(t, iceberg.Options{Mode: mode})
+		for i, f := range []fault{{before: true}, {after: true}, {}} {
+			c.fails(func(int) fault { return f })
+			r.fill(10*i, 10*i+30)
+			r.start()
+			if f == (fault{}) {
+				r.current()
+			} else {
+				r.until(func(s destination.Status) bool { return s.Failures > 0 })
+			}
+			r.stop()
+		}
+		c.fails(nil)
+		r.start()
+		r.current()
+		r.equal()
+		r.same("contacts")
+		r.exact("contacts")
+	})
+}
+
+// Of two who write to one table one is refused, and the rows stay right.
+func TestTwoWriters(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, _ := rested(t, iceberg.Options{Mode: mode})
+		r.fill(0, 50)
+		one, two := r.session(), r.session()
+		one.write(0)
+		if err := two.take(0); err == nil {
+			if _, err = two.s.Flush(t.Context(), "contacts"); err == nil {
+				t.Fatal("both have committed")
+			} else if p := problem(err); p.Type != "destination-foreign" {
+				t.Errorf("it says %+v", p)
+			}
+		}
+		r.fill(40, 60)
+		two.prepare()
+		if two.place.Position == 0 {
+			t.Error("it does not see what the other has written")
+		}
+		two.write(two.place.Position)
+		if _, err := one.s.Reread(t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync}); err == nil {
+			t.Error("one begins a rereading of a table that is not as it was read")
+		}
+		r.start()
+		r.current()
+		r.equal()
+		r.exact("contacts")
+	})
+}
+
+func problem(err error) *stream.Problem {
+	p, ok := err.(*stream.Problem) //nolint:errorlint // a session's errors are
+	if !ok {
+		return &stream.Problem{Detail: fmt.Sprint(err)}
+	}
+	return p
+}
+
+// direct is a session that a test does each step of by itself.
+type direct struct {
+	r     *rig
+	s     destination.Gatherer
+	place destination.Place
+}
+
+func (r *rig) session() *direct {
+	r.t.Helper()
+	s, err := iceberg.New(r.o).Connect(r.t.Context(), destination.Origin{Store: r.src.ID(), Epoch: r.src.Epoch()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(s.Close)
+	d := &direct{r: r, s: s.(destination.Gatherer)} //nolint:forcetypeassert // a test
+	d.prepare()
+	return d
+}
+
+func (d *direct) step(p destination.Place, err error) {
+	d.r.t.Helper()
+	if err != nil {
+		d.r.t.Fatal(err)
+	}
+	d.place = p
+}
+
+func (d *direct) prepare() {
+	d.r.t.Helper()
+	d.step(d.s.Prepare(d.r.t.Context(), destination.Table{Stream: d.r.streams[0], Head: d.r.src.PositionOf("contacts")}))
+}
+
+// take gives what follows a place to the session, or to its rereading.
+func (d *direct) take(since uint64) error {
+	d.r.t.Helper()
+	again := d.place.Reread != nil
+	var records []*stream.Record
+	to, err := d.r.src.Changes(d.r.t.Context(), "contacts", since, 0, func(rec *stream.Record) error {
+		if !again || rec.Seq <= d.place.Reread.Until {
+			records = append(records, rec)
+		}
+		return nil
+	})
+	if err != nil {
+		d.r.t.Fatal(err)
+	}
+	if again {
+		to = d.place.Reread.Until
+	}
+	p, err := d.s.Write(d.r.t.Context(), "contacts", &destination.Batch{Packed: d.s.Pack("contacts", records), Count: len(records), Place: d.place, To: to, Reread: again})
+	if err == nil {
+		d.place = p
+	}
+	return err
+}
+
+func (d *direct) write(since uint64) {
+	d.r.t.Helper()
+	if err := d.take(since); err != nil {
+		d.r.t.Fatal(err)
+	}
+	d.step(d.s.Flush(d.r.t.Context(), "contacts"))
+}
+
+func (d *direct) reread() {
+	d.r.t.Helper()
+	d.step(d.s.Reread(d.r.t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: d.place.Position, Sweep: true}))
+}
+
+// What changes while everything is written again is newer than what that has read,
+// and what somebody has taken from the table comes back.
+func TestResync(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, _ := rested(t, iceberg.Options{Mode: mode, Delete: mode == iceberg.Upsert})
+		r.fill(0, 20)
+		d := r.session()
+		d.write(0)
+		before := d.place.Position
+		r.fill(10, 30)
+		d.write(before)
+		d.reread()
+		again := d.place
+		d.write(0) // what the rereading reads
+		// Two are changed, one more comes, and one ends, twice over.
+		for range 2 {
+			r.put("contacts", record("3", `{"n":"new"}`), record("12", `{"n":"new"}`), record("77", `{"n":"new"}`), ended("15", stream.Archived))
+			d.place.Reread = nil
+			d.write(d.place.Position)
+		}
+		if d.place.Reread == nil || d.place.Reread.Position != again.Reread.Until {
+			t.Fatalf("it stands at %+v", d.place.Reread)
+		}
+		d.step(d.s.Swept(t.Context(), "contacts"))
+		if d.place.Reread != nil {
+			t.Fatalf("it has not ended: %+v", d.place.Reread)
+		}
+		r.same("contacts")
+		r.exact("contacts")
+		if rows := len(r.rows("contacts")); mode == iceberg.Upsert && rows != 30 || mode == iceberg.Append && rows != 30+8 {
+			t.Errorf("there are %d rows", rows)
+		}
+		r.start()
+		r.current()
+		r.equal()
+		if err := r.m.Resync("lake", "contacts"); err != nil {
+			t.Fatal(err)
+		}
+		r.until(func(s destination.Status) bool {
+			return s.State == destination.Current && s.Streams[0].Place.Rows >= d.place.Rows+30
+		})
+		r.equal()
+		r.same("contacts")
+		if rows := len(r.rows("contacts")); mode == iceberg.Append && rows != 31 {
+			t.Errorf("each record was written once, and there are %d rows", rows)
+		}
+	})
+}
+
+// While everything is written again somebody else compacts the table, or a process
+// ends: it begins anew.
+func TestResyncBeginsAnew(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, _ := rested(t, iceberg.Options{Mode: mode})
+		r.fill(0, 20)
+		d := r.session()
+		d.write(0)
+		d.reread()
+		d.write(0)
+		r.look("contacts", func(tbl *table.Table) {
+			tx := tbl.NewTransaction()
+			if err := tx.Delete(t.Context(), ice.EqualTo(ice.Reference("id"), "3"), nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		d.prepare()
+		d.step(d.s.Swept(t.Context(), "contacts"))
+		if d.place.Reread == nil || d.place.Reread.Position != 0 {
+			t.Fatalf("it ends over what somebody else did: %+v", d.place)
+		}
+		d.write(0)
+		d = r.session() // another process
+		if d.place.Reread == nil || d.place.Reread.Position != 0 {
+			t.Fatalf("it goes on at %+v", d.place)
+		}
+		r.start()
+		r.current()
+		r.equal()
+		r.same("contacts")
+		if rows := len(r.rows("contacts")); rows != 20 {
+			t.Errorf("there are %d rows", rows)
+		}
+	})
+}
+
+// holds tells whether a text stands in a file below a folder. Text of few bytes is
+// packed by nothing in Parquet that hides it.
+func holds(t testing.TB, dir, text string) (where []string) {
+	t.Helper()
+	for _, f := range filesIn(t, dir) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has gone meanwhile
+		}
+		if strings.Contains(string(b), text) {
+			where = append(where, f)
+		}
+	}
+	return where
+}
+
+// What was erased is gone from all files, those of snapshots before included, and
+// is owed until then.
+func TestErasure(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, c := rested(t, iceberg.Options{Mode: mode, Keep: time.Hour})
+		const canary = "canary@example.com"
+		r.put("contacts", record("1", `{"email":"`+canary+`"}`), record("2", `{"email":"other"}`))
+		r.start()
+		r.current()
+		if len(holds(t, c.dir, canary)) == 0 {
+			t.Fatal("the value is not to be seen in the files: this test shows nothing")
+		}
+		r.put("contacts", erased("1"))
+		s := r.until(func(s destination.Status) bool {
+			p := s.Streams[0].Place
+			return s.State == destination.Current && p.Reread == nil && p.Rows >= 4
+		})
+		head := r.src.PositionOf("contacts")
+		if cleared := s.Streams[0].Place.Cleared; cleared >= head {
+			t.Errorf("snapshots have it, and it is clear up to %d of %d", cleared, head)
+		}
+		for _, x := range r.rows("contacts") {
+			if x["email"] == canary {
+				t.Errorf("the table has %v", x)
+			}
+		}
+		r.stop()
+		r.o.Keep = time.Millisecond
+		r.start()
+		r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
+		// The catalogue's own metadata has no values.
+		if where := holds(t, c.dir, canary); len(where) > 0 {
+			t.Errorf("it still stands in %v", where)
+		}
+		r.equal()
+	})
+}
+
+// Files that a process has left without a commit go, and what the table has stays.
+func TestOrphans(t *testing.T) {
+	t.Parallel()
+	r, c := rested(t, iceberg.Options{Keep: time.Millisecond})
+	r.fill(0, 10)
+	d := r.session()
+	if err := d.take(0); err != nil {
+		t.Fatal(err)
+	}
+	c.fails(func(int) fault { return fault{before: true} })
+	if _, err := d.s.Flush(t.Context(), "contacts"); err == nil {
+		t.Fatal("the commit went through")
+	}
+	left := filesIn(t, filepath.Join(c.dir, "contacts"))
+	if len(left) == 0 {
+		t.Fatal("nothing is left")
+	}
+	c.fails(nil)
+	r.start()
+	r.current()
+	for end := time.Now().Add(patience); len(r.alive(left)) > 0; r.moment() {
+		if time.Now().After(end) {
+			t.Fatalf("%v stay", r.alive(left))
+		}
+	}
+	r.equal()
+}
+
+// alive are those of some files that there are.
+func (r *rig) alive(list []string) (out []string) {
+	for _, f := range list {
+		if _, err := os.Stat(f); err == nil {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Properties come, change their type and are hashed: columns come, become others,
+// and nothing of before is left in the table.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		r, _ := rested(t, iceberg.Options{Mode: mode})
+		r.define("contacts", "email string", "n number")
+		r.put("contacts", record("1", `{"email":"a@example.com","n":"1"}`), record("2", `{"email":"b","n":"2"}`))
+		r.start()
+		r.current()
+		r.define("contacts", "email string", "n string", "more date")
+		r.put("contacts", record("2", `{"email":"b","n":"two","more":"2026-01-01"}`))
+		r.until(func(s destination.Status) bool {
+			return s.State == destination.Current && r.newest("contacts")["1"]["n"] == "1" && r.newest("contacts")["2"]["n"] == "two"
+		})
+		r.equal()
+		if x := r.newest("contacts")["2"]; x["more"] != "2026-01-01" {
+			t.Errorf("the row is %v", x)
+		}
+		r.stop()
+		r.choice = destination.Choice{Hash: []string{"email"}}
+		r.start()
+		r.until(func(s destination.Status) bool { return s.State == destination.Current && len(r.newest("contacts")["1"]["email"]) == 64 })
+		r.equal()
+		for _, x := range r.rows("contacts") {
+			if strings.Contains(x["email"], "@") {
+				t.Errorf("a row has %v", x)
+			}
+		}
+		// What has no definitions, and comes to be something else.
+		r.define("contacts")
+		r.put("contacts", record("3", `{"loose":1}`))
+		r.current()
+		r.put("contacts", record("4", `{"loose":"word"}`))
+		r.until(func(s destination.Status) bool {
+			return s.State == destination.Current && r.newest("contacts")["3"]["loose"] == "1" && r.newest("contacts")["4"]["loose"] == "word"
+		})
+		r.equal()
+	})
+}
+
+// Another way to write the table makes it one row a record.
+func TestModeChanges(t *testing.T) {
+	t.Parallel()
+	r, _ := rested(t, iceberg.Options{Mode: iceberg.Append})
+	r.fill(0, 10)
+	r.start()
+	r.current()
+	r.fill(5, 15)
+	r.current()
+	r.stop()
+	r.o.Mode = iceberg.Upsert
+	r.start()
+	r.current()
+	r.fill(0, 3)
+	r.current()
+	r.equal()
+	r.same("contacts")
+}
+
+// A later life of the store sweeps the table of what it has not.
+func TestEpoch(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, mode string) {
+		c := serve(t)
+		r := c.rig(iceberg.Options{Mode: mode})
+		r.fill(0, 10)
+		r.start()
+		r.current()
+		r.stop()
+		r.src.mu.Lock()
+		r.src.epoch = 1
+		r.src.mu.Unlock()
+		r.fill(20, 22)
+		r.start()
+		r.until(func(s destination.Status) bool {
+			return s.State == destination.Current && s.Streams[0].Place.Rows >= 24
+		})
+		r.equal()
+		r.same("contacts")
+		r.stop()
+		other := c.rig(iceberg.Options{Mode: mode})
+		other.fill(0, 1)
+		other.start()
+		s := other.until(func(s destination.Status) bool { return s.Error != nil })
+		if s.State != destination.Blocked || s.Error.Type != "destination-foreign" {
+			t.Errorf("to another store's tables it is %s: %+v", s.State, s.Error)
+		}
+	})
+}
+
+// A table that is somebody else's is left alone, and what is wrong is said.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	r, _ := rested(t, iceberg.Options{Namespace: "crm"})
+	r.fill(0, 1)
+	c, done := r.open()
+	if err := c.CreateNamespace(t.Context(), []string{"crm"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	schema := ice.NewSchema(0, ice.NestedField{ID: 1, Name: "x", Type: ice.PrimitiveTypes.String})
+	if _, err := c.CreateTable(t.Context(), []string{"crm", "contacts"}, schema, catalog.WithProperties(ice.Properties{"owner": "me"})); err != nil {
+		t.Fatal(err)
+	}
+	done()
+	r.start()
+	s := r.until(func(s destination.Status) bool { return s.Error != nil })
+	if s.State != destination.Blocked || s.Error.Type != "destination-foreign" {
+		t.Errorf("it is %s: %+v", s.State, s.Error)
+	}
+	r.stop()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	r.o.URI = "http://" + l.Addr().String()
+	r.start()
+	if s = r.until(func(s destination.Status) bool { return s.Error != nil }); s.Error.Type != "destination-unreachable" {
+		t.Errorf("it says %+v", s.Error)
+	}
+}

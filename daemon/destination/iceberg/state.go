@@ -1,0 +1,175 @@
+//go:build iceberg
+
+package iceberg
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/apache/iceberg-go"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// stateKey is the property of a table that has its state. The others are of the
+// snapshots, for readers.
+const (
+	stateKey    = "hubpipe.state"
+	storeKey    = "hubpipe.store"
+	epochKey    = "hubpipe.epoch"
+	positionKey = "hubpipe.position"
+	commitKey   = "hubpipe.commit"
+)
+
+const stateVersion = 1
+
+// state is what is known of a stream, as its table has it.
+type state struct {
+	Version int    `json:"version"`
+	Stream  string `json:"stream"`
+	// Number counts our commits.
+	Number    uint64    `json:"number"`
+	Store     string    `json:"store"`
+	Epoch     uint64    `json:"epoch"`
+	Writer    string    `json:"writer"`
+	Committed time.Time `json:"committed_at"`
+	Mode      string    `json:"mode"`
+	// Position is the place in the feed up to which the table has everything.
+	Position uint64     `json:"position"`
+	Reread   *rereading `json:"reread,omitempty"`
+	Rows     uint64     `json:"rows_written"`
+	Unparsed uint64     `json:"unparsed"`
+	// Whole is when each record was last written once, Since how many commits have
+	// added rows after it.
+	Whole time.Time `json:"whole_at"`
+	Since uint64    `json:"commits_since"`
+	// Owed is up to where nothing is left of what was erased, where something else
+	// is; Erase says that everything has to be written again for it.
+	Owed  *uint64 `json:"owed_since,omitempty"`
+	Erase bool    `json:"erase,omitempty"`
+	// Erased is the place of the commit that last had something that was erased.
+	Erased uint64 `json:"erased,omitempty"`
+	// Clean is what Owed becomes when the snapshots before it are gone.
+	Clean *clean `json:"clean,omitempty"`
+	// Choice differs where what of the properties comes does: destination.Rules.Key.
+	Choice  string         `json:"choice,omitempty"`
+	Columns []files.Column `json:"columns"`
+}
+
+// rereading is a reading of the feed from its beginning, whose files replace those
+// that were there when it began.
+type rereading struct {
+	Reason string `json:"reason"`
+	Until  uint64 `json:"until"`
+	// Began is the number of the commit that began it, Sequence the one that Iceberg
+	// gave it, Snapshot the snapshot.
+	Began    uint64 `json:"began"`
+	Sequence int64  `json:"sequence"`
+}
+
+// clean is a place up to which nothing of what was erased is in the table, nor in
+// snapshots of it from a sequence number on.
+type clean struct {
+	Position uint64 `json:"position"`
+	Sequence int64  `json:"sequence"`
+}
+
+// readState reads the state of a table.
+func (s *session) readState(name string, props iceberg.Properties) (*state, error) {
+	text, ok := props[stateKey]
+	if !ok {
+		return nil, &stream.Problem{Type: typeForeign, Title: "a table of that name is there already", Blocked: true,
+			Detail: name + " in namespace " + s.e.o.Namespace + " was not made by hubpipe", Hint: "name another namespace, or take the table away"}
+	}
+	st := &state{}
+	if err := json.Unmarshal([]byte(text), st); err != nil {
+		return nil, &stream.Problem{Type: typeForeign, Title: "the state of a table cannot be read", Blocked: true,
+			Detail: fmt.Sprintf("property %s of %s: %v", stateKey, name, err), Hint: "put it back as it was, or drop the table: it is written anew then"}
+	}
+	return st, s.ours(st)
+}
+
+// ours checks that this store, in this life or an earlier one, has written a table.
+func (s *session) ours(st *state) error {
+	switch {
+	case st.Version != stateVersion:
+		return &stream.Problem{Type: typeForeign, Title: "the table is of a later version of hubpipe", Blocked: true,
+			Detail: fmt.Sprintf("the state of %s has version %d, and this hubpipe knows %d", st.Stream, st.Version, stateVersion), Hint: "run the later version, or name another namespace"}
+	case st.Store != s.origin.Store:
+		return &stream.Problem{Type: typeForeign, Title: "the table belongs to another data folder of hubpipe", Blocked: true,
+			Detail: fmt.Sprintf("%s was written by store %s, and this one is %s", st.Stream, st.Store, s.origin.Store),
+			Hint:   "name another namespace; or, where the other data folder is gone for good, drop the tables"}
+	case st.Epoch > s.origin.Epoch:
+		return &stream.Problem{Type: typeForeign, Title: "a later life of this data folder writes here", Blocked: true,
+			Detail: fmt.Sprintf("the table was written in epoch %d of the store, and this is epoch %d", st.Epoch, s.origin.Epoch),
+			Hint:   "of two copies of a data folder only one may write to a place: stop one, or name another namespace"}
+	}
+	return nil
+}
+
+// first is the state of a table that is made.
+func (s *session) first(info *destination.Table) *state {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	return &state{Version: stateVersion, Stream: info.Name, Store: s.origin.Store, Epoch: s.origin.Epoch, Writer: s.writer, Committed: now, Mode: s.e.o.Mode, Whole: now,
+		Choice: info.Rules.Key()}
+}
+
+// next is a state to be changed and committed behind another.
+func (s *session) next(t *tableState) *state {
+	out := *t.st
+	out.Number, out.Writer, out.Committed = t.st.Number+1, s.writer, time.Now().UTC().Truncate(time.Millisecond)
+	out.Store, out.Epoch, out.Mode, out.Choice = s.origin.Store, s.origin.Epoch, s.e.o.Mode, t.info.Rules.Key()
+	out.Columns = slices.Clone(t.columns)
+	if out.Reread != nil {
+		r := *out.Reread
+		out.Reread = &r
+	}
+	return &out
+}
+
+// again begins a rereading, or begins the one that goes on anew. sequence is what
+// Iceberg will give the commit.
+func (st *state) again(reason string, until uint64, sequence int64) {
+	if was := st.Reread; was != nil {
+		weight := []string{destination.ReasonSnapshot, destination.ReasonColumns, destination.ReasonErasure, destination.ReasonResync, destination.ReasonEpoch}
+		if slices.Index(weight, was.Reason) > slices.Index(weight, reason) {
+			reason = was.Reason
+		}
+		until = max(until, was.Until)
+	}
+	st.Reread = &rereading{Reason: reason, Until: max(until, st.Position), Began: st.Number, Sequence: sequence}
+	st.Erase = false
+}
+
+// summary is what a snapshot says of a state.
+func (st *state) summary() iceberg.Properties {
+	u := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	return iceberg.Properties{storeKey: st.Store, epochKey: u(st.Epoch), positionKey: u(st.Position), commitKey: u(st.Number)}
+}
+
+// place is what the manager is told of a table.
+func (s *session) place(t *tableState) destination.Place {
+	st := t.st
+	p := destination.Place{Table: st.Stream, Position: st.Position, Rows: st.Rows, Unparsed: st.Unparsed, Cleared: st.Position}
+	if st.Number > 0 {
+		p.LastCommit = st.Committed
+	}
+	if st.Owed != nil {
+		p.Cleared = *st.Owed
+	}
+	if r := st.Reread; r != nil {
+		p.Reread = &destination.Reread{Reason: r.Reason, Until: r.Until, Sweep: true}
+		if b := s.e.buildOf(st); b != nil {
+			p.Reread.Position = b.position
+		}
+	}
+	if t.taken {
+		p.Held = t.held
+	}
+	return p
+}

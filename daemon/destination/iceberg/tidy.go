@@ -1,0 +1,125 @@
+//go:build iceberg
+
+package iceberg
+
+import (
+	"context"
+	"time"
+
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+)
+
+const (
+	// manyCommits is after how many commits with rows everything is written again.
+	manyCommits = 1000
+	// tidyEvery is how often it is looked for files that nobody has named, as a
+	// process leaves them that ended in the middle, and for old snapshots.
+	tidyEvery = time.Hour
+)
+
+// Tend begins to write everything again where that is due, and takes away what
+// nobody needs.
+func (s *session) Tend(ctx context.Context, name string, head uint64) (destination.Place, error) {
+	t := s.of(name)
+	st := t.st
+	if st.Number == 0 || st.Reread != nil {
+		return s.place(t), nil
+	}
+	reason := ""
+	switch {
+	case st.Erase:
+		reason = destination.ReasonErasure
+	case st.Since > manyCommits, st.Since > 0 && time.Since(st.Whole) >= s.e.o.Compact:
+		reason = destination.ReasonSnapshot
+	}
+	var err error
+	if reason != "" {
+		err = s.beginAgain(ctx, t, reason, head)
+	} else {
+		err = s.tidy(ctx, t)
+	}
+	if err != nil {
+		return destination.Place{}, s.fail(t, "look after table "+name, err)
+	}
+	return s.place(t), nil
+}
+
+// tidy takes away snapshots that were replaced a while ago, and files that none
+// names.
+func (s *session) tidy(ctx context.Context, t *tableState) error {
+	now := time.Now()
+	every := min(tidyEvery, s.e.o.Keep)
+	if owed := t.st.Owed; owed != nil && t.st.Clean == nil && !t.st.Erase {
+		// What is valid now has nothing of it: everything was written again since.
+		st := s.next(t)
+		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber()}
+		return s.keep(ctx, t, st, nil)
+	}
+	if retain, due := t.expirable(now, s.e.o.Keep); due && now.Sub(t.expired) >= every {
+		t.expired = now
+		err := s.keep(ctx, t, s.next(t), func(tx *table.Transaction) error {
+			return tx.ExpireSnapshots(table.WithOlderThan(s.e.o.Keep), table.WithRetainLast(retain), table.WithPostCommit(false))
+		})
+		if err != nil {
+			return err
+		}
+		t.tidied = time.Time{}
+	}
+	if now.Sub(t.tidied) < max(every, tidyEvery) && !t.tidied.IsZero() {
+		return nil
+	}
+	t.tidied = now
+	if _, err := t.tbl.DeleteOrphanFiles(ctx, table.WithFilesOlderThan(s.e.o.Keep)); err != nil {
+		return err
+	}
+	if c := t.st.Clean; c != nil && t.oldest() >= c.Sequence {
+		st := s.next(t)
+		st.Owed, st.Clean = nil, nil
+		if t.st.Erased > c.Position { // of that later writing is waited for
+			st.Owed = &c.Position
+		}
+		return s.keep(ctx, t, st, nil)
+	}
+	return nil
+}
+
+// keep commits a state without rows, held to the snapshot that was read.
+func (s *session) keep(ctx context.Context, t *tableState, st *state, stage func(*table.Transaction) error) error {
+	return s.commit(ctx, t, st, func(tx *table.Transaction) error {
+		if err := tx.AssertRefSnapshotID(table.MainBranch); err != nil {
+			return err
+		}
+		if stage == nil {
+			return nil
+		}
+		return stage(tx)
+	})
+}
+
+// expirable tells how many snapshots have to stay, and whether there are more. A
+// snapshot stays until the one behind it is old enough: as long it was the newest.
+func (t *tableState) expirable(now time.Time, keep time.Duration) (retain int, due bool) {
+	meta := t.tbl.Metadata()
+	for snap := t.tbl.CurrentSnapshot(); snap != nil; {
+		retain++
+		old := now.Sub(time.UnixMilli(snap.TimestampMs)) > keep
+		if snap.ParentSnapshotID == nil {
+			return retain, false
+		}
+		if snap = meta.SnapshotByID(*snap.ParentSnapshotID); old {
+			return retain, snap != nil
+		}
+	}
+	return max(retain, 1), false
+}
+
+// oldest is the lowest sequence number of the snapshots that there are.
+func (t *tableState) oldest() int64 {
+	lowest := t.tbl.Metadata().LastSequenceNumber()
+	for _, snap := range t.tbl.Metadata().Snapshots() {
+		lowest = min(lowest, snap.SequenceNumber)
+	}
+	return lowest
+}
