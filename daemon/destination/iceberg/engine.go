@@ -4,6 +4,7 @@ package iceberg
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -114,9 +115,7 @@ func (e *Engine) Connect(ctx context.Context, o destination.Origin) (destination
 func (s *session) open(ctx context.Context) error {
 	o := &s.e.o
 	props := iceberg.Properties{}
-	for k, v := range o.Properties {
-		props[k] = v
-	}
+	maps.Copy(props, o.Properties)
 	set := func(name, v string) {
 		if v != "" {
 			props[name] = v

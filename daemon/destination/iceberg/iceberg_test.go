@@ -341,57 +341,55 @@ func filesIn(t testing.TB, dir string) (out []string) {
 	return out
 }
 
-func modes(t *testing.T, fn func(*testing.T, string)) {
-	t.Helper()
-	for _, mode := range []string{iceberg.Append, iceberg.Upsert} {
-		t.Run(mode, func(t *testing.T) { t.Parallel(); fn(t, mode) })
-	}
-}
+func modes() []string { return []string{iceberg.Append, iceberg.Upsert} }
 
 // Records come, change and end, and the table is as the store is: typed, and with
 // the place in the feed.
 func TestCopies(t *testing.T) {
 	t.Parallel()
-	modes(t, func(t *testing.T, mode string) {
-		r, _ := rested(t, iceberg.Options{Mode: mode, Raw: true})
-		r.define("contacts", "email string", "n number", "on bool", "born date", "at datetime", "many enumeration checkbox", "a.b string", "Größe string")
-		r.put("contacts", record("1", `{"email":"a@example.com","n":"1.5","on":"true","born":"2026-02-03","at":"2026-02-03T04:05:06.789Z","many":"x;y","a.b":"dots","Größe":"g"}`),
-			record("2", `{"email":"b@example.com","n":"many"}`), record("3", `{"email":"c"}`))
-		r.start()
-		r.current()
-		x := r.newest("contacts")["1"]
-		for name, want := range map[string]string{"email": "a@example.com", "n": "1.5", "on": "true", "born": "2026-02-03", "many": `["x","y"]`, "Größe": "g", "_hubpipe_state": "live"} {
-			if x[name] != want {
-				t.Errorf("%s is %q, want %q; the row is %v", name, x[name], want, x)
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Mode: mode, Raw: true})
+			r.define("contacts", "email string", "n number", "on bool", "born date", "at datetime", "many enumeration checkbox", "a.b string", "Größe string")
+			r.put("contacts", record("1", `{"email":"a@example.com","n":"1.5","on":"true","born":"2026-02-03","at":"2026-02-03T04:05:06.789Z","many":"x;y","a.b":"dots","Größe":"g"}`),
+				record("2", `{"email":"b@example.com","n":"many"}`), record("3", `{"email":"c"}`))
+			r.start()
+			r.current()
+			x := r.newest("contacts")["1"]
+			for name, want := range map[string]string{"email": "a@example.com", "n": "1.5", "on": "true", "born": "2026-02-03", "many": `["x","y"]`, "Größe": "g", "_hubpipe_state": "live"} {
+				if x[name] != want {
+					t.Errorf("%s is %q, want %q; the row is %v", name, x[name], want, x)
+				}
 			}
-		}
-		if !strings.HasPrefix(x["at"], "2026-02-03") || !strings.Contains(x["at"], "04:05:06.789") {
-			t.Errorf("at is %q", x["at"])
-		}
-		r.equal()
-		r.put("contacts", record("1", `{"email":"new"}`), ended("2", stream.Purged), record("4", `{"email":"d"}`))
-		s := r.current()
-		r.equal()
-		r.put("contacts", record("1", `{"email":"newer"}`))
-		s = r.current()
-		r.equal()
-		got := r.newest("contacts")
-		if len(got) != 4 || got["1"]["email"] != "newer" || got["2"]["_hubpipe_state"] != "purged" || got["2"]["email"] != "" {
-			t.Errorf("the table has %v", got)
-		}
-		if rows := r.rows("contacts"); mode == iceberg.Append && len(rows) != 7 || mode == iceberg.Upsert && len(rows) != 4 {
-			t.Errorf("there are %d rows", len(rows))
-		}
-		if s.Streams[0].Place.Unparsed != 1 {
-			t.Errorf("%d values did not parse", s.Streams[0].Place.Unparsed)
-		}
-		r.look("contacts", func(tbl *table.Table) {
-			if at := tbl.CurrentSnapshot().Summary.Properties["hubpipe.position"]; at != fmt.Sprint(r.src.PositionOf("contacts")) {
-				t.Errorf("the snapshot says it is at %s", at)
+			if !strings.HasPrefix(x["at"], "2026-02-03") || !strings.Contains(x["at"], "04:05:06.789") {
+				t.Errorf("at is %q", x["at"])
 			}
-			if f, _ := tbl.Schema().FindFieldByName("id"); !f.Required || !slices.Equal(tbl.Schema().IdentifierFieldIDs, []int{f.ID}) {
-				t.Errorf("the id is %+v of %v", f, tbl.Schema().IdentifierFieldIDs)
+			r.equal()
+			r.put("contacts", record("1", `{"email":"new"}`), ended("2", stream.Purged), record("4", `{"email":"d"}`))
+			r.current()
+			r.equal()
+			r.put("contacts", record("1", `{"email":"newer"}`))
+			s := r.current()
+			r.equal()
+			got := r.newest("contacts")
+			if len(got) != 4 || got["1"]["email"] != "newer" || got["2"]["_hubpipe_state"] != "purged" || got["2"]["email"] != "" {
+				t.Errorf("the table has %v", got)
 			}
+			if rows := r.rows("contacts"); mode == iceberg.Append && len(rows) != 7 || mode == iceberg.Upsert && len(rows) != 4 {
+				t.Errorf("there are %d rows", len(rows))
+			}
+			if s.Streams[0].Place.Unparsed != 1 {
+				t.Errorf("%d values did not parse", s.Streams[0].Place.Unparsed)
+			}
+			r.look("contacts", func(tbl *table.Table) {
+				if at := tbl.CurrentSnapshot().Summary.Properties["hubpipe.position"]; at != fmt.Sprint(r.src.PositionOf("contacts")) {
+					t.Errorf("the snapshot says it is at %s", at)
+				}
+				if f, _ := tbl.Schema().FindFieldByName("id"); !f.Required || !slices.Equal(tbl.Schema().IdentifierFieldIDs, []int{f.ID}) {
+					t.Errorf("the id is %+v of %v", f, tbl.Schema().IdentifierFieldIDs)
+				}
+			})
 		})
-	})
+	}
 }

@@ -4,8 +4,10 @@ package iceberg
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strings"
@@ -84,7 +86,8 @@ func (e *Engine) explain(doing string, err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), has("XMinioStorageFull", "QuotaExceeded"):
 		p.Type, p.Title = typeFull, "the warehouse is full"
 		p.Hint = "make room in it; hubpipe goes on by itself from where it was"
-	case errors.As(err, &op), errors.As(err, &connect), errors.Is(err, rest.ErrServiceUnavailable), errors.Is(err, context.DeadlineExceeded):
+	case isPG && (strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P")), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF), has("conn closed"),
+		errors.As(err, &op), errors.As(err, &connect), errors.Is(err, rest.ErrServiceUnavailable), errors.Is(err, context.DeadlineExceeded):
 		p.Type, p.Title = typeUnreachable, "the catalogue or its object store cannot be reached"
 		p.Hint = "is it running, and may this machine connect? It is tried again by itself"
 	}

@@ -1,0 +1,135 @@
+//go:build iceberg
+
+package iceberg_test
+
+import (
+	gosql "database/sql"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	ice "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/catalog/sql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/iceberg"
+	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
+)
+
+// sqled is a rig over a catalogue in a PostgreSQL of its own.
+func sqled(t *testing.T, o iceberg.Options) (*rig, *pgserver.Server) {
+	t.Helper()
+	pg := pgserver.Start(t)
+	o.Catalog, o.URI, o.CatalogName = iceberg.SQL, pg.URL("", "", ""), "tables"
+	r := newRig(t, o)
+	r.open = func() (catalog.Catalog, func()) {
+		db, err := gosql.Open("pgx", pg.URL("", "", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		props := ice.Properties{"warehouse": o.Warehouse, "s3.access-key-id": o.AccessKey, "s3.secret-access-key": o.SecretKey}
+		maps.Copy(props, o.Properties)
+		c, err := sql.NewCatalog("tables", db, sql.Postgres, props)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, func() { _ = c.Close(); _ = db.Close() }
+	}
+	return r, pg
+}
+
+// A catalogue in PostgreSQL with tables in a folder, while PostgreSQL goes down.
+func TestSQLCatalogue(t *testing.T) {
+	t.Parallel()
+	r, pg := sqled(t, iceberg.Options{Mode: iceberg.Upsert, Warehouse: "file://" + t.TempDir()})
+	r.fill(0, 20)
+	r.start()
+	r.current()
+	pg.Kill()
+	r.fill(10, 30)
+	s := r.until(func(s destination.Status) bool { return s.Error != nil })
+	if s.Error.Type != "destination-unreachable" || strings.Contains(s.Error.Error()+s.Error.Detail, pgserver.Password) {
+		t.Errorf("it says %+v", s.Error)
+	}
+	pg.Up()
+	r.current()
+	r.equal()
+	r.same("contacts")
+	r.exact("contacts")
+	one, two := r.session(), r.session()
+	r.fill(25, 35)
+	r.stop()
+	one.prepare()
+	two.prepare()
+	since := one.place.Position
+	one.place, two.place = destination.Place{Position: since}, destination.Place{Position: since}
+	r.fill(25, 35)
+	one.write(since)
+	if err := two.take(since); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := two.s.Flush(t.Context(), "contacts"); err == nil {
+		t.Error("both have committed")
+	} else if p := problem(err); p.Type != "destination-foreign" {
+		t.Errorf("it says %+v", p)
+	}
+	r.o.URI = strings.Replace(r.o.URI, pgserver.Password, "wrong-canary", 1)
+	r.start()
+	s = r.until(func(s destination.Status) bool { return s.Error != nil })
+	if s.State != destination.Blocked || strings.Contains(s.Error.Error()+s.Error.Detail, "canary") {
+		t.Errorf("with a wrong password it is %s: %+v", s.State, s.Error)
+	}
+}
+
+// Tables in an object store that fails now and then, before it has done what it was
+// asked and behind it.
+func TestObjectStore(t *testing.T) {
+	t.Parallel()
+	be := s3mem.New()
+	if err := be.CreateBucket("lake"); err != nil {
+		t.Fatal(err)
+	}
+	inner := gofakes3.New(be).Server()
+	var n atomic.Int64
+	var faulty atomic.Bool
+	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if faulty.Load() && q.Method == http.MethodPut {
+			switch n.Add(1) % 17 { // of which a commit has up to seven
+			case 3:
+				http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
+				return
+			case 9:
+				inner.ServeHTTP(httptest.NewRecorder(), q)
+				panic(http.ErrAbortHandler)
+			}
+		}
+		inner.ServeHTTP(w, q)
+	}))
+	t.Cleanup(s3.Close)
+	r, _ := sqled(t, iceberg.Options{Mode: iceberg.Upsert, Warehouse: "s3://lake/crm", AccessKey: "key", SecretKey: "secret-canary", Delete: true,
+		Properties: map[string]string{"s3.endpoint": s3.URL, "s3.region": "us-east-1", "s3.force-virtual-addressing": "false"}})
+	r.start()
+	r.fill(0, 20)
+	r.current()
+	faulty.Store(true)
+	for i := range 4 {
+		r.fill(10*i, 10*i+30)
+		r.put("contacts", ended("5", "archived"))
+		r.current()
+	}
+	faulty.Store(false)
+	if err := r.m.Resync("lake", "contacts"); err != nil {
+		t.Fatal(err)
+	}
+	r.current()
+	r.equal()
+	r.same("contacts")
+	r.exact("contacts")
+}
