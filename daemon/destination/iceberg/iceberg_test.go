@@ -67,6 +67,7 @@ type rig struct {
 	streams []destination.Stream
 	choice  destination.Choice
 	path    string
+	gather  time.Duration
 	// open opens the catalogue as a reader has it.
 	open func() (catalog.Catalog, func())
 }
@@ -128,7 +129,7 @@ func (r *rig) start() {
 	}
 	r.m = m
 	r.t.Cleanup(m.Stop)
-	m.Set([]destination.Spec{{Name: "lake", Kind: "iceberg", Engine: iceberg.New(r.o), Streams: r.streams, Choice: r.choice, Key: fmt.Sprint(r.o, r.choice)}})
+	m.Set([]destination.Spec{{Name: "lake", Kind: "iceberg", Engine: iceberg.New(r.o), Streams: r.streams, Choice: r.choice, Gather: r.gather, Key: fmt.Sprint(r.o, r.choice)}})
 }
 
 func (r *rig) stop() { r.m.Stop() }

@@ -534,3 +534,62 @@ func TestProblems(t *testing.T) {
 		t.Errorf("it says %+v", s.Error)
 	}
 }
+
+// A record that changes while what came before waits for its commit stands in the
+// table once.
+func TestChangesInOneCommit(t *testing.T) {
+	t.Parallel()
+	r, _ := rested(t, iceberg.Options{Mode: iceberg.Upsert})
+	r.fill(0, 10)
+	d := r.session()
+	if err := d.take(0); err != nil {
+		t.Fatal(err)
+	}
+	r.fill(5, 12)
+	if err := d.take(d.place.Held); err != nil {
+		t.Fatal(err)
+	}
+	d.step(d.s.Flush(t.Context(), "contacts"))
+	r.same("contacts")
+	r.start()
+	r.current()
+	r.equal()
+}
+
+// What is taken in with columns as they were is committed before they change.
+func TestColumnsComeMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Mode: mode})
+			r.put("contacts", record("1", `{"a":1}`))
+			d := r.session()
+			if err := d.take(0); err != nil {
+				t.Fatal(err)
+			}
+			r.put("contacts", record("2", `{"a":2,"b":"x"}`))
+			if err := d.take(d.place.Held); err != nil {
+				t.Fatal(err)
+			}
+			d.step(d.s.Flush(t.Context(), "contacts"))
+			d.reread()
+			d.write(0)
+			if d.place.Reread == nil || d.place.Reread.Position != d.place.Position {
+				t.Fatalf("the rereading is at %+v", d.place.Reread)
+			}
+			r.put("contacts", record("3", `{"a":"text","c":true}`))
+			d.place.Reread = nil
+			d.write(d.place.Position)
+			if d.place.Reread == nil || d.place.Reread.Position != 0 {
+				t.Fatalf("a column has another type, and the rereading goes on at %+v", d.place.Reread)
+			}
+			r.start()
+			r.current()
+			r.equal()
+			if x := r.newest("contacts"); x["1"]["a"] != "1" || x["2"]["b"] != "x" || x["3"]["a"] != "text" || x["3"]["c"] != "true" {
+				t.Errorf("the table has %v", x)
+			}
+		})
+	}
+}

@@ -196,7 +196,7 @@ func (s *session) create(ctx context.Context, t *tableState) error {
 
 // rowGroup is how many rows a group of a Parquet file has at most: they are held
 // packed until it is full.
-const rowGroup = "100000"
+const rowGroup = "32768"
 
 func (s *session) tableProperties(text string) iceberg.Properties {
 	return iceberg.Properties{
