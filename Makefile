@@ -78,6 +78,21 @@ bench-warehouse: ## rows a second into a PostgreSQL of its own, from a million c
 bench-files: ## rows a second into files in a local folder, from a million contacts
 	CGO_ENABLED=0 HUBPIPE_FILES_ROWS=1000000 $(GO) test -run='^$$' -bench=Files -benchtime=1x -timeout 1h ./daemon/destination/files
 
+.PHONY: iceberg-build
+iceberg-build: ## bin/hubpipe that writes tables of Apache Iceberg, too (92 MB)
+	CGO_ENABLED=0 $(GO) build -tags iceberg -trimpath -ldflags='-s -w' -o $(BIN) .
+
+.PHONY: iceberg
+iceberg: ## builds with the tag iceberg, and its tests (needs PostgreSQL)
+	CGO_ENABLED=0 $(GO) build -tags iceberg -o /dev/null .
+	CGO_ENABLED=0 $(GO) vet -tags iceberg ./daemon ./daemon/destination/iceberg
+	CGO_ENABLED=0 HUBPIPE_TEST_REQUIRE=all $(GO) test -tags iceberg -timeout $(TIMEOUT) ./daemon/destination/iceberg
+	CGO_ENABLED=0 $(GO) test -tags iceberg -run='^(TestCheck|TestIcebergIsBuiltIn)' ./internal/cli ./daemon
+
+.PHONY: bench-iceberg
+bench-iceberg: ## rows a second into tables of Iceberg in a local folder, from a million contacts
+	CGO_ENABLED=0 HUBPIPE_ICEBERG_ROWS=1000000 $(GO) test -tags iceberg -run='^$$' -bench=Iceberg -benchtime=1x -timeout 1h ./daemon/destination/iceberg
+
 .PHONY: damages
 damages: ## 50 damaged stores, looked at, mended and filled again, and 10 full disks (needs root)
 	CGO_ENABLED=0 HUBPIPE_DAMAGES=50 $(GO) test -run='^TestDamage' -v -timeout 1h ./daemon/store ./internal/e2e

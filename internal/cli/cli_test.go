@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubpipe/hubpipe/daemon"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
@@ -181,6 +182,20 @@ func TestCheck(t *testing.T) {
 				t.Errorf("exit %d, want %d\n%s%s", got.code, c.code, got.out, got.errors)
 			}
 		})
+	}
+	// What a destination of Iceberg wants is built in, or it is said how.
+	lake := fmt.Sprintf("data_dir = %q", dir) + rest + `stream "contacts" {}
+destination "iceberg" "tables" {
+  catalog = "rest"
+  uri     = "https://catalog.example/api"
+}
+`
+	if got := try(t, map[string]string{"T": "x"}, "check", "--config", configFile(t, lake)); daemon.WritesIceberg {
+		if got.code != 0 || got.errors != "" {
+			t.Errorf("with Iceberg built in: exit %d %s", got.code, got.errors)
+		}
+	} else if got.code != ExitConfig || !strings.Contains(got.errors, "without Apache Iceberg") || !strings.Contains(got.errors, "-tags iceberg") {
+		t.Errorf("without Iceberg: exit %d %s", got.code, got.errors)
 	}
 	got := try(t, map[string]string{"T": "x"}, "check", "--output", "json", "--config", configFile(t, fmt.Sprintf("data_dir = %q", dir)+rest+"stream \"contacts\" {}"))
 	var said struct {
