@@ -155,7 +155,7 @@ func dbtSources(t client.DestinationTables, source string) []byte {
 			dbtBeside(b, x.History, "what the properties of "+x.Table+" have been; ordinal 0 is the newest", "id", "property", "ordinal", "changed_at", "value", "source_type", "source_id")
 		}
 	}
-	if t.Schema != "" {
+	if t.Schema != "" && t.Kind != config.TypeIceberg {
 		b.WriteString(`      - name: "hubpipe_streams"
         description: "how each stream stands; it is written each minute while the daemon runs"
         loaded_at_field: described_at

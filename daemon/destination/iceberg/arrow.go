@@ -3,6 +3,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func (w *writing) write(rows *files.Rows) error {
 		return nil
 	case <-w.gone:
 		rec.Release()
-		return w.err
+		return cmp.Or(w.err, errAborted)
 	}
 }
 

@@ -145,6 +145,7 @@ func (s *session) open(ctx context.Context) error {
 		set("uri", o.URI)
 		set("credential", o.Credential)
 		set("token", o.Token)
+		props["snapshot-loading-mode"] = "all" // what none names is taken away
 		c, err := catalog.Load(ctx, "hubpipe", props)
 		if err != nil {
 			return err // c is no catalogue then, and not nil

@@ -354,6 +354,11 @@ func TestErasure(t *testing.T) {
 				}
 			}
 			r.stop()
+			d := r.session()
+			d.step(d.s.Tend(t.Context(), "contacts", head))
+			if d.place.Cleared >= head || len(holds(t, c.dir, canary)) == 0 {
+				t.Errorf("files of snapshots before stay, and it is clear up to %d of %d", d.place.Cleared, head)
+			}
 			r.o.Keep = time.Millisecond
 			r.start()
 			r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
@@ -392,6 +397,34 @@ func TestOrphans(t *testing.T) {
 		}
 	}
 	r.equal()
+}
+
+// What somebody else has committed to a table stays, however long nothing was
+// written to it.
+func TestOthersFilesStay(t *testing.T) {
+	t.Parallel()
+	r, _ := rested(t, iceberg.Options{Keep: time.Millisecond})
+	r.fill(0, 10)
+	d := r.session()
+	d.write(0)
+	r.look("contacts", func(tbl *table.Table) {
+		if _, err := tbl.Delete(t.Context(), ice.EqualTo(ice.Reference("id"), "3"), nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	since := time.Now()
+	for end := since.Add(patience); time.Since(since) < 10*time.Millisecond && time.Now().Before(end); {
+		r.moment()
+	}
+	d.step(d.s.Tend(t.Context(), "contacts", d.place.Position))
+	if rows := r.rows("contacts"); len(rows) != 9 {
+		t.Errorf("there are %d rows", len(rows))
+	}
+	r.fill(10, 12)
+	d.write(d.place.Position)
+	if rows := r.rows("contacts"); len(rows) != 11 {
+		t.Errorf("there are %d rows", len(rows))
+	}
 }
 
 // alive are those of some files that there are.
@@ -573,6 +606,9 @@ func TestColumnsComeMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.step(d.s.Flush(t.Context(), "contacts"))
+			if x := r.newest("contacts"); len(x) != 2 || x["1"]["a"] != "1" || x["2"]["a"] != "2" || x["2"]["b"] != "x" {
+				t.Errorf("the table has %v", x)
+			}
 			d.reread()
 			d.write(0)
 			if d.place.Reread == nil || d.place.Reread.Position != d.place.Position {

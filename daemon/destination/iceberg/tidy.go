@@ -57,20 +57,23 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber()}
 		return s.keep(ctx, t, st, nil)
 	}
-	if retain, due := t.expirable(now, s.e.o.Keep); due && now.Sub(t.expired) >= every {
-		t.expired = now
+	_, due := t.expirable(now, s.e.o.Keep)
+	if due = due && now.Sub(t.expired) >= every; !due && !t.tidied.IsZero() && now.Sub(t.tidied) < tidyEvery {
+		return nil
+	}
+	t.expired, t.tidied = now, now
+	// What somebody else has committed since is named by the newest metadata alone.
+	if err := s.reload(ctx, t); err != nil {
+		return err
+	}
+	if retain, due := t.expirable(now, s.e.o.Keep); due {
 		err := s.keep(ctx, t, s.next(t), func(tx *table.Transaction) error {
 			return tx.ExpireSnapshots(table.WithOlderThan(s.e.o.Keep), table.WithRetainLast(retain), table.WithPostCommit(false))
 		})
 		if err != nil {
 			return err
 		}
-		t.tidied = time.Time{}
 	}
-	if now.Sub(t.tidied) < max(every, tidyEvery) && !t.tidied.IsZero() {
-		return nil
-	}
-	t.tidied = now
 	if _, err := t.tbl.DeleteOrphanFiles(ctx, table.WithFilesOlderThan(s.e.o.Keep)); err != nil {
 		return err
 	}
@@ -82,6 +85,23 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		}
 		return s.keep(ctx, t, st, nil)
 	}
+	return nil
+}
+
+// reload reads the table anew, which has to be where it was left.
+func (s *session) reload(ctx context.Context, t *tableState) error {
+	tbl, err := s.catalog.LoadTable(ctx, s.ident(t.info.Name))
+	if err != nil {
+		return err
+	}
+	st, err := s.readState(t.info.Name, tbl.Properties())
+	if err != nil {
+		return err
+	}
+	if st.Number != t.st.Number || st.Writer != t.st.Writer {
+		return othersWrote("look after table " + t.info.Name)
+	}
+	t.tbl = tbl
 	return nil
 }
 
