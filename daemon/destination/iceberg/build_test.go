@@ -1,0 +1,110 @@
+//go:build iceberg
+
+package iceberg_test
+
+import (
+	"testing"
+
+	ice "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/destination/iceberg"
+	"github.com/hubpipe/hubpipe/daemon/stream"
+)
+
+// What changes while everything is written again is newer than what that has read,
+// and what somebody has taken from the table comes back.
+func TestResync(t *testing.T) {
+	t.Parallel()
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Mode: mode, Delete: mode == iceberg.Upsert})
+			r.fill(0, 20)
+			d := r.session()
+			d.write(0)
+			before := d.place.Position
+			r.fill(10, 30)
+			d.write(before)
+			d.reread()
+			again := d.place
+			d.write(0) // what the rereading reads
+			// Two are changed, one more comes, and one ends, twice over.
+			for range 2 {
+				r.put("contacts", record("3", `{"n":"new"}`), record("12", `{"n":"new"}`), record("77", `{"n":"new"}`), ended("15", stream.Archived))
+				d.place.Reread = nil
+				d.write(d.place.Position)
+			}
+			if d.place.Reread == nil || d.place.Reread.Position != again.Reread.Until {
+				t.Fatalf("it stands at %+v", d.place.Reread)
+			}
+			d.step(d.s.Swept(t.Context(), "contacts"))
+			if d.place.Reread != nil {
+				t.Fatalf("it has not ended: %+v", d.place.Reread)
+			}
+			r.same("contacts")
+			r.exact("contacts")
+			if rows := len(r.rows("contacts")); mode == iceberg.Upsert && rows != 30 || mode == iceberg.Append && rows != 30+8 {
+				t.Errorf("there are %d rows", rows)
+			}
+			r.start()
+			r.current()
+			r.equal()
+			if err := r.m.Resync("lake", "contacts"); err != nil {
+				t.Fatal(err)
+			}
+			r.until(func(s destination.Status) bool {
+				return s.State == destination.Current && s.Streams[0].Place.Rows >= d.place.Rows+30
+			})
+			r.equal()
+			r.same("contacts")
+			if rows := len(r.rows("contacts")); mode == iceberg.Append && rows != 31 {
+				t.Errorf("each record was written once, and there are %d rows", rows)
+			}
+		})
+	}
+}
+
+// While everything is written again somebody else compacts the table, or a process
+// ends: it begins anew.
+func TestResyncBeginsAnew(t *testing.T) {
+	t.Parallel()
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Mode: mode})
+			r.fill(0, 20)
+			d := r.session()
+			d.write(0)
+			d.reread()
+			d.write(0)
+			r.look("contacts", func(tbl *table.Table) {
+				tx := tbl.NewTransaction()
+				if err := tx.Delete(t.Context(), ice.EqualTo(ice.Reference("id"), "3"), nil); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := tx.Commit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			})
+			d.prepare()
+			d.step(d.s.Swept(t.Context(), "contacts"))
+			if d.place.Reread == nil || d.place.Reread.Position != 0 {
+				t.Fatalf("it ends over what somebody else did: %+v", d.place)
+			}
+			d.write(0)
+			d = r.session() // another process
+			if d.place.Reread == nil || d.place.Reread.Position != 0 {
+				t.Fatalf("it goes on at %+v", d.place)
+			}
+			r.start()
+			r.current()
+			r.equal()
+			r.same("contacts")
+			if rows := len(r.rows("contacts")); rows != 20 {
+				t.Errorf("there are %d rows", rows)
+			}
+		})
+	}
+}
