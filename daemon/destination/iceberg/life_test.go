@@ -10,6 +10,7 @@ import (
 
 	ice "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/table"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/iceberg"
@@ -230,11 +231,22 @@ func TestDrift(t *testing.T) {
 				t.Errorf("the row is %v", x)
 			}
 			r.stop()
+			id := func() (id int) {
+				r.look("contacts", func(tbl *table.Table) {
+					f, _ := tbl.Schema().FindFieldByName("email")
+					id = f.ID
+				})
+				return id
+			}
+			plain := id()
 			r.choice = destination.Choice{Hash: []string{"email"}}
 			r.start()
 			r.until(func(s destination.Status) bool {
 				return s.State == destination.Current && len(r.newest("contacts")["1"]["email"]) == 64
 			})
+			if id() == plain {
+				t.Error("the column with the plain values was kept until they were replaced")
+			}
 			r.equal()
 			for _, x := range r.rows("contacts") {
 				if strings.Contains(x["email"], "@") {
