@@ -122,6 +122,12 @@ func isData(err error) bool {
 	return ok && (strings.HasPrefix(pe.Code, "22") || pe.Code == "54000" || strings.HasPrefix(pe.Code, "23"))
 }
 
+// isTaken tells whether there is a row of that key already.
+func isTaken(err error) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == "23505"
+}
+
 // isLocked tells whether somebody else holds a lock for too long.
 func isLocked(err error) bool {
 	pe, ok := errors.AsType[*pgconn.PgError](err)

@@ -102,11 +102,22 @@ func (s *session) commit(ctx context.Context, name string, p *packed, b *destina
 // those are looked for, and their rows are written without what may be wrong.
 func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destination.Mode, r *row) error {
 	counted, unread := r.Rows, r.Unparsed
-	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, p, mode, r) })
+	try := func(p *packed) error {
+		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, p, mode, r) })
+		if err != nil {
+			r.Rows, r.Unparsed = counted, unread // it is undone
+		}
+		return err
+	}
+	err := try(p)
+	if isTaken(err) {
+		// Somebody may have added a row after it was looked for. It is seen now, and
+		// no value is wrong.
+		err = try(p)
+	}
 	if err == nil || !isData(err) {
 		return err
 	}
-	r.Rows, r.Unparsed = counted, unread // it is undone
 	if len(p.records) > 1 {
 		half := len(p.records) / 2
 		for _, part := range [][]*stream.Record{p.records[:half], p.records[half:]} {
@@ -119,8 +130,7 @@ func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destinati
 	if !p.of.raw {
 		return errRaw
 	}
-	careful := pack(p.of, p.records, true)
-	if errAgain := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, careful, mode, r) }); errAgain != nil {
+	if errAgain := try(pack(p.of, p.records, true)); errAgain != nil {
 		return errors.Join(errAgain, err)
 	}
 	return nil
@@ -166,7 +176,7 @@ func (l *layout) written() []string {
 // fresh tells whether no table has anything of a batch's records, and nothing
 // needs them to be staged. The stream's row is locked, so that it stays so; a
 // person who adds such a row meanwhile makes the copying fail, and is seen when
-// it is tried again.
+// rows tries it again.
 func (s *session) fresh(ctx context.Context, tx pgx.Tx, p *packed) (bool, error) {
 	if p.of.left != "" || p.of.deletes && slices.ContainsFunc(p.records, func(r *stream.Record) bool { return r.State != stream.Live }) {
 		return false, nil

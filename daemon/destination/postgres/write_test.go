@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -76,31 +77,49 @@ func TestNewRowsThatHaveEnded(t *testing.T) {
 }
 
 // Somebody adds a row of the batch after it was looked for: the batch is written
-// all the same.
+// all the same, and the row with all its columns.
 func TestNewRowsOfSomebodyElse(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, pgserver.Start(t), postgres.Options{})
-	r.Define("contacts", "a string")
-	r.Put("contacts", record("1", `{"a":"x"}`))
-	r.Start()
-	r.settled()
-	ctx := context.WithoutCancel(t.Context())
-	theirs, err := pgx.Connect(ctx, r.o.URL)
-	if err != nil {
-		t.Fatal(err)
+	pg := pgserver.Start(t)
+	for _, x := range []struct {
+		name string
+		raw  bool
+		more []*stream.Record
+	}{
+		{name: "among others", more: []*stream.Record{record("2", `{"a":"y"}`), record("4", `{"a":"z"}`)}},
+		{name: "alone"},
+		{name: "alone and raw", raw: true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, pg, postgres.Options{Raw: x.raw})
+			r.Define("contacts", "a string")
+			r.Put("contacts", record("1", `{"a":"x"}`))
+			r.Start()
+			r.settled()
+			ctx := context.WithoutCancel(t.Context())
+			theirs, err := pgx.Connect(ctx, r.o.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer theirs.Close(ctx)
+			if _, err := theirs.Exec(ctx, "BEGIN; INSERT INTO "+r.o.Schema+".contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('3', 0, 'live', 'theirs')"); err != nil {
+				t.Fatal(err)
+			}
+			columns := r.sql("SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts'", r.o.Schema)
+			r.Put("contacts", append(x.more, record("3", `{"a":"ours"}`))...)
+			r.Until(func(destination.Status) bool {
+				return r.sql(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'COPY "%s"%%'`, r.o.Schema) == "1"
+			})
+			if _, err := theirs.Exec(ctx, "COMMIT"); err != nil {
+				t.Fatal(err)
+			}
+			r.settled()
+			r.is("1|x\n3|ours", "SELECT id, a FROM contacts WHERE id IN ('1', '3') ORDER BY id")
+			r.is(fmt.Sprint(2+len(x.more)), "SELECT count(*) FROM contacts")
+			// Nothing was counted twice, taken for unreadable, or made another table of.
+			r.is(fmt.Sprintf("%d|0", 2+len(x.more)), "SELECT rows_written, unparsed FROM hubpipe_streams")
+			r.is(columns, "SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts'", r.o.Schema)
+		})
 	}
-	defer theirs.Close(ctx)
-	if _, err := theirs.Exec(ctx, "BEGIN; INSERT INTO "+r.o.Schema+".contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('3', 0, 'live', 'theirs')"); err != nil {
-		t.Fatal(err)
-	}
-	r.Put("contacts", record("2", `{"a":"y"}`), record("3", `{"a":"ours"}`), record("4", `{"a":"z"}`))
-	r.Until(func(destination.Status) bool {
-		return r.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'COPY %%'") == "1"
-	})
-	if _, err := theirs.Exec(ctx, "COMMIT"); err != nil {
-		t.Fatal(err)
-	}
-	r.settled()
-	r.is("1|x\n2|y\n3|ours\n4|z", "SELECT id, a FROM contacts ORDER BY id")
-	r.is("4", "SELECT rows_written FROM hubpipe_streams")
 }
