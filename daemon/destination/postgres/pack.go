@@ -41,7 +41,6 @@ type packed struct {
 	records []*stream.Record
 
 	main, associations, history []byte
-	links, past                 int // rows of these
 	versions                    []byte
 	superseded                  int // records that are no row of main, since a later one of the batch is
 
@@ -108,8 +107,8 @@ func pack(l *layout, records []*stream.Record, careful bool) *packed {
 			}
 		}
 		if !r.State.Bare() {
-			p.links += p.appendLinks(r)
-			p.past += p.appendHistory(r)
+			p.appendLinks(r)
+			p.appendHistory(r)
 		}
 	}
 	return p
@@ -220,9 +219,9 @@ func (p *packed) noValue(i int, id string) {
 }
 
 // appendLinks appends a row for each association of a record.
-func (p *packed) appendLinks(r *stream.Record) (rows int) {
+func (p *packed) appendLinks(r *stream.Record) {
 	if p.of.associations == "" || len(r.Associations) == 0 {
-		return 0
+		return
 	}
 	seen := map[string]bool{}
 	each(r.Associations, '{', func(to, list []byte) {
@@ -263,17 +262,15 @@ func (p *packed) appendLinks(r *stream.Record) (rows int) {
 				b = append(appendCopy(b, category), '\t')
 				b = append(append(b, typeID...), '\t')
 				p.associations = append(appendOr(b, label), '\n')
-				rows++
 			})
 		})
 	})
-	return rows
 }
 
 // appendHistory appends a row for each value that a property has had.
-func (p *packed) appendHistory(r *stream.Record) (rows int) {
+func (p *packed) appendHistory(r *stream.Record) {
 	if p.of.history == "" || len(r.History) == 0 {
-		return 0
+		return
 	}
 	each(r.History, '{', func(property, list []byte) {
 		n := 0
@@ -303,10 +300,8 @@ func (p *packed) appendHistory(r *stream.Record) (rows int) {
 			b = append(appendOr(b, source), '\t')
 			p.history = append(appendOr(b, sourceID), '\n')
 			n++
-			rows++
 		})
 	})
-	return rows
 }
 
 func appendOr(b, v []byte) []byte {

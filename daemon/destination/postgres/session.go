@@ -28,13 +28,13 @@ type table struct {
 	// remarks are what a person should know of the table's shape.
 	remarks []string
 	merge   map[destination.Mode]string // statements of the layout
-	// few says that the staging tables hold so few rows that they are deleted one
-	// by one; dead is how many have been.
-	few  bool
-	dead int
-	// staged says that the transaction that is open has written to them.
-	staged bool
+	// loads are the staging tables of which is known what they hold, by name.
+	loads map[string]load
 }
+
+// load is how many rows a staging table holds, and how many were deleted from it
+// one by one.
+type load struct{ rows, dead int }
 
 var _ interface {
 	destination.Remarker

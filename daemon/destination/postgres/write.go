@@ -58,7 +58,6 @@ var errRaw = errors.New("a row needs the column of all properties")
 
 // commit writes rows and place in one transaction, if the place is as expected.
 func (s *session) commit(ctx context.Context, name string, p *packed, b *destination.Batch, expected destination.Place) (place destination.Place, err error) {
-	t := s.of(name)
 	err = s.inTx(ctx, "write "+name, func(tx pgx.Tx) error {
 		r, err := s.lock(ctx, tx, name)
 		if err != nil {
@@ -87,12 +86,8 @@ func (s *session) commit(ctx context.Context, name string, p *packed, b *destina
 		return err
 	})
 	if err != nil {
-		t.few = false // nobody knows what is in them
+		s.of(name).loads = nil // nobody knows what is in them
 		return place, err
-	}
-	if t.staged {
-		t.emptied(len(p.records) + p.links + p.past)
-		t.staged = false
 	}
 	failpoint.Hit(failpoint.Delivered)
 	return place, nil
@@ -106,6 +101,7 @@ func (s *session) rows(ctx context.Context, tx pgx.Tx, p *packed, mode destinati
 		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.merge(ctx, tx, p, mode, r) })
 		if err != nil {
 			r.Rows, r.Unparsed = counted, unread // it is undone
+			s.of(p.of.stream).loads = nil
 		}
 		return err
 	}
@@ -308,8 +304,8 @@ func list(columns []string) string {
 
 // stage fills a staging table with rows in COPY's format, and nothing else.
 func (s *session) stage(ctx context.Context, tx pgx.Tx, t *table, name string, columns []string, rows []byte) error {
-	t.staged = true
-	if err := s.empty(ctx, tx, staging(name), t.few); err != nil {
+	// A row is a line: what breaks lines in a value is escaped.
+	if err := s.empty(ctx, tx, staging(name), t.fill(name, bytes.Count(rows, []byte{'\n'}))); err != nil {
 		return err
 	}
 	if len(rows) == 0 {
@@ -338,12 +334,21 @@ func (s *session) empty(ctx context.Context, tx pgx.Tx, name string, few bool) e
 	return s.script(ctx, "DELETE FROM "+s.in(name))
 }
 
-// emptied notes how the staging tables are emptied next time.
-func (t *table) emptied(rows int) {
-	t.few = rows <= fewRows && t.dead+rows <= keptDead
-	if t.dead += rows; !t.few {
-		t.dead = 0
+// fill notes that a staging table gets rows, and tells whether it holds so few
+// until then that they are deleted one by one. Of one that nobody knows they are
+// not.
+func (t *table) fill(name string, rows int) (few bool) {
+	was, known := t.loads[name]
+	few = known && was.rows <= fewRows && was.dead+was.rows <= keptDead
+	if t.loads == nil {
+		t.loads = map[string]load{}
 	}
+	is := load{rows: rows}
+	if few {
+		is.dead = was.dead + was.rows
+	}
+	t.loads[name] = is
+	return few
 }
 
 // count writes down what could not be read.

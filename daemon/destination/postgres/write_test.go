@@ -56,6 +56,38 @@ func TestNewRows(t *testing.T) {
 	r.is("0", "SELECT count(*) FROM _hubpipe_load_contacts WHERE a = 'again'")
 }
 
+// A staging table that many rows were left in is emptied at once, also where
+// few versions were staged since then.
+func TestStagedMany(t *testing.T) {
+	t.Parallel()
+	r := newHistory(t, pgserver.Start(t), postgres.Options{})
+	r.Define("contacts", "a string")
+	many := func(value string) (out []*stream.Record) {
+		for i := range 600 {
+			out = append(out, record(fmt.Sprint(i), `{"a":"`+value+`"}`))
+		}
+		return out
+	}
+	r.Put("contacts", many("x")...)
+	r.Start()
+	r.settled()
+	r.Stop()
+	r.Put("contacts", many("y")...)
+	r.Start() // it finds them all, as one batch
+	r.settled()
+	r.Put("contacts", record("new", `{"a":"z"}`))
+	r.settled()
+	r.is("600|1", "SELECT (SELECT count(*) FROM _hubpipe_load_contacts), (SELECT count(*) FROM _hubpipe_load_contacts__versions)")
+	const file = "SELECT pg_relation_filenode('_hubpipe_load_contacts')"
+	was := r.sql(file)
+	r.Put("contacts", record("1", `{"a":"last"}`))
+	r.settled()
+	r.is("1|last", "SELECT id, a FROM _hubpipe_load_contacts")
+	if r.sql(file) == was {
+		t.Error("600 rows were deleted one by one")
+	}
+}
+
 // With deletes, what has ended before it was written is no row.
 func TestNewRowsThatHaveEnded(t *testing.T) {
 	t.Parallel()
