@@ -170,7 +170,7 @@ func (l *layout) written() []string {
 }
 
 // fresh tells whether no table has anything of a batch's records, and nothing
-// needs them to be staged. The stream's row is locked, so that it stays so; a
+// needs them to be staged, what a person made of the tables included. The stream's row is locked, so that it stays so; a
 // person who adds such a row meanwhile makes the copying fail, and is seen when
 // rows tries it again.
 func (s *session) fresh(ctx context.Context, tx pgx.Tx, p *packed) (bool, error) {
@@ -190,11 +190,14 @@ func (s *session) fresh(ctx context.Context, tx pgx.Tx, p *packed) (bool, error)
 	for _, name := range p.of.all() {
 		look = append(look, "EXISTS (SELECT 1 FROM unnest($1::text[]) AS u (id), LATERAL (SELECT 1 FROM "+s.in(name)+" t WHERE t.id = u.id LIMIT 1) x)")
 	}
-	args := []any{ids}
+	// COPY passes by a person's rules, and is refused where the owner's rows are
+	// watched over as those of others. INSERT is neither.
+	look = append(look, "EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $2 AND c.relname = ANY($3::text[]) AND (c.relhasrules OR c.relforcerowsecurity))")
+	args := []any{ids, s.e.o.Schema, p.of.all()}
 	if len(bare) > 0 {
 		// Of what loses its content nothing stays in a batch that was staged before,
 		// not even where a person took its row away.
-		look, args = append(look, "EXISTS (SELECT 1 FROM "+s.in(staging(p.of.table))+" WHERE id = ANY($2::text[]))"), append(args, bare)
+		look, args = append(look, "EXISTS (SELECT 1 FROM "+s.in(staging(p.of.table))+" WHERE id = ANY($4::text[]))"), append(args, bare)
 	}
 	var there bool
 	err := tx.QueryRow(ctx, "SELECT "+strings.Join(look, " OR "), args...).Scan(&there)
