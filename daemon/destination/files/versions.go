@@ -60,6 +60,7 @@ func (m *Manifest) leaveVersions() {
 // retire keeps the versions that a snapshot is about to replace.
 func (s *session) retire(ctx context.Context, t *table, m *Manifest) error {
 	if !m.Versioned {
+		m.Anew = false // whatever was before the snapshot has gone with it
 		return nil
 	}
 	if m.Anew {

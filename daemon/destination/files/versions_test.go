@@ -214,3 +214,39 @@ func TestEachVersionOnce(t *testing.T) {
 	r.same("contacts")
 	r.equal()
 }
+
+// Where versions are not wanted any more while a snapshot is written with which
+// they would have begun anew, those that are wanted later stay with the next one.
+func TestVersionsLeftDuringAnotherFormat(t *testing.T) {
+	t.Parallel()
+	r := newHistory(t, files.Options{})
+	put := func(d *direct, value string) {
+		t.Helper()
+		r.Put("contacts", record("1", `{"a":"`+value+`"}`))
+		d.write(false)
+	}
+	d := r.session()
+	put(d, "before")
+	r.o.Format = files.NDJSON
+	r.session()
+	if m := r.manifest("contacts"); m.Reread == nil || !m.Versioned {
+		t.Fatalf("no snapshot begins: %+v", m)
+	}
+	r.Streams[0].Versions = 0
+	d = r.session()
+	d.write(true)
+	d.swept()
+	if m := r.manifest("contacts"); m.Reread != nil || m.Versioned {
+		t.Fatalf("the snapshot is not whole, or has versions: %+v", m)
+	}
+	r.Streams[0].Versions = time.Hour
+	d = r.session()
+	put(d, "one")
+	put(d, "two")
+	d.reread()
+	d.write(true)
+	d.swept()
+	if diff := gocmp.Diff([]string{"1|live|before", "1|live|one", "1|live|two"}, r.versions("a")); diff != "" {
+		t.Error(diff)
+	}
+}
