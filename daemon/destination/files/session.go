@@ -217,8 +217,9 @@ func (s *session) snapshot(ctx context.Context, t *table, reason string, until u
 	m.Columns, m.Ignored = t.columns, t.ignored
 	m.fitVersions(t.info.Versions > 0)
 	// What others chose, another format and what a restored store has not are no
-	// versions of what is written now.
-	m.Anew = m.Versioned && (m.Anew || reason == destination.ReasonEpoch || t.m.Choice != t.info.Rules.Key() || t.m.Format != s.e.o.Format)
+	// versions of what is written now. That is noted where none are wanted, too: they
+	// may be before it is whole.
+	m.Anew = m.Anew || reason == destination.ReasonEpoch || t.m.Choice != t.info.Rules.Key() || t.m.Format != s.e.o.Format
 	m.again(reason, until)
 	m.Erase = false
 	return s.commit(ctx, t, m)

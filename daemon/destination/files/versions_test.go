@@ -215,6 +215,47 @@ func TestEachVersionOnce(t *testing.T) {
 	r.equal()
 }
 
+// Where versions come to be wanted while a snapshot is written for another choice,
+// nothing of what it replaces is one: that is not as it was chosen.
+func TestVersionsWantedDuringAnotherChoice(t *testing.T) {
+	t.Parallel()
+	at := s3(t)
+	r := newRig(t, at, files.Options{AccessKey: "k", SecretKey: "s"})
+	r.Define("contacts", "email string")
+	r.Put("contacts", record("1", `{"email":"`+canary+`"}`))
+	r.Start()
+	r.Current()
+	r.Stop()
+
+	r.Choice = destination.Choice{Hash: []string{"email"}}
+	at.fails(func(q *http.Request) *fault { // it does not come to be whole
+		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "-s-") {
+			return &fault{status: 400, code: "InvalidRequest"}
+		}
+		return nil
+	})
+	r.Start()
+	r.Eventually("a snapshot that begins", func() bool { return r.manifest("contacts").Reread != nil })
+	r.Stop()
+
+	r.Streams[0].Versions = time.Hour
+	r.KeepFor()
+	r.Start()
+	r.Eventually("a manifest with versions", func() bool { return r.manifest("contacts").Versioned })
+	if m := r.manifest("contacts"); m.Reread == nil || m.Snapshots > 0 {
+		t.Fatalf("the snapshot is whole already: %+v", m)
+	}
+	at.fails(nil)
+	r.Eventually("a snapshot", func() bool { return r.manifest("contacts").Snapshots > 0 })
+	r.Current()
+	if got := r.versions("email"); len(got) != 1 || strings.Contains(got[0], canary) {
+		t.Errorf("the versions are %v", got)
+	}
+	if m := r.manifest("contacts"); len(m.Versions) > 0 {
+		t.Errorf("what was replaced is kept in %+v", m.Versions)
+	}
+}
+
 // Where versions are not wanted any more while a snapshot is written with which
 // they would have begun anew, those that are wanted later stay with the next one.
 func TestVersionsLeftDuringAnotherFormat(t *testing.T) {
