@@ -205,10 +205,13 @@ func (s *session) ours(m *Manifest) error {
 	return nil
 }
 
+// moment is the present one, as manifests have it.
+func moment() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
 // next is a manifest to be changed and committed behind another.
 func (s *session) next(m *Manifest) *Manifest {
 	out := *m
-	out.Number, out.Writer, out.Committed = m.Number+1, s.writer, time.Now().UTC().Truncate(time.Millisecond)
+	out.Number, out.Writer, out.Committed = m.Number+1, s.writer, moment()
 	out.Store, out.Epoch, out.Format = s.origin.Store, s.origin.Epoch, s.e.o.Format
 	out.Schemas = slices.Clone(m.Schemas)
 	out.Versions = slices.Clone(m.Versions)

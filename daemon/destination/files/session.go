@@ -266,6 +266,12 @@ func (s *session) Swept(ctx context.Context, name string) (destination.Place, er
 	if err := s.retire(ctx, t, m); err != nil {
 		return destination.Place{}, s.fail(t, "keep the versions of "+name, err)
 	}
+	// That may have taken longer than keep, and until now readers were shown what goes.
+	m.Committed = moment()
+	gone := m.Removed[len(t.m.Removed):]
+	for i := range gone {
+		gone[i].At = m.Committed
+	}
 	m.swap()
 	if err := s.commit(ctx, t, m); err != nil {
 		return destination.Place{}, s.fail(t, "end the snapshot of "+name, err)

@@ -291,3 +291,64 @@ func TestVersionsLeftDuringAnotherFormat(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What a snapshot replaces stays for readers from the commit on that replaces it,
+// however long it takes to keep the versions.
+func TestReadersHaveFilesFromTheCommitOn(t *testing.T) {
+	t.Parallel()
+	at := s3(t)
+	r := newRig(t, at, files.Options{AccessKey: "k", SecretKey: "s"})
+	r.Streams[0].Versions = time.Hour
+	r.KeepFor()
+	d := r.session()
+	put := func(x *stream.Record) {
+		t.Helper()
+		r.Put("contacts", x)
+		d.write(false)
+	}
+	put(record("1", `{"a":"one"}`))
+	put(record("2", `{"a":"two"}`))
+	d.reread()
+	d.write(true)
+	d.swept()
+	first := r.manifest("contacts")
+	if len(first.Versions) != 1 || len(first.Removed) != 2 {
+		t.Fatalf("there are versions in %+v, and removed are %+v", first.Versions, first.Removed)
+	}
+	put(erased("1")) // so that the versions are written anew, too
+	d.tend()
+	d.write(true)
+	var kept time.Time
+	at.fails(func(q *http.Request) *fault {
+		if q.Method != http.MethodPut || !strings.Contains(q.URL.Path, "-v-") {
+			return nil
+		}
+		return &fault{before: func() {
+			begun := time.Now()
+			r.Eventually("a later moment", func() bool { return time.Since(begun) > 2*time.Millisecond })
+			kept = time.Now().UTC().Truncate(time.Millisecond)
+		}}
+	})
+	d.swept()
+	m := r.manifest("contacts")
+	if kept.IsZero() || m.Clean == nil {
+		t.Fatalf("no versions were written, or nothing was erased: %+v", m)
+	}
+	if m.Committed.Before(kept) || m.Snapshot.Before(kept) || m.Clean.At.Before(kept) {
+		t.Errorf("it was committed at %v, whole at %v and clean of what goes at %v; versions were kept until %v", m.Committed, m.Snapshot, m.Clean.At, kept)
+	}
+	gone := map[string]time.Time{}
+	for _, x := range m.Removed {
+		gone[x.Path] = x.At
+	}
+	for _, f := range append(first.Files, first.Versions...) {
+		if x, ok := gone[f.Path]; !ok || x.Before(kept) {
+			t.Errorf("%s is removed at %v, and versions were kept until %v", f.Path, x, kept)
+		}
+	}
+	for _, x := range first.Removed {
+		if !gone[x.Path].Equal(x.At) {
+			t.Errorf("%s was removed at %v, and is at %v now", x.Path, x.At, gone[x.Path])
+		}
+	}
+}
