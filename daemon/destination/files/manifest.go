@@ -276,7 +276,7 @@ func (s *session) publish(ctx context.Context, t *table, b []byte) error {
 	if err := s.write(ctx, listKey(t.m.Stream), []byte(list.String()), false); err != nil {
 		return err
 	}
-	if err := s.publishVersions(ctx, t.m); err != nil {
+	if err := s.publishVersions(ctx, t); err != nil {
 		return err
 	}
 	if err := s.write(ctx, latestKey(t.m.Stream), b, false); err != nil {

@@ -40,6 +40,7 @@ type table struct {
 	ignored   []Ignored // and what it says of other properties
 	layout    *layout
 	published uint64 // the manifest that readers are shown
+	unlisted  bool   // that there is no list of versions
 	tidied    time.Time
 
 	// What was taken in, and is not committed: whether there is anything, of which
@@ -135,7 +136,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 		return place, err
 	}
 	if was := s.of(info.Name); was != nil {
-		t.published, t.tidied = was.published, was.tidied
+		t.published, t.tidied, t.unlisted = was.published, was.tidied, was.unlisted && !t.m.Versioned
 	}
 	has := HandledAlike(t.m.Columns, info.Rules)
 	otherwise := t.m.Number > 0 && (len(has) < len(t.m.Columns) || t.m.Choice != info.Rules.Key())
@@ -204,6 +205,7 @@ func (s *session) republish(ctx context.Context, t *table) error {
 	if b, err = json.MarshalIndent(t.m, "", " "); err != nil {
 		return err
 	}
+	t.unlisted = false // whoever showed them the other may have left a list
 	return s.publish(ctx, t, b)
 }
 

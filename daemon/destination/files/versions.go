@@ -324,14 +324,36 @@ func (c *copier) abort() {
 }
 
 // publishVersions shows readers the files that have every version, an address a
-// line.
-func (s *session) publishVersions(ctx context.Context, m *Manifest) error {
-	if !m.Versioned {
-		return nil
+// line. Where no versions are wanted there is no list: one that was left names files
+// that go.
+func (s *session) publishVersions(ctx context.Context, t *table) error {
+	key := versionsKey(t.m.Stream)
+	if !t.m.Versioned {
+		if t.unlisted {
+			return nil
+		}
+		err := s.removeIfThere(ctx, key)
+		t.unlisted = err == nil
+		return err
 	}
+	t.unlisted = false
 	var list bytes.Buffer
-	for _, f := range m.everyVersion() {
+	for _, f := range t.m.everyVersion() {
 		list.WriteString(f.URL + "\n")
 	}
-	return s.write(ctx, versionsKey(m.Stream), list.Bytes(), false)
+	return s.write(ctx, key, list.Bytes(), false)
+}
+
+// removeIfThere looks before it takes away: a bucket that keeps versions of objects
+// notes each removal, of what there is not, too.
+func (s *session) removeIfThere(ctx context.Context, key string) error {
+	r, err := s.bucket.open(ctx, key)
+	if errors.Is(err, errNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_ = r.Close() // it was not read
+	return s.bucket.remove(ctx, key)
 }
