@@ -85,7 +85,13 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	st.Rows += b.rows
 	sequence := t.st.Reread.Sequence
 	st.Reread, st.Whole, st.Since = nil, st.Committed, 0
-	if st.Owed != nil && st.Clean == nil && !st.Erase {
+	switch {
+	case st.Owed == nil || st.Erase:
+	case t.bounded(before.data):
+		// The manifest that says that they are gone says their values, too. The next
+		// that replaces all is without it.
+		st.Erase = true
+	case st.Clean == nil:
 		st.Clean = &clean{st.Position, t.sequence()}
 	}
 	err = s.commit(ctx, t, st, func(tx *table.Transaction) error {
@@ -119,6 +125,26 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 
 // liveFiles are data files, and files of deletes.
 type liveFiles struct{ data, deletes []iceberg.DataFile }
+
+// bounded tells whether manifests have values of files that may be personal.
+func (t *tableState) bounded(data []iceberg.DataFile) bool {
+	free := map[int]bool{}
+	for _, name := range []string{colID, colSeq} {
+		if f, ok := t.tbl.Schema().FindFieldByName(name); ok {
+			free[f.ID] = true
+		}
+	}
+	for _, f := range data {
+		for _, bound := range []map[int][]byte{f.LowerBoundValues(), f.UpperBoundValues()} {
+			for id := range bound {
+				if !free[id] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
 
 // liveFiles are those of the table: up to a sequence number, and since.
 func (t *tableState) liveFiles(ctx context.Context, sequence int64) (before, since liveFiles, err error) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -199,11 +200,46 @@ func (s *session) create(ctx context.Context, t *tableState) error {
 const rowGroup = "32768"
 
 func (s *session) tableProperties(text string) iceberg.Properties {
-	return iceberg.Properties{
+	out := iceberg.Properties{
 		stateKey: text, table.PropertyFormatVersion: "2",
 		table.ParquetCompressionKey: "zstd", table.ParquetRowGroupLimitKey: rowGroup,
 		table.MetadataDeleteAfterCommitEnabledKey: "true",
 	}
+	maps.Copy(out, bounds())
+	return out
+}
+
+// columnBounds is what properties begin with that say of a column which of its
+// lowest and highest values manifests have.
+const columnBounds = table.MetricsModeColumnConfPrefix + "."
+
+// bounds are the properties that keep values out of manifests: those name files
+// that were replaced with all that they said of them, so that values would outlast
+// their rows. What is not erased with a record may stand there, and helps readers.
+func bounds() iceberg.Properties {
+	return iceberg.Properties{table.DefaultWriteMetricsModeKey: "none", columnBounds + colID: "full", columnBounds + colSeq: "full"}
+}
+
+// unbound sets a table's properties that its manifests are written by, whoever has
+// set others.
+func unbound(tx *table.Transaction, has iceberg.Properties) error {
+	want := bounds()
+	var gone []string
+	for name := range has {
+		if _, ok := want[name]; !ok && strings.HasPrefix(name, columnBounds) {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) > 0 {
+		if err := tx.RemoveProperties(gone); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(want, func(name, v string) bool { return has[name] == v })
+	if len(want) == 0 {
+		return nil
+	}
+	return tx.SetProperties(want)
 }
 
 // Reread begins to write everything again.
@@ -240,6 +276,9 @@ func (s *session) commit(ctx context.Context, t *tableState, st *state, stage fu
 		return err
 	}
 	if err := tx.SetProperties(iceberg.Properties{stateKey: string(text)}); err != nil {
+		return err
+	}
+	if err := unbound(tx, t.tbl.Properties()); err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.Staged)

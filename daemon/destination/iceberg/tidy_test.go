@@ -3,6 +3,7 @@
 package iceberg_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,90 @@ func TestErasure(t *testing.T) {
 			if where := holds(t, c.dir, canary); len(where) > 0 {
 				t.Errorf("it still stands in %v", where)
 			}
+			r.equal()
+		})
+	}
+}
+
+// bounds are the manifests of a table's snapshots that have a value of a column as
+// the lowest or highest of a file, be it one that has gone.
+func (r *rig) bounds(name, value string) (where []string) {
+	r.t.Helper()
+	r.look(name, func(tbl *table.Table) {
+		fs, err := tbl.FS(r.t.Context())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, snap := range tbl.Metadata().Snapshots() {
+			manifests, err := snap.Manifests(fs)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for _, m := range manifests {
+				for entry, err := range m.Entries(fs, false) {
+					if err != nil {
+						r.t.Fatal(err)
+					}
+					f := entry.DataFile()
+					for _, bound := range []map[int][]byte{f.LowerBoundValues(), f.UpperBoundValues()} {
+						for _, v := range bound {
+							if strings.Contains(string(v), value) {
+								where = append(where, m.FilePath())
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+	return where
+}
+
+// set sets properties of a table, as its owner may.
+func (r *rig) set(name string, props ice.Properties) {
+	r.t.Helper()
+	r.look(name, func(tbl *table.Table) {
+		tx := tbl.NewTransaction()
+		if err := tx.SetProperties(props); err != nil {
+			r.t.Fatal(err)
+		}
+		if _, err := tx.Commit(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+	})
+}
+
+// What was erased is not in manifests either, which outlast the files that they
+// name. In a table of before, or one whose owner wants the lowest and highest
+// values, it is there until the writing anew behind that of the erasure.
+func TestErasureFromManifests(t *testing.T) {
+	t.Parallel()
+	for _, bounded := range []bool{false, true} {
+		t.Run(fmt.Sprint(bounded), func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Keep: time.Millisecond})
+			const canary = "+44 555 1234"
+			d := r.session()
+			r.put("contacts", record("0", `{"phone":"none"}`))
+			d.write(0)
+			if bounded {
+				r.set("contacts", ice.Properties{"write.metadata.metrics.default": "truncate(16)", "write.metadata.metrics.column.phone": "full"})
+				d.prepare()
+			}
+			r.put("contacts", record("1", `{"phone":"`+canary+`"}`))
+			d.write(d.place.Position)
+			r.start()
+			r.current()
+			if where := r.bounds("contacts", canary); len(where) > 0 != bounded {
+				t.Fatalf("manifests that have it: %v", where)
+			}
+			r.put("contacts", erased("1"))
+			head := r.src.PositionOf("contacts")
+			r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
+			if where := r.bounds("contacts", canary); len(where) > 0 {
+				t.Errorf("it still stands in %v", where)
+			}
+			r.current()
 			r.equal()
 		})
 	}
