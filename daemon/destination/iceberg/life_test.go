@@ -98,17 +98,22 @@ func TestGoesOn(t *testing.T) {
 	}
 }
 
-// Of two who write to one table one is refused, and the rows stay right.
+// Of two who write to one table one is refused, and the rows stay right, also where
+// the table's owner wants commits to be tried again.
 func TestTwoWriters(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			r, _ := rested(t, iceberg.Options{Mode: mode})
-			r.fill(0, 50)
+			r.fill(0, 1)
+			d := r.session()
+			d.write(0) // the columns fit from now on
+			r.set("contacts", ice.Properties{"commit.retry.num-retries": "4"})
+			r.fill(1, 50)
 			one, two := r.session(), r.session()
-			one.write(0)
-			if err := two.take(0); err == nil {
+			one.write(d.place.Position)
+			if err := two.take(d.place.Position); err == nil {
 				if _, err = two.s.Flush(t.Context(), "contacts"); err == nil {
 					t.Fatal("both have committed")
 				} else if p := problem(err); p.Type != "destination-foreign" {
@@ -117,7 +122,7 @@ func TestTwoWriters(t *testing.T) {
 			}
 			r.fill(40, 60)
 			two.prepare()
-			if two.place.Position == 0 {
+			if two.place.Position == d.place.Position {
 				t.Error("it does not see what the other has written")
 			}
 			two.write(two.place.Position)

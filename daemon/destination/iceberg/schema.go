@@ -157,8 +157,7 @@ func named(columns []files.Column, name string) bool {
 	return slices.ContainsFunc(columns, func(c files.Column) bool { return c.Name == name })
 }
 
-// empty stages a snapshot without rows: it holds the commit to the snapshot that
-// was read.
+// empty stages a snapshot without rows: who has read the one before is refused.
 func (s *session) empty(ctx context.Context, t *tableState, tx *table.Transaction, st *state) error {
 	schema, err := table.SchemaToArrowSchema(t.tbl.Schema(), nil, true, false)
 	if err != nil {

@@ -260,9 +260,8 @@ func (s *session) beginAgain(ctx context.Context, t *tableState, reason string, 
 // sequence is the number that Iceberg gives the next commit.
 func (t *tableState) sequence() int64 { return t.tbl.Metadata().LastSequenceNumber() + 1 }
 
-// commit makes a state, and what is staged beside it, the table's newest. Each
-// stage has to hold the commit to the snapshot that was read, be it by adding
-// another: of two who write at the same time one is refused.
+// commit makes a state, and what is staged beside it, the table's newest. It is held
+// to the snapshot that was read: of two who write at the same time one is refused.
 func (s *session) commit(ctx context.Context, t *tableState, st *state, stage func(*table.Transaction) error) error {
 	if t.info.Look {
 		return t.info.Unready()
@@ -272,8 +271,15 @@ func (s *session) commit(ctx context.Context, t *tableState, st *state, stage fu
 		return err
 	}
 	tx := t.tbl.NewTransaction()
-	if err := stage(tx); err != nil {
+	// It comes first: where the table's properties want a commit to be tried again,
+	// what is staged without it is held to whatever is there then.
+	if err := tx.AssertRefSnapshotID(table.MainBranch); err != nil {
 		return err
+	}
+	if stage != nil {
+		if err := stage(tx); err != nil {
+			return err
+		}
 	}
 	if err := tx.SetProperties(iceberg.Properties{stateKey: string(text)}); err != nil {
 		return err

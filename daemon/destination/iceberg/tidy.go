@@ -55,7 +55,7 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		// What is valid now has nothing of it: everything was written again since.
 		st := s.next(t)
 		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber()}
-		return s.keep(ctx, t, st, nil)
+		return s.commit(ctx, t, st, nil)
 	}
 	_, due := t.expirable(now, s.e.o.Keep)
 	if due = due && now.Sub(t.expired) >= every; !due && !t.tidied.IsZero() && now.Sub(t.tidied) < tidyEvery {
@@ -67,7 +67,7 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		return err
 	}
 	if retain, due := t.expirable(now, s.e.o.Keep); due {
-		err := s.keep(ctx, t, s.next(t), func(tx *table.Transaction) error {
+		err := s.commit(ctx, t, s.next(t), func(tx *table.Transaction) error {
 			return tx.ExpireSnapshots(table.WithOlderThan(s.e.o.Keep), table.WithRetainLast(retain), table.WithPostCommit(false))
 		})
 		if err != nil {
@@ -83,7 +83,7 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		if t.st.Erased > c.Position { // of that later writing is waited for
 			st.Owed = &c.Position
 		}
-		return s.keep(ctx, t, st, nil)
+		return s.commit(ctx, t, st, nil)
 	}
 	return nil
 }
@@ -103,19 +103,6 @@ func (s *session) reload(ctx context.Context, t *tableState) error {
 	}
 	t.tbl = tbl
 	return nil
-}
-
-// keep commits a state without rows, held to the snapshot that was read.
-func (s *session) keep(ctx context.Context, t *tableState, st *state, stage func(*table.Transaction) error) error {
-	return s.commit(ctx, t, st, func(tx *table.Transaction) error {
-		if err := tx.AssertRefSnapshotID(table.MainBranch); err != nil {
-			return err
-		}
-		if stage == nil {
-			return nil
-		}
-		return stage(tx)
-	})
 }
 
 // expirable tells how many snapshots have to stay, and whether there are more. A
