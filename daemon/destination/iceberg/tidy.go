@@ -9,6 +9,7 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 const (
@@ -18,6 +19,14 @@ const (
 	// process leaves them that ended in the middle, and for old snapshots.
 	tidyEvery = time.Hour
 )
+
+// gcKey is the property of a table that says whether files of it may be taken away.
+const gcKey = "gc.enabled"
+
+// notTidy is why what nobody needs stays where it is. It hinders no writing.
+func notTidy(detail, hint string) error {
+	return &stream.Problem{Type: typeFailed, Title: "what nobody needs of the table is not taken away", Detail: detail, Hint: hint}
+}
 
 // Tend begins to write everything again where that is due, and takes away what
 // nobody needs.
@@ -49,6 +58,9 @@ func (s *session) Tend(ctx context.Context, name string, head uint64) (destinati
 // tidy takes away snapshots that were replaced a while ago, and files that none
 // names.
 func (s *session) tidy(ctx context.Context, t *tableState) error {
+	if stays, err := t.stays(); stays {
+		return err
+	}
 	now := time.Now()
 	every := min(tidyEvery, s.e.o.Keep)
 	if owed := t.st.Owed; owed != nil && t.st.Clean == nil && !t.st.Erase {
@@ -64,6 +76,9 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	t.expired, t.tidied = now, now
 	// What somebody else has committed since is named by the newest metadata alone.
 	if err := s.reload(ctx, t); err != nil {
+		return err
+	}
+	if stays, err := t.stays(); stays {
 		return err
 	}
 	if retain, due := t.expirable(now, s.e.o.Keep); due {
@@ -86,6 +101,18 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		return s.commit(ctx, t, st, nil)
 	}
 	return nil
+}
+
+// stays tells whether nothing of the table may be taken away, and what is wrong with
+// that.
+func (t *tableState) stays() (bool, error) {
+	if t.tbl.Properties().GetBool(gcKey, true) {
+		return false, nil
+	}
+	if t.st.Owed == nil {
+		return true, nil
+	}
+	return true, notTidy("the table's property "+gcKey+" is false, and what was erased stays in its files of before", "set it to true")
 }
 
 // reload reads the table anew, which has to be where it was left.

@@ -192,6 +192,45 @@ func TestOrphans(t *testing.T) {
 	r.equal()
 }
 
+// Of a table whose files its owner wants to stay none goes, and what was erased is
+// owed until they may.
+func TestFilesMayStay(t *testing.T) {
+	t.Parallel()
+	r, c := rested(t, iceberg.Options{Keep: time.Millisecond})
+	d := r.session()
+	r.fill(0, 2)
+	d.write(0)
+	r.set("contacts", ice.Properties{"gc.enabled": "false"})
+	left := filepath.Join(c.dir, "contacts", "data", "left.parquet")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(left, time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	before := filesIn(t, filepath.Join(c.dir, "contacts"))
+	d.prepare()
+	d.step(d.s.Tend(t.Context(), "contacts", d.place.Position))
+	r.put("contacts", erased("1"))
+	head := r.src.PositionOf("contacts")
+	r.start()
+	s := r.until(func(s destination.Status) bool { return s.Error != nil })
+	if !strings.Contains(s.Error.Detail, "gc.enabled") || s.Error.Blocked || s.Streams[0].Place.Cleared >= head {
+		t.Errorf("it says %+v, and is clear up to %d of %d", s.Error, s.Streams[0].Place.Cleared, head)
+	}
+	if now := r.alive(before); len(now) != len(before) {
+		t.Errorf("of %v there are %v", before, now)
+	}
+	r.fill(2, 4)
+	r.until(func(s destination.Status) bool { return s.Behind == 0 && s.Streams[0].Place.Reread == nil })
+	r.set("contacts", ice.Properties{"gc.enabled": "true"})
+	r.until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= r.src.PositionOf("contacts") })
+	if len(r.alive([]string{left})) > 0 {
+		t.Error("what nobody has named stays")
+	}
+	r.equal()
+}
+
 // What somebody else has committed to a table stays, however long nothing was
 // written to it.
 func TestOthersFilesStay(t *testing.T) {
