@@ -69,6 +69,9 @@ type Engine struct {
 	mu sync.Mutex
 	// builds are the rereadings that go on, by stream. They outlast sessions.
 	builds map[string]*build
+	// upkeeps are when tables were last looked after, by stream. They outlast sessions,
+	// too: a failure that ends one is not to come first in the next.
+	upkeeps map[string]*upkeep
 }
 
 var (
@@ -77,7 +80,7 @@ var (
 )
 
 // New returns a catalogue that is not looked at yet.
-func New(o Options) *Engine { return &Engine{o: o, builds: map[string]*build{}} }
+func New(o Options) *Engine { return &Engine{o: o, builds: map[string]*build{}, upkeeps: map[string]*upkeep{}} }
 
 // Target is where it writes, without credentials.
 func (e *Engine) Target() string {

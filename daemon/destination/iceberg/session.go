@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
@@ -47,8 +46,6 @@ type tableState struct {
 	st      *state       // that of tbl
 	columns []files.Column
 	sheet   *files.Sheet
-
-	tidied, expired time.Time
 
 	// What was taken in, and is not committed: whether there is anything, of which
 	// reading, up to where, and the files.
@@ -142,9 +139,6 @@ func (s *session) Prepare(ctx context.Context, info destination.Table) (destinat
 
 func (s *session) prepare(ctx context.Context, info destination.Table) (place destination.Place, err error) {
 	t := &tableState{info: info}
-	if was := s.of(info.Name); was != nil {
-		t.tidied, t.expired = was.tidied, was.expired
-	}
 	t.tbl, err = s.catalog.LoadTable(ctx, s.ident(info.Name))
 	switch {
 	case errors.Is(err, catalog.ErrNoSuchTable):

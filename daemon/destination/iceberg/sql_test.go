@@ -133,3 +133,39 @@ func TestObjectStore(t *testing.T) {
 	r.same("contacts")
 	r.exact("contacts")
 }
+
+// A key that may write objects, and neither list nor delete them, keeps what nobody
+// needs; each stream is written all the same.
+func TestKeyMayOnlyWrite(t *testing.T) {
+	t.Parallel()
+	be := s3mem.New()
+	if err := be.CreateBucket("lake"); err != nil {
+		t.Fatal(err)
+	}
+	inner := gofakes3.New(be).Server()
+	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Method == http.MethodDelete || q.URL.Query().Has("list-type") || q.URL.Query().Has("delete") {
+			http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
+			return
+		}
+		inner.ServeHTTP(w, q)
+	}))
+	t.Cleanup(s3.Close)
+	r, _ := sqled(t, iceberg.Options{Warehouse: "s3://lake/crm", AccessKey: "key", SecretKey: "secret",
+		Properties: map[string]string{"s3.endpoint": s3.URL, "s3.region": "us-east-1", "s3.force-virtual-addressing": "false"}})
+	r.streams = []destination.Stream{{Name: "contacts", Object: "contacts"}, {Name: "deals", Object: "deals"}}
+	r.fill(0, 5)
+	r.put("deals", record("1", `{"n":"1"}`))
+	r.start()
+	r.until(func(s destination.Status) bool { return s.Failures >= 2 && s.State == destination.Current })
+	r.fill(5, 9)
+	r.current()
+	r.equal()
+	r.stop()
+	d := r.session()
+	if _, err := d.s.Tend(t.Context(), "contacts", d.place.Position); err == nil {
+		t.Error("all has gone well")
+	} else if p := problem(err); p.Blocked || d.s.Broken() || !strings.Contains(p.Hint, "s3:ListBucket") {
+		t.Errorf("it says %+v", p)
+	}
+}

@@ -4,6 +4,7 @@ package iceberg
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/apache/iceberg-go/table"
@@ -28,6 +29,19 @@ func notTidy(detail, hint string) error {
 	return &stream.Problem{Type: typeFailed, Title: "what nobody needs of the table is not taken away", Detail: detail, Hint: hint}
 }
 
+// upkeep is when a table was last tidied, and snapshots of it last expired.
+type upkeep struct{ tidied, expired time.Time }
+
+// upkeepOf is that of a stream. Only the session that there is changes it.
+func (e *Engine) upkeepOf(name string) *upkeep {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.upkeeps[name] == nil {
+		e.upkeeps[name] = &upkeep{}
+	}
+	return e.upkeeps[name]
+}
+
 // Tend begins to write everything again where that is due, and takes away what
 // nobody needs.
 func (s *session) Tend(ctx context.Context, name string, head uint64) (destination.Place, error) {
@@ -47,7 +61,10 @@ func (s *session) Tend(ctx context.Context, name string, head uint64) (destinati
 	if reason != "" {
 		err = s.beginAgain(ctx, t, reason, head)
 	} else {
-		err = s.tidy(ctx, t)
+		err = s.e.explain("look after table "+name, s.tidy(ctx, t))
+		if p, ok := errors.AsType[*stream.Problem](err); ok && p.Type == typeRefused {
+			err = notTidy(p.Detail, "let the key list and delete objects below the table's location, too (s3:ListBucket, s3:DeleteObject); in a folder, the user that hubpipe runs as")
+		}
 	}
 	if err != nil {
 		return destination.Place{}, s.fail(t, "look after table "+name, err)
@@ -69,11 +86,12 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber()}
 		return s.commit(ctx, t, st, nil)
 	}
+	last := s.e.upkeepOf(t.info.Name)
 	_, due := t.expirable(now, s.e.o.Keep)
-	if due = due && now.Sub(t.expired) >= every; !due && !t.tidied.IsZero() && now.Sub(t.tidied) < tidyEvery {
+	if due = due && now.Sub(last.expired) >= every; !due && !last.tidied.IsZero() && now.Sub(last.tidied) < tidyEvery {
 		return nil
 	}
-	t.expired, t.tidied = now, now
+	last.expired, last.tidied = now, now
 	// What somebody else has committed since is named by the newest metadata alone.
 	if err := s.reload(ctx, t); err != nil {
 		return err
