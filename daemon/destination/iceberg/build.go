@@ -92,7 +92,7 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 		// that replaces all is without it.
 		st.Erase = true
 	case st.Clean == nil:
-		st.Clean = &clean{st.Position, t.sequence()}
+		st.Clean = &clean{st.Position, t.sequence(), st.Committed}
 	}
 	err = s.commit(ctx, t, st, func(tx *table.Transaction) error {
 		switch {

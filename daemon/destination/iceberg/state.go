@@ -73,10 +73,11 @@ type rereading struct {
 }
 
 // clean is a place up to which nothing of what was erased is in the table, nor in
-// snapshots of it from a sequence number on.
+// snapshots of it from a sequence number on, nor in files that were written since At.
 type clean struct {
-	Position uint64 `json:"position"`
-	Sequence int64  `json:"sequence"`
+	Position uint64    `json:"position"`
+	Sequence int64     `json:"sequence"`
+	At       time.Time `json:"at"`
 }
 
 // readState reads the state of a table.

@@ -19,6 +19,9 @@ const (
 	// tidyEvery is how often it is looked for files that nobody has named, as a
 	// process leaves them that ended in the middle, and for old snapshots.
 	tidyEvery = time.Hour
+	// clocks is how much the clock of an object store, and of what else writes there,
+	// may be ahead.
+	clocks = 10 * time.Minute
 )
 
 // gcKey is the property of a table that says whether files of it may be taken away.
@@ -83,12 +86,17 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	if owed := t.st.Owed; owed != nil && t.st.Clean == nil && !t.st.Erase {
 		// What is valid now has nothing of it: everything was written again since.
 		st := s.next(t)
-		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber()}
+		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber(), st.Committed}
 		return s.commit(ctx, t, st, nil)
 	}
 	last := s.e.upkeepOf(t.info.Name)
 	_, due := t.expirable(now, s.e.o.Keep)
-	if due = due && now.Sub(last.expired) >= every; !due && !last.tidied.IsZero() && now.Sub(last.tidied) < tidyEvery {
+	due = due && now.Sub(last.expired) >= every
+	if c := t.st.Clean; c != nil { // which may be done at once then
+		gone := c.gone(s.e.o.Keep)
+		due = due || last.tidied.Before(gone) && !now.Before(gone)
+	}
+	if !due && !last.tidied.IsZero() && now.Sub(last.tidied) < tidyEvery {
 		return nil
 	}
 	last.expired, last.tidied = now, now
@@ -110,7 +118,7 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	if _, err := t.tbl.DeleteOrphanFiles(ctx, table.WithFilesOlderThan(s.e.o.Keep)); err != nil {
 		return err
 	}
-	if c := t.st.Clean; c != nil && t.oldest() >= c.Sequence {
+	if c := t.st.Clean; c != nil && t.oldest() >= c.Sequence && !now.Before(c.gone(s.e.o.Keep)) {
 		st := s.next(t)
 		st.Owed, st.Clean = nil, nil
 		if t.st.Erased > c.Position { // of that later writing is waited for
@@ -120,6 +128,10 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	}
 	return nil
 }
+
+// gone is from when on a tidying takes away all files from before: what none names
+// stays for as long as keep, by the time that its store gave it.
+func (c *clean) gone(keep time.Duration) time.Time { return c.At.Add(keep + min(keep, clocks)) }
 
 // stays tells whether nothing of the table may be taken away, and what is wrong with
 // that.

@@ -80,6 +80,43 @@ func TestErasure(t *testing.T) {
 	}
 }
 
+// Where somebody else lets snapshots expire files stay until they are old enough,
+// and what was erased is owed until then.
+func TestErasureFromYoungFiles(t *testing.T) {
+	t.Parallel()
+	r, c := rested(t, iceberg.Options{Keep: time.Hour})
+	const canary = "canary@example.com"
+	r.put("contacts", record("1", `{"email":"`+canary+`"}`), record("2", `{"email":"other"}`))
+	d := r.session()
+	d.write(0)
+	r.put("contacts", erased("1"))
+	head := r.src.PositionOf("contacts")
+	d.write(d.place.Position)
+	d.step(d.s.Tend(t.Context(), "contacts", head))
+	d.write(0)
+	d.step(d.s.Swept(t.Context(), "contacts"))
+	r.look("contacts", func(tbl *table.Table) {
+		tx := tbl.NewTransaction()
+		if err := tx.ExpireSnapshots(table.WithOlderThan(0), table.WithRetainLast(1), table.WithPostCommit(false)); err != nil {
+			t.Fatal(err)
+		}
+		if tbl, err := tx.Commit(t.Context()); err != nil || len(tbl.Metadata().Snapshots()) != 1 {
+			t.Fatal("snapshots stay", err)
+		}
+	})
+	d.prepare()
+	d.step(d.s.Tend(t.Context(), "contacts", head))
+	if where := holds(t, c.dir, canary); len(where) == 0 || d.place.Cleared >= head {
+		t.Errorf("it stands in %v, and is clear up to %d of %d", where, d.place.Cleared, head)
+	}
+	r.o.Keep = time.Millisecond
+	r.start()
+	r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
+	if where := holds(t, c.dir, canary); len(where) > 0 {
+		t.Errorf("it still stands in %v", where)
+	}
+}
+
 // bounds are the manifests of a table's snapshots that have a value of a column as
 // the lowest or highest of a file, be it one that has gone.
 func (r *rig) bounds(name, value string) (where []string) {
