@@ -5,6 +5,8 @@ package iceberg_test
 import (
 	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -375,6 +377,30 @@ func TestChangesInOneCommit(t *testing.T) {
 	r.start()
 	r.current()
 	r.equal()
+}
+
+// A summary of somebody else's, which need not have totals, does not make a filled
+// table empty.
+func TestSummaryWithoutTotals(t *testing.T) {
+	t.Parallel()
+	r, c := rested(t, iceberg.Options{Mode: iceberg.Upsert})
+	r.fill(0, 10)
+	d := r.session()
+	d.write(0)
+	totals := regexp.MustCompile(`"total-data-files":"[0-9]+",`)
+	b, err := os.ReadFile(c.tables["contacts"])
+	if err != nil || !totals.Match(b) {
+		t.Fatalf("the metadata is %s, %v", b, err)
+	}
+	if err := os.WriteFile(c.tables["contacts"], totals.ReplaceAll(b, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.prepare()
+	d.reread() // a commit without rows
+	d.place.Reread = nil
+	r.fill(5, 12)
+	d.write(d.place.Position)
+	r.same("contacts")
 }
 
 // What is taken in with columns as they were is committed before they change.

@@ -238,11 +238,9 @@ func (s *session) stage(ctx context.Context, t *tableState, tx *table.Transactio
 	return delta.Commit(ctx)
 }
 
-// filled tells whether the table has rows.
-func (t *tableState) filled() bool {
-	snap := t.tbl.CurrentSnapshot()
-	return snap != nil && snap.Summary != nil && snap.Summary.Properties["total-data-files"] != "0"
-}
+// filled tells whether the table may have rows. The totals of a summary may be left
+// out, and are wrong then in those behind it.
+func (t *tableState) filled() bool { return t.tbl.CurrentSnapshot() != nil }
 
 // deletes writes which ids are none any more.
 func (s *session) deletes(ctx context.Context, t *tableState, tx *table.Transaction) ([]iceberg.DataFile, error) {
