@@ -71,13 +71,15 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	if b.position < t.st.Reread.Until {
 		return nil // it was begun anew
 	}
-	before, since, err := t.liveFiles(ctx, t.st.Reread.Sequence)
+	before, err := t.liveFiles(ctx, t.st.Reread.Sequence)
 	if err != nil {
 		return err
 	}
-	// Others may have put rows of before and of since into one file. And rows that
-	// come as of before can do so only where they replace some.
-	if t.othersSince(t.st.Reread.Sequence) || len(before.data) == 0 && len(since.data) > 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
+	// Others may have put rows of before and of since into one file. And rows come as of
+	// before only where they replace some; elsewhere they would be newer than all that
+	// was taken away since.
+	moved := t.st.Position != t.st.Reread.Position
+	if t.othersSince(t.st.Reread.Sequence) || moved && len(before.data) == 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
 		return s.beginAgain(ctx, t, t.st.Reread.Reason, t.st.Position)
 	}
 	st := s.next(t)
@@ -146,37 +148,36 @@ func (t *tableState) bounded(data []iceberg.DataFile) bool {
 	return false
 }
 
-// liveFiles are those of the table: up to a sequence number, and since.
-func (t *tableState) liveFiles(ctx context.Context, sequence int64) (before, since liveFiles, err error) {
+// liveFiles are those of the table, up to a sequence number.
+func (t *tableState) liveFiles(ctx context.Context, sequence int64) (out liveFiles, err error) {
 	snap := t.tbl.CurrentSnapshot()
 	if snap == nil {
-		return before, since, nil
+		return out, nil
 	}
 	fs, err := t.tbl.FS(ctx)
 	if err != nil {
-		return before, since, err
+		return out, err
 	}
 	manifests, err := snap.Manifests(fs)
 	if err != nil {
-		return before, since, err
+		return out, err
 	}
 	for _, m := range manifests {
 		for entry, err := range m.Entries(fs, true) {
 			if err != nil {
-				return before, since, err
+				return out, err
 			}
-			into := &since
-			if entry.SequenceNum() <= sequence {
-				into = &before
+			if entry.SequenceNum() > sequence {
+				continue
 			}
 			if f := entry.DataFile(); f.ContentType() == iceberg.EntryContentData {
-				into.data = append(into.data, f)
+				out.data = append(out.data, f)
 			} else {
-				into.deletes = append(into.deletes, f)
+				out.deletes = append(out.deletes, f)
 			}
 		}
 	}
-	return before, since, nil
+	return out, nil
 }
 
 // othersSince tells whether somebody else has committed since a sequence number,

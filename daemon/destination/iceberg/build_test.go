@@ -108,3 +108,30 @@ func TestResyncBeginsAnew(t *testing.T) {
 		})
 	}
 }
+
+// A record that ends, or changes, while a table without rows is written anew is as it
+// is then.
+func TestResyncOfEmptyTable(t *testing.T) {
+	t.Parallel()
+	for _, rec := range []*stream.Record{ended("3", stream.Archived), record("3", `{"n":"new"}`)} {
+		t.Run(string(rec.State), func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Mode: iceberg.Upsert, Delete: true})
+			r.fill(3, 4)
+			d := r.session()
+			d.step(d.s.Reread(t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: r.src.PositionOf("contacts"), Sweep: true}))
+			d.write(0)
+			r.put("contacts", rec)
+			d.place.Reread = nil
+			d.write(0)
+			d.step(d.s.Swept(t.Context(), "contacts"))
+			if d.place.Reread == nil || d.place.Reread.Position != 0 {
+				t.Errorf("it has ended: %+v", d.place)
+			}
+			r.start()
+			r.current()
+			r.same("contacts")
+			r.equal()
+		})
+	}
+}

@@ -67,9 +67,10 @@ type rereading struct {
 	Reason string `json:"reason"`
 	Until  uint64 `json:"until"`
 	// Began is the number of the commit that began it, Sequence the one that Iceberg
-	// gave it, Snapshot the snapshot.
+	// gave it, Position the place that the table had then.
 	Began    uint64 `json:"began"`
 	Sequence int64  `json:"sequence"`
+	Position uint64 `json:"position"`
 }
 
 // clean is a place up to which nothing of what was erased is in the table, nor in
@@ -143,7 +144,7 @@ func (st *state) again(reason string, until uint64, sequence int64) {
 		}
 		until = max(until, was.Until)
 	}
-	st.Reread = &rereading{Reason: reason, Until: max(until, st.Position), Began: st.Number, Sequence: sequence}
+	st.Reread = &rereading{Reason: reason, Until: max(until, st.Position), Began: st.Number, Sequence: sequence, Position: st.Position}
 	st.Erase = false
 }
 
