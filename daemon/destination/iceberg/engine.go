@@ -80,7 +80,9 @@ var (
 )
 
 // New returns a catalogue that is not looked at yet.
-func New(o Options) *Engine { return &Engine{o: o, builds: map[string]*build{}, upkeeps: map[string]*upkeep{}} }
+func New(o Options) *Engine {
+	return &Engine{o: o, builds: map[string]*build{}, upkeeps: map[string]*upkeep{}}
+}
 
 // Target is where it writes, without credentials.
 func (e *Engine) Target() string {
