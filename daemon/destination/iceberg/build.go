@@ -4,6 +4,7 @@ package iceberg
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -14,20 +15,26 @@ import (
 // build is how far a rereading has come, which nobody sees before it is whole. It
 // is kept in memory: a process that ends begins it anew.
 type build struct {
-	// number and writer are those of the commit that began it.
-	number   uint64
-	position uint64
-	files    []iceberg.DataFile
-	rows     uint64
-	unread   map[string]unparsed
+	rereading string // which one it is
+	position  uint64
+	files     []iceberg.DataFile
+	rows      uint64
+	unread    map[string]unparsed
+}
+
+// rereading tells rereadings apart. Numbers alone do not: a table that is dropped and
+// made anew counts from the beginning.
+func (t *tableState) rereading() string {
+	r := t.st.Reread
+	return fmt.Sprint(t.tbl.Metadata().TableUUID(), " ", r.Writer, " ", r.Began)
 }
 
 // buildOf is that of a table's rereading, nil where nothing of it is written.
-func (e *Engine) buildOf(st *state) *build {
+func (e *Engine) buildOf(t *tableState) *build {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	b := e.builds[st.Stream]
-	if b == nil || st.Reread == nil || b.number != st.Reread.Began {
+	b := e.builds[t.st.Stream]
+	if b == nil || t.st.Reread == nil || b.rereading != t.rereading() {
 		return nil
 	}
 	return b
@@ -35,13 +42,11 @@ func (e *Engine) buildOf(st *state) *build {
 
 // built adds what was taken in to a rereading.
 func (e *Engine) built(t *tableState) {
-	b := e.buildOf(t.st)
+	b := e.buildOf(t)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if b == nil {
-		b = &build{number: t.st.Reread.Began, unread: map[string]unparsed{}}
-	} else {
-		b = &build{number: b.number, files: b.files, rows: b.rows, unread: b.unread}
+		b = &build{rereading: t.rereading(), unread: map[string]unparsed{}}
 	}
 	b.position, b.files, b.rows = t.held, append(b.files, t.done...), b.rows+t.rows
 	for name, u := range t.unread {
@@ -64,7 +69,7 @@ func (s *session) Swept(ctx context.Context, name string) (destination.Place, er
 }
 
 func (s *session) swap(ctx context.Context, t *tableState) error {
-	b := s.e.buildOf(t.st)
+	b := s.e.buildOf(t)
 	if b == nil {
 		b = &build{}
 	}

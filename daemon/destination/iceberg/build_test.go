@@ -135,3 +135,25 @@ func TestResyncOfEmptyTable(t *testing.T) {
 		})
 	}
 }
+
+// A table that is dropped while it is written anew, and made again, has nothing of
+// what was written for the one before.
+func TestResyncOfNewTable(t *testing.T) {
+	t.Parallel()
+	r, c := rested(t, iceberg.Options{Mode: iceberg.Upsert})
+	r.fill(0, 5)
+	e := iceberg.New(r.o)
+	d := r.sessionOf(e)
+	d.write(0)
+	d.reread()
+	d.write(0)
+	c.mu.Lock()
+	delete(c.tables, "contacts")
+	c.mu.Unlock()
+	d = r.sessionOf(e)
+	d.write(0)
+	d.reread()
+	if d.place.Reread.Position != 0 {
+		t.Errorf("it goes on at %+v", d.place.Reread)
+	}
+}

@@ -154,9 +154,11 @@ type direct struct {
 	place destination.Place
 }
 
-func (r *rig) session() *direct {
+func (r *rig) session() *direct { r.t.Helper(); return r.sessionOf(iceberg.New(r.o)) }
+
+func (r *rig) sessionOf(e *iceberg.Engine) *direct {
 	r.t.Helper()
-	s, err := iceberg.New(r.o).Connect(r.t.Context(), destination.Origin{Store: r.src.ID(), Epoch: r.src.Epoch()})
+	s, err := e.Connect(r.t.Context(), destination.Origin{Store: r.src.ID(), Epoch: r.src.Epoch()})
 	if err != nil {
 		r.t.Fatal(err)
 	}

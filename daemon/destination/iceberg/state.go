@@ -66,9 +66,10 @@ type state struct {
 type rereading struct {
 	Reason string `json:"reason"`
 	Until  uint64 `json:"until"`
-	// Began is the number of the commit that began it, Sequence the one that Iceberg
-	// gave it, Position the place that the table had then.
+	// Began is the number of the commit that began it, Writer whose that was, Sequence
+	// the one that Iceberg gave it, Position the place that the table had then.
 	Began    uint64 `json:"began"`
+	Writer   string `json:"writer"`
 	Sequence int64  `json:"sequence"`
 	Position uint64 `json:"position"`
 }
@@ -144,7 +145,7 @@ func (st *state) again(reason string, until uint64, sequence int64) {
 		}
 		until = max(until, was.Until)
 	}
-	st.Reread = &rereading{Reason: reason, Until: max(until, st.Position), Began: st.Number, Sequence: sequence, Position: st.Position}
+	st.Reread = &rereading{Reason: reason, Until: max(until, st.Position), Began: st.Number, Writer: st.Writer, Sequence: sequence, Position: st.Position}
 	st.Erase = false
 }
 
@@ -166,7 +167,7 @@ func (s *session) place(t *tableState) destination.Place {
 	}
 	if r := st.Reread; r != nil {
 		p.Reread = &destination.Reread{Reason: r.Reason, Until: r.Until, Sweep: true}
-		if b := s.e.buildOf(st); b != nil {
+		if b := s.e.buildOf(t); b != nil {
 			p.Reread.Position = b.position
 		}
 	}
