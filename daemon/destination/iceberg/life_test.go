@@ -405,6 +405,52 @@ func TestSummaryWithoutTotals(t *testing.T) {
 	r.same("contacts")
 }
 
+// A column that somebody has added stays, when a property of its name comes, too.
+func TestOthersColumnStays(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []ice.PrimitiveType{ice.PrimitiveTypes.Int32, ice.PrimitiveTypes.String} {
+		t.Run(kind.Type(), func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{})
+			r.define("contacts", "n string")
+			r.fill(0, 5)
+			r.start()
+			r.current()
+			change := func(fn func(*table.UpdateSchema)) {
+				r.look("contacts", func(tbl *table.Table) {
+					tx := tbl.NewTransaction()
+					u := tx.UpdateSchema(true, false)
+					fn(u)
+					if err := u.Commit(); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := tx.Commit(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+			change(func(u *table.UpdateSchema) { u.AddColumn([]string{"region"}, kind, "mine", false, nil) })
+			r.define("contacts", "n string", "region string")
+			r.put("contacts", record("9", `{"n":"9","region":"north"}`))
+			s := r.until(func(s destination.Status) bool { return s.State == destination.Blocked })
+			if !strings.Contains(s.Error.Detail, "region") {
+				t.Errorf("it says %+v", s.Error)
+			}
+			r.look("contacts", func(tbl *table.Table) {
+				if f, ok := tbl.Schema().FindFieldByName("region"); !ok || f.Doc != "mine" || !f.Type.Equals(kind) {
+					t.Errorf("the column is %+v", f)
+				}
+			})
+			change(func(u *table.UpdateSchema) {
+				u.UpdateColumn([]string{"region"}, table.ColumnUpdate{Name: ice.Optional[string]{Val: "my_region", Valid: true}})
+			})
+			r.current()
+			r.equal()
+			r.same("contacts")
+		})
+	}
+}
+
 // What is taken in with columns as they were is committed before they change.
 func TestColumnsComeMeanwhile(t *testing.T) {
 	t.Parallel()

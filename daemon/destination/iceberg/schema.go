@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/files"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Our own columns that are never empty.
@@ -112,6 +114,10 @@ func (s *session) reshape(ctx context.Context, t *tableState, reason string) err
 		switch {
 		case !ok:
 			add = append(add, c)
+		case c.Property != "" && !named(t.st.Columns, c.Name):
+			return &stream.Problem{Type: typeForeign, Title: "a column of yours has the name of a property", Blocked: true,
+				Detail: fmt.Sprintf("column %s of %s was not made by hubpipe, and property %s has to have it", c.Name, t.info.Name, c.Property),
+				Hint:   "rename your column, or leave the property out with exclude"}
 		case !sameType(f.Type, &c):
 			add, gone = append(add, c), append(gone, c)
 		}
