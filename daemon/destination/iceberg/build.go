@@ -5,6 +5,8 @@ package iceberg
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"strings"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -92,6 +94,9 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	st.Rows += b.rows
 	sequence := t.st.Reread.Sequence
 	st.Reread, st.Whole, st.Since = nil, st.Committed, 0
+	if at := t.outside(before.data); at != "" || t.st.Reread.Reason == destination.ReasonResync {
+		st.Outside = at // a resync says that those of before were taken away
+	}
 	switch {
 	case st.Owed == nil || st.Erase:
 	case t.bounded(before.data):
@@ -151,6 +156,26 @@ func (t *tableState) bounded(data []iceberg.DataFile) bool {
 		}
 	}
 	return false
+}
+
+// outside is one of some files that lies outside the table's location.
+func (t *tableState) outside(data []iceberg.DataFile) string {
+	for _, f := range data {
+		if !within(t.tbl.Location(), f.FilePath()) {
+			return f.FilePath()
+		}
+	}
+	return ""
+}
+
+// within tells whether a file lies below a folder, however they are escaped.
+func within(folder, file string) bool {
+	d, err := url.Parse(folder)
+	if err != nil {
+		return false
+	}
+	f, err := url.Parse(file)
+	return err == nil && d.Scheme == f.Scheme && d.Host == f.Host && strings.HasPrefix(f.Path, strings.TrimSuffix(d.Path, "/")+"/")
 }
 
 // liveFiles are those of the table, up to a sequence number.

@@ -56,6 +56,9 @@ type state struct {
 	Erased uint64 `json:"erased,omitempty"`
 	// Clean is what Owed becomes when the snapshots before it are gone.
 	Clean *clean `json:"clean,omitempty"`
+	// Outside is a file that was replaced and lies outside the table's location, where
+	// nothing is taken away.
+	Outside string `json:"outside,omitempty"`
 	// Choice differs where what of the properties comes does: destination.Rules.Key.
 	Choice  string         `json:"choice,omitempty"`
 	Columns []files.Column `json:"columns"`

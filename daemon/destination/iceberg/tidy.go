@@ -68,6 +68,9 @@ func (s *session) Tend(ctx context.Context, name string, head uint64) (destinati
 		if p, ok := errors.AsType[*stream.Problem](err); ok && p.Type == typeRefused {
 			err = notTidy(p.Detail, "let the key list and delete objects below the table's location, too (s3:ListBucket, s3:DeleteObject); in a folder, the user that hubpipe runs as")
 		}
+		if err == nil {
+			err = t.hinders()
+		}
 	}
 	if err != nil {
 		return destination.Place{}, s.fail(t, "look after table "+name, err)
@@ -78,8 +81,8 @@ func (s *session) Tend(ctx context.Context, name string, head uint64) (destinati
 // tidy takes away snapshots that were replaced a while ago, and files that none
 // names.
 func (s *session) tidy(ctx context.Context, t *tableState) error {
-	if stays, err := t.stays(); stays {
-		return err
+	if t.stays() {
+		return nil
 	}
 	now := time.Now()
 	every := min(tidyEvery, s.e.o.Keep)
@@ -104,8 +107,8 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	if err := s.reload(ctx, t); err != nil {
 		return err
 	}
-	if stays, err := t.stays(); stays {
-		return err
+	if t.stays() {
+		return nil
 	}
 	if retain, due := t.expirable(now, s.e.o.Keep); due {
 		err := s.commit(ctx, t, s.next(t), func(tx *table.Transaction) error {
@@ -118,7 +121,7 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	if _, err := t.tbl.DeleteOrphanFiles(ctx, table.WithFilesOlderThan(s.e.o.Keep)); err != nil {
 		return err
 	}
-	if c := t.st.Clean; c != nil && t.oldest() >= c.Sequence && !now.Before(c.gone(s.e.o.Keep)) {
+	if c := t.st.Clean; c != nil && t.st.Outside == "" && t.oldest() >= c.Sequence && !now.Before(c.gone(s.e.o.Keep)) {
 		st := s.next(t)
 		st.Owed, st.Clean = nil, nil
 		if t.st.Erased > c.Position { // of that later writing is waited for
@@ -133,16 +136,21 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 // stays for as long as keep, by the time that its store gave it.
 func (c *clean) gone(keep time.Duration) time.Time { return c.At.Add(keep + min(keep, clocks)) }
 
-// stays tells whether nothing of the table may be taken away, and what is wrong with
-// that.
-func (t *tableState) stays() (bool, error) {
-	if t.tbl.Properties().GetBool(gcKey, true) {
-		return false, nil
+// stays tells whether nothing of the table may be taken away.
+func (t *tableState) stays() bool { return !t.tbl.Properties().GetBool(gcKey, true) }
+
+// hinders is why what was erased is not gone one day by itself.
+func (t *tableState) hinders() error {
+	switch {
+	case t.st.Owed == nil:
+		return nil
+	case t.stays():
+		return notTidy("the table's property "+gcKey+" is false, and what was erased stays in its files of before", "set it to true")
+	case t.st.Outside != "":
+		return notTidy("files of before lie outside the table's location, and may have what was erased: "+t.st.Outside,
+			"remove the property write.data.path and resync the stream; take away the files of the table that lie there, and resync it again")
 	}
-	if t.st.Owed == nil {
-		return true, nil
-	}
-	return true, notTidy("the table's property "+gcKey+" is false, and what was erased stays in its files of before", "set it to true")
+	return nil
 }
 
 // reload reads the table anew, which has to be where it was left.

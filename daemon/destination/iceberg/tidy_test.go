@@ -117,6 +117,60 @@ func TestErasureFromYoungFiles(t *testing.T) {
 	}
 }
 
+// Where the table's owner has its files written elsewhere they are not taken away,
+// and what was erased is owed until somebody has done that.
+func TestErasureElsewhere(t *testing.T) {
+	t.Parallel()
+	r, c := rested(t, iceberg.Options{Keep: time.Millisecond})
+	const canary = "canary@example.com"
+	elsewhere := filepath.Join(c.dir, "elsewhere")
+	r.put("contacts", record("1", `{"email":"none"}`))
+	d := r.session()
+	d.write(0)
+	r.set("contacts", ice.Properties{"write.data.path": "file://" + elsewhere})
+	r.put("contacts", record("1", `{"email":"`+canary+`"}`))
+	r.start()
+	r.current()
+	if len(holds(t, elsewhere, canary)) == 0 {
+		t.Fatal("the file lies somewhere else")
+	}
+	r.put("contacts", erased("1"))
+	head := r.src.PositionOf("contacts")
+	s := r.until(func(s destination.Status) bool { return s.Error != nil })
+	if !strings.Contains(s.Error.Detail, elsewhere) || s.Error.Blocked || s.Streams[0].Place.Cleared >= head {
+		t.Errorf("it says %+v, and is clear up to %d of %d", s.Error, s.Streams[0].Place.Cleared, head)
+	}
+	r.look("contacts", func(tbl *table.Table) {
+		tx := tbl.NewTransaction()
+		if err := tx.RemoveProperties([]string{"write.data.path"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for range 2 {
+		rows := r.until(func(s destination.Status) bool { return s.Streams[0].Place.Reread == nil }).Streams[0].Place.Rows
+		if err := r.m.Resync("lake", "contacts"); err != nil {
+			t.Fatal(err)
+		}
+		s = r.until(func(s destination.Status) bool {
+			return s.Streams[0].Place.Rows > rows && s.Streams[0].Place.Reread == nil
+		})
+		if len(holds(t, elsewhere, canary)) > 0 && s.Streams[0].Place.Cleared >= head {
+			t.Error("it is there still, and said to be gone")
+		}
+		for _, f := range filesIn(t, elsewhere) {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= head })
+	r.current()
+	r.equal()
+}
+
 // bounds are the manifests of a table's snapshots that have a value of a column as
 // the lowest or highest of a file, be it one that has gone.
 func (r *rig) bounds(name, value string) (where []string) {
