@@ -5,10 +5,13 @@ package iceberg_test
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	ice "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
@@ -357,6 +360,34 @@ func TestProblems(t *testing.T) {
 	r.start()
 	if s = r.until(func(s destination.Status) bool { return s.Error != nil }); s.Error.Type != "destination-unreachable" {
 		t.Errorf("it says %+v", s.Error)
+	}
+}
+
+// Whatever a server sends back, no credential is in what is said of it.
+func TestNoSecretsInProblems(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusBadRequest, "Odd", "the client canary-id has secret canary-key, and came with canary-header and a canary-property")
+	}))
+	t.Cleanup(s.Close)
+	r := newRig(t, iceberg.Options{Catalog: iceberg.REST, Token: "canary-token", Credential: "canary-id:canary-key",
+		Properties: map[string]string{"header.Authorization": "canary-header", "sas": "canary-property"}})
+	r.o.URI = s.URL
+	r.start()
+	p := r.until(func(s destination.Status) bool { return s.Error != nil }).Error
+	if !strings.Contains(p.Detail, "has secret") || strings.Contains(fmt.Sprint(p.Title, p.Detail, p.Hint), "canary") {
+		t.Errorf("it says %+v", p)
+	}
+}
+
+// A property's name that is long, and has dots, is a column's that readers take.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	_, names := iceberg.New(iceberg.Options{}).Names("contacts", []string{strings.Repeat("a.", 127), strings.Repeat("ö.", 85)})
+	for _, name := range names {
+		if len(name) > 255 || !utf8.ValidString(name) || strings.Contains(name, ".") {
+			t.Errorf("a column is %d bytes: %s", len(name), name)
+		}
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -100,18 +102,27 @@ func othersWrote(doing string) error {
 		Hint: "it is read again by itself; if it stays, two daemons write to one table, or maintenance of the table comes between often"}
 }
 
+// shortest is how long what may be a secret is at least, so that no word of an error
+// is taken for one.
+const shortest = 6
+
 // firstLine is an error without secrets, and without what a server may have sent
 // with it.
 func (e *Engine) firstLine(err error) string {
 	s, _, _ := strings.Cut(fmt.Sprint(err), "\n")
-	for _, secret := range []string{e.o.URI, e.o.Token, e.o.Credential, e.o.SecretKey, e.o.AccessKey} {
-		if secret != "" {
-			s = strings.ReplaceAll(s, secret, "…")
+	id, key, _ := strings.Cut(e.o.Credential, ":")
+	secrets := []string{e.o.URI, e.o.Token, e.o.Credential, e.o.SecretKey, e.o.AccessKey}
+	// No name tells which of the properties is one.
+	for _, v := range slices.AppendSeq([]string{id, key}, maps.Values(e.o.Properties)) {
+		if len(v) >= shortest {
+			secrets = append(secrets, v)
 		}
 	}
-	for name, v := range e.o.Properties {
-		if v != "" && (strings.Contains(name, "secret") || strings.Contains(name, "token") || strings.Contains(name, "key")) {
-			s = strings.ReplaceAll(s, v, "…")
+	// A longer one may have a shorter one in it.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range secrets {
+		if secret != "" {
+			s = strings.ReplaceAll(s, secret, "…")
 		}
 	}
 	const most = 300

@@ -27,13 +27,19 @@ const (
 	colState = "_hubpipe_state"
 )
 
+// maxName is how long a column's name may be, in bytes.
+const maxName = 255
+
 // undotted is a column's name without dots, which name what lies within a column.
 func undotted(name string) string {
 	if !strings.Contains(name, ".") {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
-	return strings.ReplaceAll(name, ".", "_") + "_" + hex.EncodeToString(sum[:4])
+	mark := "_" + hex.EncodeToString(sum[:4])
+	name = strings.ReplaceAll(name, ".", "_")
+	name = name[:min(len(name), maxName-len(mark))]
+	return strings.ToValidUTF8(name, "") + mark
 }
 
 func plain(columns []files.Column) []files.Column {
