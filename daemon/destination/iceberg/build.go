@@ -22,6 +22,9 @@ type build struct {
 	files     []iceberg.DataFile
 	rows      uint64
 	unread    map[string]unparsed
+	// own are the snapshots that we have made since it began: a table need not keep
+	// them until it ends.
+	own map[int64]bool
 }
 
 // rereading tells rereadings apart. Numbers alone do not: a table that is dropped and
@@ -42,19 +45,25 @@ func (e *Engine) buildOf(t *tableState) *build {
 	return b
 }
 
+// building is that of a table's rereading, which it begins where there is none.
+func (e *Engine) building(t *tableState) *build {
+	b := e.buildOf(t)
+	if b == nil {
+		b = &build{rereading: t.rereading(), unread: map[string]unparsed{}, own: map[int64]bool{}}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.builds[t.st.Stream] = b
+	}
+	return b
+}
+
 // built adds what was taken in to a rereading.
 func (e *Engine) built(t *tableState) {
-	b := e.buildOf(t)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if b == nil {
-		b = &build{rereading: t.rereading(), unread: map[string]unparsed{}}
-	}
+	b := e.building(t)
 	b.position, b.files, b.rows = t.held, append(b.files, t.done...), b.rows+t.rows
 	for name, u := range t.unread {
 		b.unread[name] = unparsed{b.unread[name].n + u.n, u.example}
 	}
-	e.builds[t.st.Stream] = b
 }
 
 // Swept puts what a rereading has written in the place of what was there when it
@@ -78,7 +87,7 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	if b.position < t.st.Reread.Until {
 		return nil // it was begun anew
 	}
-	before, err := t.liveFiles(ctx, t.st.Reread.Sequence)
+	before, strange, err := t.liveFiles(ctx, t.st.Reread.Sequence, b.own)
 	if err != nil {
 		return err
 	}
@@ -86,7 +95,8 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	// before only where they replace some; elsewhere they would be newer than all that
 	// was taken away since.
 	moved := t.st.Position != t.st.Reread.Position
-	if t.othersSince(t.st.Reread.Sequence) || moved && len(before.data) == 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
+	others, known := t.othersSince(t.st.Reread.Sequence)
+	if others || !known && strange || moved && len(before.data) == 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
 		return s.beginAgain(ctx, t, t.st.Reread.Reason, t.st.Position)
 	}
 	st := s.next(t)
@@ -178,24 +188,29 @@ func within(folder, file string) bool {
 	return err == nil && d.Scheme == f.Scheme && d.Host == f.Host && strings.HasPrefix(f.Path, strings.TrimSuffix(d.Path, "/")+"/")
 }
 
-// liveFiles are those of the table, up to a sequence number.
-func (t *tableState) liveFiles(ctx context.Context, sequence int64) (out liveFiles, err error) {
+// liveFiles are those of the table, up to a sequence number; strange tells whether
+// one of those behind was put there by none of our snapshots.
+func (t *tableState) liveFiles(ctx context.Context, sequence int64, own map[int64]bool) (out liveFiles, strange bool, err error) {
 	snap := t.tbl.CurrentSnapshot()
 	if snap == nil {
-		return out, nil
+		return out, false, nil
 	}
 	fs, err := t.tbl.FS(ctx)
 	if err != nil {
-		return out, err
+		return out, false, err
 	}
 	manifests, err := snap.Manifests(fs)
 	if err != nil {
-		return out, err
+		return out, false, err
 	}
 	for _, m := range manifests {
 		for entry, err := range m.Entries(fs, true) {
 			if err != nil {
-				return out, err
+				return out, false, err
+			}
+			// Files that replace others may have the number of those.
+			if n := entry.FileSequenceNum(); (n == nil || *n > sequence) && !own[entry.SnapshotID()] {
+				strange = true
 			}
 			if entry.SequenceNum() > sequence {
 				continue
@@ -207,22 +222,25 @@ func (t *tableState) liveFiles(ctx context.Context, sequence int64) (out liveFil
 			}
 		}
 	}
-	return out, nil
+	return out, strange, nil
 }
 
 // othersSince tells whether somebody else has committed since a sequence number,
-// or whether nobody knows.
-func (t *tableState) othersSince(sequence int64) bool {
+// where the snapshots since are still there.
+func (t *tableState) othersSince(sequence int64) (others, known bool) {
 	meta := t.tbl.Metadata()
 	snap := t.tbl.CurrentSnapshot()
 	for snap != nil && snap.SequenceNumber > sequence {
 		if snap.Summary == nil || snap.Summary.Properties[storeKey] != t.st.Store {
-			return true
+			return true, true
 		}
 		if snap.ParentSnapshotID == nil {
-			return true
+			return false, false
 		}
 		snap = meta.SnapshotByID(*snap.ParentSnapshotID)
 	}
-	return snap == nil || snap.SequenceNumber != sequence
+	if snap == nil {
+		return false, false
+	}
+	return snap.SequenceNumber != sequence, true
 }

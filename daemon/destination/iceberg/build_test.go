@@ -157,3 +157,52 @@ func TestResyncOfNewTable(t *testing.T) {
 		t.Errorf("it goes on at %+v", d.place.Reread)
 	}
 }
+
+// A rereading ends where somebody lets all snapshots but the newest expire, and
+// begins anew where somebody has written meanwhile.
+func TestResyncWithoutSnapshots(t *testing.T) {
+	t.Parallel()
+	for mode, others := range map[string]bool{iceberg.Upsert: false, iceberg.Append: true} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r, _ := rested(t, iceberg.Options{Mode: mode})
+			r.fill(0, 10)
+			d := r.session()
+			d.write(0)
+			d.reread()
+			d.write(0)
+			r.fill(5, 12)
+			d.place.Reread = nil
+			d.write(d.place.Position)
+			if others {
+				r.look("contacts", func(tbl *table.Table) {
+					if _, err := tbl.Delete(t.Context(), ice.EqualTo(ice.Reference("id"), "11"), nil); err != nil {
+						t.Fatal(err)
+					}
+				})
+				d.prepare()
+			}
+			r.put("contacts", record("3", `{"n":"new"}`))
+			d.place.Reread = nil
+			d.write(d.place.Position)
+			r.look("contacts", func(tbl *table.Table) {
+				tx := tbl.NewTransaction()
+				if err := tx.ExpireSnapshots(table.WithOlderThan(0), table.WithRetainLast(1), table.WithPostCommit(false)); err != nil {
+					t.Fatal(err)
+				}
+				if tbl, err := tx.Commit(t.Context()); err != nil || len(tbl.Metadata().Snapshots()) != 1 {
+					t.Fatal("snapshots stay", err)
+				}
+			})
+			d.prepare()
+			d.step(d.s.Swept(t.Context(), "contacts"))
+			if again := d.place.Reread != nil; again != others {
+				t.Errorf("it begins anew: %t", again)
+			}
+			r.start()
+			r.current()
+			r.same("contacts")
+			r.equal()
+		})
+	}
+}

@@ -287,6 +287,9 @@ func (s *session) commit(ctx context.Context, t *tableState, st *state, stage fu
 		return err
 	}
 	t.tbl, t.st = tbl, st
+	if snap := tbl.CurrentSnapshot(); snap != nil && st.Reread != nil {
+		s.e.building(t).own[snap.SnapshotID] = true
+	}
 	return nil
 }
 
