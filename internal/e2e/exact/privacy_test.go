@@ -51,10 +51,17 @@ stream "companies" { associations = ["contacts"] }
 	r.change("contacts", simulator.Change{Archive: people[2:]})
 	r.becomesEqual("contacts")
 	r.change("contacts", simulator.Change{Delete: people})
-	if _, rep := r.reconcile("contacts"); rep.Gone == 0 {
-		t.Errorf("%+v", rep)
+	// A reconcile leaves to the next one whom something was heard of while it ran:
+	// here the associations and the history that settle passes read again.
+	gone := 0
+	until(t, "they are purged", func() error {
+		_, rep := r.reconcile("contacts")
+		gone += rep.Gone
+		return r.equal("contacts")
+	})
+	if gone == 0 {
+		t.Error("no reconcile found anybody gone")
 	}
-	r.becomesEqual("contacts")
 	for _, id := range people {
 		if s := held(id); strings.Contains(s, "canary") || strings.Contains(s, "typeId") {
 			t.Errorf("of %s is left: %s", id, s)
