@@ -4,7 +4,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +43,7 @@ func benchmark(b *testing.B, n int, format string) {
 		}
 		runtime.GC()
 		peak, stop := enginetest.WatchMemory()
-		begin, mine := time.Now(), cpu(b)
+		begin, mine := time.Now(), enginetest.CPU(b)
 		switch {
 		case r.M == nil:
 			r.Start()
@@ -64,7 +63,7 @@ func benchmark(b *testing.B, n int, format string) {
 		took := time.Since(begin)
 		stop()
 		b.ReportMetric(float64(n)/took.Seconds(), round+"-rows/s")
-		b.ReportMetric(float64((cpu(b)-mine).Microseconds())/float64(n), round+"-us/row")
+		b.ReportMetric(float64((enginetest.CPU(b)-mine).Microseconds())/float64(n), round+"-us/row")
 		b.ReportMetric(float64(peak())/(1<<20), round+"-anon-MiB")
 		if round == "updated" {
 			if err := r.M.Resume("lake"); err != nil {
@@ -87,14 +86,4 @@ func benchmark(b *testing.B, n int, format string) {
 	if rows != uint64(n) { //nolint:gosec // far below
 		b.Errorf("the snapshot has %d rows of %d", rows, n)
 	}
-}
-
-// cpu is the time that this process has had.
-func cpu(t testing.TB) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -196,7 +196,7 @@ func TestClouds(t *testing.T) { //nolint:paralleltest // the libraries read the 
 			r.Start()
 			r.Current()
 			r.same("contacts")
-			r.equal()
+			r.Equal()
 			for _, f := range r.manifest("contacts").Files {
 				if !strings.HasPrefix(f.URL, strings.Split(at.at, "?")[0]+"/contacts/day=") {
 					t.Errorf("readers are sent to %s", f.URL)

@@ -101,7 +101,7 @@ func TestCanary(t *testing.T) {
 				r.Eventually("the old files' end", func() bool {
 					return len(r.manifest("contacts").Removed)+len(r.manifest("subscription_statuses").Removed) == 0
 				})
-				r.equal()
+				r.Equal()
 			}
 			again(destination.Choice{})
 			if n := r.seen(); n < 20 {

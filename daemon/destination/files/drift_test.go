@@ -57,7 +57,7 @@ func TestDrift(t *testing.T) {
 			if p := r.Current().Streams[0].Place; p.Reread != nil {
 				t.Errorf("all is written again for a column more: %+v", p)
 			}
-			r.equal()
+			r.Equal()
 			r.Define("contacts", "score string", "day_of datetime", "email number")
 			r.Put("contacts", record("4", `{"score":"many","day_of":"2024-01-02T03:04:05Z"}`))
 			r.Until(func(s destination.Status) bool {
@@ -79,7 +79,7 @@ func TestDrift(t *testing.T) {
 			if x["1"]["score"] != "1" || x["4"]["score"] != "many" || x["1"]["day_of"] == "" || x["3"]["surprise"] != "7" {
 				t.Errorf("rows %v", x)
 			}
-			r.equal()
+			r.Equal()
 		})
 	}
 }
@@ -96,7 +96,7 @@ func TestWithoutDefinitions(t *testing.T) {
 	if union["n"] != "double" || union["b"] != "boolean" || union["o"] != "json" || union["at"] != "timestamp" {
 		t.Errorf("types %v", union)
 	}
-	r.equal()
+	r.Equal()
 	r.Put("contacts", record("2", `{"n":"one","b":null,"o":[2],"at":"soon"}`))
 	r.Until(func(s destination.Status) bool {
 		return s.State == destination.Current && r.manifest("contacts").Snapshots > 0
@@ -105,7 +105,7 @@ func TestWithoutDefinitions(t *testing.T) {
 	if x["1"]["n"] != "1" || x["2"]["n"] != "one" || x["1"]["at"] != "2024-01-02T03:04:05Z" || x["2"]["o"] != "[2]" || x["1"]["id"] != "1" {
 		t.Errorf("rows %v", x)
 	}
-	r.equal()
+	r.Equal()
 }
 
 // Names and values that nobody should have.
@@ -155,7 +155,7 @@ func TestHostile(t *testing.T) {
 					}
 				}
 			}
-			r.equal()
+			r.Equal()
 		})
 	}
 }
@@ -210,7 +210,7 @@ func TestProblems(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Current()
-				r.equal()
+				r.Equal()
 			}
 			r.Stop()
 		})
@@ -285,7 +285,7 @@ func TestSchemaChanges(t *testing.T) {
 				if got["email"] != "b" || got["score"] != "" || got["born"] != "" || got["hidden"] != "" {
 					t.Errorf("row %v", got)
 				}
-				r.equal()
+				r.Equal()
 				again(files.Ignore)
 			}
 
@@ -316,7 +316,7 @@ func TestSchemaChanges(t *testing.T) {
 				t.Errorf("it still lists %v", x)
 			}
 			r.same("contacts")
-			r.equal()
+			r.Equal()
 
 			// What a person lets in, or keeps out, is no change of HubSpot's.
 			r.Choice = destination.Choice{Hash: []string{"email"}}

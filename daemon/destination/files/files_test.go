@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,28 +66,9 @@ func newRig(t testing.TB, at place, o files.Options) *rig {
 
 func record(id, properties string) *stream.Record { return enginetest.Record(id, properties) }
 
-func ended(id string, s stream.State) *stream.Record {
-	return &stream.Record{Head: stream.Head{ID: id, State: s, CreatedAt: "2026-01-01T00:00:00Z"}}
-}
+func ended(id string, s stream.State) *stream.Record { return enginetest.Ended(id, s) }
 
-// erased is a record as `hubpipe erase` leaves it.
-func erased(id string) *stream.Record {
-	return &stream.Record{Head: stream.Head{ID: id, State: stream.Purged}}
-}
-
-// equal has the destination held against the store.
-func (r *rig) equal() {
-	r.t.Helper()
-	list, err := r.M.Check(r.t.Context(), "lake")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for i := range list {
-		if !list[i].Equal() {
-			r.t.Errorf("%s differs: %+v", list[i].Stream, list[i])
-		}
-	}
-}
+func erased(id string) *stream.Record { return enginetest.Erased(id) }
 
 // manifest is what readers are shown of a stream.
 func (r *rig) manifest(name string) files.Manifest {
@@ -100,8 +80,7 @@ func (r *rig) manifest(name string) files.Manifest {
 	return m
 }
 
-// row is a row as text; what is null is not in it.
-type row map[string]string
+type row = enginetest.Row
 
 // rows are all rows of the valid files, in their order.
 func (r *rig) rows(name string) []row {
@@ -118,64 +97,17 @@ func (r *rig) rows(name string) []row {
 }
 
 // table is what a reader makes of the files: the newest row of each record.
-func (r *rig) table(name string) map[string]row {
-	r.t.Helper()
-	out := map[string]row{}
-	for _, x := range r.rows(name) {
-		if was, ok := out[x["id"]]; !ok || seqOf(x) >= seqOf(was) {
-			out[x["id"]] = x
-		}
-	}
-	return out
-}
-
-func seqOf(x row) int {
-	n, _ := strconv.Atoi(x["_hubpipe_seq"])
-	return n
-}
+func (r *rig) table(name string) map[string]row { r.t.Helper(); return enginetest.Newest(r.rows(name)) }
 
 // once checks that each record stands in the valid files once.
-func (r *rig) once(name string) {
-	r.t.Helper()
-	seen := map[string]bool{}
-	for _, x := range r.rows(name) {
-		if seen[x["id"]] {
-			r.t.Errorf("record %s stands there twice", x["id"])
-		}
-		seen[x["id"]] = true
-	}
-}
+func (r *rig) once(name string) { r.t.Helper(); r.Once(r.rows(name), "id") }
 
 // same holds what a reader makes of the files against the store, value by value.
 func (r *rig) same(name string) {
 	r.t.Helper()
 	// A manifest of which nobody heard is shown a moment after it is found.
 	r.Eventually("a manifest that has everything", func() bool { return r.manifest(name).Position >= r.Src.PositionOf(name) })
-	got := r.table(name)
-	if _, err := r.Src.Changes(r.t.Context(), name, 0, 0, func(rec *stream.Record) error {
-		x := got[rec.ID]
-		delete(got, rec.ID)
-		if x["_hubpipe_seq"] != fmt.Sprint(rec.Seq) || x["_hubpipe_state"] != string(rec.State) {
-			r.t.Errorf("%s is %v in the files, %s at %d in the store", rec.ID, x, rec.State, rec.Seq)
-		}
-		var p map[string]string
-		if len(rec.Properties) > 0 {
-			if err := json.Unmarshal(rec.Properties, &p); err != nil {
-				return err
-			}
-		}
-		for k, v := range p {
-			if x[k] != v {
-				r.t.Errorf("%s of %s is %q in the files, %q in the store", k, rec.ID, x[k], v)
-			}
-		}
-		return nil
-	}); err != nil {
-		r.t.Fatal(err)
-	}
-	for id := range got {
-		r.t.Errorf("%s stands in the files alone", id)
-	}
+	r.Same(name, r.table(name), false)
 }
 
 // rowsOf reads a file with nothing of the package's own.
@@ -337,7 +269,7 @@ func TestFirstRowsAndChanges(t *testing.T) {
 			if len(got) != 3 || got["1"]["email"] != "new" || got["2"]["_hubpipe_state"] != "purged" || got["2"]["email"] != "" {
 				t.Errorf("rows %v", got)
 			}
-			r.equal()
+			r.Equal()
 			for _, f := range r.manifest("contacts").Files {
 				if want := "contacts/day=" + time.Now().UTC().Format(time.DateOnly)[:4]; !strings.HasPrefix(f.Path, want) {
 					t.Errorf("a file is called %s", f.Path)
@@ -371,7 +303,7 @@ func TestGather(t *testing.T) {
 	if m := r.manifest("contacts"); m.Number != 1 {
 		t.Errorf("there are %d commits", m.Number)
 	}
-	r.equal()
+	r.Equal()
 	if m := r.manifest("contacts"); m.Number != 2 || len(m.Files) != 2 || m.Files[1].Rows != 21 {
 		t.Errorf("the manifest has %d, %+v", m.Number, m.Files)
 	}
@@ -411,7 +343,7 @@ func TestSize(t *testing.T) {
 	if n := len(r.rows("contacts")); n != 20_000 {
 		t.Errorf("%d rows", n)
 	}
-	r.equal()
+	r.Equal()
 }
 
 // write puts something into a folder.

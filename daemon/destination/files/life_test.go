@@ -59,7 +59,7 @@ func TestWhateverFails(t *testing.T) {
 				t.Errorf("%d requests wrote something", writes)
 			}
 			r.same("contacts")
-			r.equal()
+			r.Equal()
 			if err := r.M.Resync("lake", ""); err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +68,7 @@ func TestWhateverFails(t *testing.T) {
 			})
 			r.once("contacts")
 			r.same("contacts")
-			r.equal()
+			r.Equal()
 		})
 	}
 }
@@ -88,7 +88,7 @@ func TestReadersSeeWholeCommits(t *testing.T) {
 		for _, f := range m.Files {
 			for _, x := range rowsOf(t, f.Path, r.at.read(f.Path)) {
 				ids[x["id"]] = true
-				top = max(top, seqOf(x))
+				top = max(top, x.Seq())
 			}
 		}
 		if top > int(m.Position) { //nolint:gosec // far below
@@ -182,7 +182,7 @@ func TestSnapshotBySchedule(t *testing.T) {
 			t.Errorf("%s has gone while somebody may read it", k)
 		}
 	}
-	r.equal()
+	r.Equal()
 	r.Stop()
 	r.o.Compact, r.o.Keep = 24*time.Hour, time.Millisecond
 	r.Start()
@@ -191,7 +191,7 @@ func TestSnapshotBySchedule(t *testing.T) {
 		t.Errorf("there are %v", keys)
 	}
 	r.Eventually("a manifest without them", func() bool { return len(r.manifest("contacts").Removed) == 0 })
-	r.equal()
+	r.Equal()
 }
 
 // A record that moves while a snapshot is read is in neither reading of it. When
@@ -230,7 +230,7 @@ func TestDelete(t *testing.T) {
 	r.Put("contacts", ended("2", stream.Archived))
 	r.Current()
 	r.Eventually("a snapshot", func() bool { return len(r.table("contacts")) == 1 })
-	r.equal()
+	r.Equal()
 }
 
 // What was erased leaves every file, those of snapshots that were being written
@@ -260,7 +260,7 @@ func TestErasure(t *testing.T) {
 	if x := r.table("contacts"); x["1"]["_hubpipe_state"] != "purged" || x["2"]["email"] != "third@example.com" {
 		t.Errorf("the table is %v", x)
 	}
-	r.equal()
+	r.Equal()
 }
 
 // After a restore the files are written anew from the beginning. Until the store
@@ -301,7 +301,7 @@ func TestAnotherEpoch(t *testing.T) {
 		t.Errorf("the files have %v", x)
 	}
 	restored.same("contacts")
-	restored.equal()
+	restored.Equal()
 	if m := restored.manifest("contacts"); m.Epoch != restored.Src.Epoch() {
 		t.Errorf("the manifest is of epoch %d", m.Epoch)
 	}

@@ -132,5 +132,5 @@ func TestLargeUpload(t *testing.T) {
 		}
 	}
 	r.same("contacts")
-	r.equal()
+	r.Equal()
 }

@@ -40,7 +40,7 @@ func (r *rig) versions(property string) (out []string) {
 		for _, x := range rowsOf(r.t, key, r.at.read(key)) {
 			if at := x["id"] + " at " + x["_hubpipe_seq"]; !seen[at] {
 				seen[at] = true
-				list = append(list, placed{seqOf(x), x["id"] + "|" + x["_hubpipe_state"] + "|" + x[property]})
+				list = append(list, placed{x.Seq(), x["id"] + "|" + x["_hubpipe_state"] + "|" + x[property]})
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func TestVersions(t *testing.T) {
 				t.Errorf("there are %d files of versions, and %d others", len(m.Versions), len(m.Files))
 			}
 			r.same("contacts")
-			r.equal()
+			r.Equal()
 
 			// Of what is handed over otherwise now, nothing of before stays.
 			r.Stop()
@@ -216,7 +216,7 @@ func TestEachVersionOnce(t *testing.T) {
 	}
 	r.once("contacts")
 	r.same("contacts")
-	r.equal()
+	r.Equal()
 }
 
 // Where versions come to be wanted while a snapshot is written for another choice,

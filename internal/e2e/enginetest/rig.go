@@ -113,6 +113,16 @@ func Record(id, properties string) *stream.Record {
 	return &stream.Record{Head: stream.Head{ID: id, State: stream.Live, Version: 1, UpdatedAt: "2026-01-02T03:04:05.678Z", CreatedAt: "2026-01-01T00:00:00Z"}, Properties: []byte(properties)}
 }
 
+// Ended is a record that was archived or purged.
+func Ended(id string, s stream.State) *stream.Record {
+	return &stream.Record{Head: stream.Head{ID: id, State: s, CreatedAt: "2026-01-01T00:00:00Z"}}
+}
+
+// Erased is a record as `hubpipe erase` leaves it.
+func Erased(id string) *stream.Record {
+	return &stream.Record{Head: stream.Head{ID: id, State: stream.Purged}}
+}
+
 // Current waits until the destination has everything.
 func (r *Rig) Current() destination.Status {
 	r.t.Helper()
