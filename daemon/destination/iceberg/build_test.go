@@ -32,7 +32,7 @@ func TestResync(t *testing.T) {
 			d.write(0) // what the rereading reads
 			// Two are changed, one more comes, and one ends, twice over.
 			for range 2 {
-				r.put("contacts", record("3", `{"n":"new"}`), record("12", `{"n":"new"}`), record("77", `{"n":"new"}`), ended("15", stream.Archived))
+				r.Put("contacts", record("3", `{"n":"new"}`), record("12", `{"n":"new"}`), record("77", `{"n":"new"}`), ended("15", stream.Archived))
 				d.place.Reread = nil
 				d.write(d.place.Position)
 			}
@@ -48,16 +48,16 @@ func TestResync(t *testing.T) {
 			if rows := len(r.rows("contacts")); mode == iceberg.Upsert && rows != 30 || mode == iceberg.Append && rows != 30+8 {
 				t.Errorf("there are %d rows", rows)
 			}
-			r.start()
-			r.current()
-			r.equal()
-			if err := r.m.Resync("lake", "contacts"); err != nil {
+			r.Start()
+			r.Current()
+			r.Equal()
+			if err := r.M.Resync("lake", "contacts"); err != nil {
 				t.Fatal(err)
 			}
-			r.until(func(s destination.Status) bool {
+			r.Until(func(s destination.Status) bool {
 				return s.State == destination.Current && s.Streams[0].Place.Rows >= d.place.Rows+30
 			})
-			r.equal()
+			r.Equal()
 			r.same("contacts")
 			if rows := len(r.rows("contacts")); mode == iceberg.Append && rows != 31 {
 				t.Errorf("each record was written once, and there are %d rows", rows)
@@ -98,10 +98,8 @@ func TestResyncBeginsAnew(t *testing.T) {
 			if d.place.Reread == nil || d.place.Reread.Position != 0 {
 				t.Fatalf("it goes on at %+v", d.place)
 			}
-			r.start()
-			r.current()
-			r.equal()
-			r.same("contacts")
+			r.Start()
+			r.whole()
 			if rows := len(r.rows("contacts")); rows != 20 {
 				t.Errorf("there are %d rows", rows)
 			}
@@ -119,19 +117,17 @@ func TestResyncOfEmptyTable(t *testing.T) {
 			r, _ := rested(t, iceberg.Options{Mode: iceberg.Upsert, Delete: true})
 			r.fill(3, 4)
 			d := r.session()
-			d.step(d.s.Reread(t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: r.src.PositionOf("contacts"), Sweep: true}))
+			d.step(d.s.Reread(t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: r.Src.PositionOf("contacts"), Sweep: true}))
 			d.write(0)
-			r.put("contacts", rec)
+			r.Put("contacts", rec)
 			d.place.Reread = nil
 			d.write(0)
 			d.step(d.s.Swept(t.Context(), "contacts"))
 			if d.place.Reread == nil || d.place.Reread.Position != 0 {
 				t.Errorf("it has ended: %+v", d.place)
 			}
-			r.start()
-			r.current()
-			r.same("contacts")
-			r.equal()
+			r.Start()
+			r.whole()
 		})
 	}
 }
@@ -182,7 +178,7 @@ func TestResyncWithoutSnapshots(t *testing.T) {
 				})
 				d.prepare()
 			}
-			r.put("contacts", record("3", `{"n":"new"}`))
+			r.Put("contacts", record("3", `{"n":"new"}`))
 			d.place.Reread = nil
 			d.write(d.place.Position)
 			r.look("contacts", func(tbl *table.Table) {
@@ -199,10 +195,8 @@ func TestResyncWithoutSnapshots(t *testing.T) {
 			if again := d.place.Reread != nil; again != others {
 				t.Errorf("it begins anew: %t", again)
 			}
-			r.start()
-			r.current()
-			r.same("contacts")
-			r.equal()
+			r.Start()
+			r.whole()
 		})
 	}
 }

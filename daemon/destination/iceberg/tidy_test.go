@@ -42,18 +42,18 @@ func TestErasure(t *testing.T) {
 			t.Parallel()
 			r, c := rested(t, iceberg.Options{Mode: mode, Keep: time.Hour})
 			const canary = "canary@example.com"
-			r.put("contacts", record("1", `{"email":"`+canary+`"}`), record("2", `{"email":"other"}`))
-			r.start()
-			r.current()
+			r.Put("contacts", record("1", `{"email":"`+canary+`"}`), record("2", `{"email":"other"}`))
+			r.Start()
+			r.Current()
 			if len(holds(t, c.dir, canary)) == 0 {
 				t.Fatal("the value is not to be seen in the files: this test shows nothing")
 			}
-			r.put("contacts", erased("1"))
-			s := r.until(func(s destination.Status) bool {
+			r.Put("contacts", erased("1"))
+			s := r.Until(func(s destination.Status) bool {
 				p := s.Streams[0].Place
 				return s.State == destination.Current && p.Reread == nil && p.Rows >= 4
 			})
-			head := r.src.PositionOf("contacts")
+			head := r.Src.PositionOf("contacts")
 			if cleared := s.Streams[0].Place.Cleared; cleared >= head {
 				t.Errorf("snapshots have it, and it is clear up to %d of %d", cleared, head)
 			}
@@ -62,20 +62,20 @@ func TestErasure(t *testing.T) {
 					t.Errorf("the table has %v", x)
 				}
 			}
-			r.stop()
+			r.Stop()
 			d := r.session()
 			d.step(d.s.Tend(t.Context(), "contacts", head))
 			if d.place.Cleared >= head || len(holds(t, c.dir, canary)) == 0 {
 				t.Errorf("files of snapshots before stay, and it is clear up to %d of %d", d.place.Cleared, head)
 			}
 			r.o.Keep = time.Millisecond
-			r.start()
-			r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
+			r.Start()
+			r.Until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
 			// The catalogue's own metadata has no values.
 			if where := holds(t, c.dir, canary); len(where) > 0 {
 				t.Errorf("it still stands in %v", where)
 			}
-			r.equal()
+			r.Equal()
 		})
 	}
 }
@@ -86,11 +86,11 @@ func TestErasureFromYoungFiles(t *testing.T) {
 	t.Parallel()
 	r, c := rested(t, iceberg.Options{Keep: time.Hour})
 	const canary = "canary@example.com"
-	r.put("contacts", record("1", `{"email":"`+canary+`"}`), record("2", `{"email":"other"}`))
+	r.Put("contacts", record("1", `{"email":"`+canary+`"}`), record("2", `{"email":"other"}`))
 	d := r.session()
 	d.write(0)
-	r.put("contacts", erased("1"))
-	head := r.src.PositionOf("contacts")
+	r.Put("contacts", erased("1"))
+	head := r.Src.PositionOf("contacts")
 	d.write(d.place.Position)
 	d.step(d.s.Tend(t.Context(), "contacts", head))
 	d.write(0)
@@ -110,8 +110,8 @@ func TestErasureFromYoungFiles(t *testing.T) {
 		t.Errorf("it stands in %v, and is clear up to %d of %d", where, d.place.Cleared, head)
 	}
 	r.o.Keep = time.Millisecond
-	r.start()
-	r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
+	r.Start()
+	r.Until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
 	if where := holds(t, c.dir, canary); len(where) > 0 {
 		t.Errorf("it still stands in %v", where)
 	}
@@ -124,19 +124,19 @@ func TestErasureElsewhere(t *testing.T) {
 	r, c := rested(t, iceberg.Options{Keep: time.Millisecond})
 	const canary = "canary@example.com"
 	elsewhere := filepath.Join(c.dir, "elsewhere")
-	r.put("contacts", record("1", `{"email":"none"}`))
+	r.Put("contacts", record("1", `{"email":"none"}`))
 	d := r.session()
 	d.write(0)
 	r.set("contacts", ice.Properties{"write.data.path": "file://" + elsewhere})
-	r.put("contacts", record("1", `{"email":"`+canary+`"}`))
-	r.start()
-	r.current()
+	r.Put("contacts", record("1", `{"email":"`+canary+`"}`))
+	r.Start()
+	r.Current()
 	if len(holds(t, elsewhere, canary)) == 0 {
 		t.Fatal("the file lies somewhere else")
 	}
-	r.put("contacts", erased("1"))
-	head := r.src.PositionOf("contacts")
-	s := r.until(func(s destination.Status) bool { return s.Error != nil })
+	r.Put("contacts", erased("1"))
+	head := r.Src.PositionOf("contacts")
+	s := r.Until(func(s destination.Status) bool { return s.Error != nil })
 	if !strings.Contains(s.Error.Detail, elsewhere) || s.Error.Blocked || s.Streams[0].Place.Cleared >= head {
 		t.Errorf("it says %+v, and is clear up to %d of %d", s.Error, s.Streams[0].Place.Cleared, head)
 	}
@@ -150,11 +150,11 @@ func TestErasureElsewhere(t *testing.T) {
 		}
 	})
 	for range 2 {
-		rows := r.until(func(s destination.Status) bool { return s.Streams[0].Place.Reread == nil }).Streams[0].Place.Rows
-		if err := r.m.Resync("lake", "contacts"); err != nil {
+		rows := r.Until(func(s destination.Status) bool { return s.Streams[0].Place.Reread == nil }).Streams[0].Place.Rows
+		if err := r.M.Resync("lake", "contacts"); err != nil {
 			t.Fatal(err)
 		}
-		s = r.until(func(s destination.Status) bool {
+		s = r.Until(func(s destination.Status) bool {
 			return s.Streams[0].Place.Rows > rows && s.Streams[0].Place.Reread == nil
 		})
 		if len(holds(t, elsewhere, canary)) > 0 && s.Streams[0].Place.Cleared >= head {
@@ -166,9 +166,9 @@ func TestErasureElsewhere(t *testing.T) {
 			}
 		}
 	}
-	r.until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= head })
-	r.current()
-	r.equal()
+	r.Until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= head })
+	r.Current()
+	r.Equal()
 }
 
 // bounds are the manifests of a table's snapshots that have a value of a column as
@@ -230,27 +230,27 @@ func TestErasureFromManifests(t *testing.T) {
 			r, _ := rested(t, iceberg.Options{Keep: time.Millisecond})
 			const canary = "+44 555 1234"
 			d := r.session()
-			r.put("contacts", record("0", `{"phone":"none"}`))
+			r.Put("contacts", record("0", `{"phone":"none"}`))
 			d.write(0)
 			if bounded {
 				r.set("contacts", ice.Properties{"write.metadata.metrics.default": "truncate(16)", "write.metadata.metrics.column.phone": "full"})
 				d.prepare()
 			}
-			r.put("contacts", record("1", `{"phone":"`+canary+`"}`))
+			r.Put("contacts", record("1", `{"phone":"`+canary+`"}`))
 			d.write(d.place.Position)
-			r.start()
-			r.current()
+			r.Start()
+			r.Current()
 			if where := r.bounds("contacts", canary); len(where) > 0 != bounded {
 				t.Fatalf("manifests that have it: %v", where)
 			}
-			r.put("contacts", erased("1"))
-			head := r.src.PositionOf("contacts")
-			r.until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
+			r.Put("contacts", erased("1"))
+			head := r.Src.PositionOf("contacts")
+			r.Until(func(s destination.Status) bool { return len(s.Streams) > 0 && s.Streams[0].Place.Cleared >= head })
 			if where := r.bounds("contacts", canary); len(where) > 0 {
 				t.Errorf("it still stands in %v", where)
 			}
-			r.current()
-			r.equal()
+			r.Current()
+			r.Equal()
 		})
 	}
 }
@@ -273,14 +273,10 @@ func TestOrphans(t *testing.T) {
 		t.Fatal("nothing is left")
 	}
 	c.fails(nil)
-	r.start()
-	r.current()
-	for end := time.Now().Add(patience); len(r.alive(left)) > 0; r.moment() {
-		if time.Now().After(end) {
-			t.Fatalf("%v stay", r.alive(left))
-		}
-	}
-	r.equal()
+	r.Start()
+	r.Current()
+	r.Eventually("files that go", func() bool { return len(r.alive(left)) == 0 })
+	r.Equal()
 }
 
 // Of a table whose files its owner wants to stay none goes, and what was erased is
@@ -302,10 +298,10 @@ func TestFilesMayStay(t *testing.T) {
 	before := filesIn(t, filepath.Join(c.dir, "contacts"))
 	d.prepare()
 	d.step(d.s.Tend(t.Context(), "contacts", d.place.Position))
-	r.put("contacts", erased("1"))
-	head := r.src.PositionOf("contacts")
-	r.start()
-	s := r.until(func(s destination.Status) bool { return s.Error != nil })
+	r.Put("contacts", erased("1"))
+	head := r.Src.PositionOf("contacts")
+	r.Start()
+	s := r.Until(func(s destination.Status) bool { return s.Error != nil })
 	if !strings.Contains(s.Error.Detail, "gc.enabled") || s.Error.Blocked || s.Streams[0].Place.Cleared >= head {
 		t.Errorf("it says %+v, and is clear up to %d of %d", s.Error, s.Streams[0].Place.Cleared, head)
 	}
@@ -313,13 +309,13 @@ func TestFilesMayStay(t *testing.T) {
 		t.Errorf("of %v there are %v", before, now)
 	}
 	r.fill(2, 4)
-	r.until(func(s destination.Status) bool { return s.Behind == 0 && s.Streams[0].Place.Reread == nil })
+	r.Until(func(s destination.Status) bool { return s.Behind == 0 && s.Streams[0].Place.Reread == nil })
 	r.set("contacts", ice.Properties{"gc.enabled": "true"})
-	r.until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= r.src.PositionOf("contacts") })
+	r.Until(func(s destination.Status) bool { return s.Streams[0].Place.Cleared >= r.Src.PositionOf("contacts") })
 	if len(r.alive([]string{left})) > 0 {
 		t.Error("what nobody has named stays")
 	}
-	r.equal()
+	r.Equal()
 }
 
 // What somebody else has committed to a table stays, however long nothing was
@@ -336,9 +332,7 @@ func TestOthersFilesStay(t *testing.T) {
 		}
 	})
 	since := time.Now()
-	for end := since.Add(patience); time.Since(since) < 10*time.Millisecond && time.Now().Before(end); {
-		r.moment()
-	}
+	r.Eventually("a later moment", func() bool { return time.Since(since) >= 10*time.Millisecond })
 	d.step(d.s.Tend(t.Context(), "contacts", d.place.Position))
 	if rows := r.rows("contacts"); len(rows) != 9 {
 		t.Errorf("there are %d rows", len(rows))
