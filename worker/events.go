@@ -76,20 +76,22 @@ type refusal struct {
 // listed and not wanted. Of an object that was not read before all is, first.
 func (r *ranger) events() error {
 	all := r.a.tellers()
+	// Looked at before the reading begins: answers move the range meanwhile.
+	lo, hi, unheard := r.g.Lo, r.upper(), r.unheard(all)
+	begin := lo
+	if at, err := strconv.ParseInt(r.g.Cursor, 10, 64); err == nil {
+		lo = max(lo, at)
+	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		e := &eventReading{r: r, emit: emit, tellers: slices.Clone(all)}
-		for _, t := range r.unheard(all) {
+		for _, t := range unheard {
 			one := &eventReading{r: r, emit: emit, tellers: []teller{t}, aside: true}
-			if err := one.span(ctx, firstEvent, r.g.Lo); err != nil {
+			if err := one.span(ctx, firstEvent, begin); err != nil {
 				return err
 			}
 			e.leave(one.refused)
 		}
-		lo := r.g.Lo
-		if at, err := strconv.ParseInt(r.g.Cursor, 10, 64); err == nil {
-			lo = max(lo, at)
-		}
-		return e.span(ctx, lo, r.upper())
+		return e.span(ctx, lo, hi)
 	}, func(b batch) error { return r.listRows(b.rows) })
 }
 
