@@ -109,7 +109,11 @@ func badgerOptions(dir string, log *badgerLog) badger.Options {
 		WithBaseTableSize(2 << 20).WithBaseLevelSize(16 << 20).WithNumCompactors(2).WithNumGoroutines(2).
 		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(options.None).
 		WithValueThreshold(valueThreshold).WithValueLogFileSize(valueLogFile).
-		WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnBlockRead)
+		WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnBlockRead).
+		// Whoever opens it has the data folder's own lock (takeLock). Badger's goes
+		// with the last copy of its descriptor, and a process that is just being
+		// forked has one: the store that was closed a moment ago could not be opened.
+		WithBypassLockGuard(true)
 	// What builds a table takes twice its size and is kept for the next: tables
 	// that grow from level to level would grow it too.
 	o.TableSizeMultiplier = 1
