@@ -16,7 +16,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
-	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -122,11 +121,10 @@ func (v *view) record(id int, names []string) protocol.Record {
 	if n := v.h.big[id]; n > 0 {
 		text = noise(id, n)
 	}
-	properties := map[string]string{"text": text}
 	for i := range v.h.took[id] {
-		properties[catalogue.MergedObjects] += fmt.Sprintf("%d;", 1000*id+i)
+		r.Merged = append(r.Merged, strconv.Itoa(1000*id+i))
 	}
-	r.Properties, _ = json.Marshal(properties)
+	r.Properties, _ = json.Marshal(map[string]string{"text": text})
 	r.Digest[0], r.Digest[1] = byte(r.Version), byte(r.Version>>8)
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
@@ -50,6 +51,19 @@ func waitOf(w hubspot.Wait) *protocol.Wait {
 // hubspotSource is a Source over HubSpot's API.
 type hubspotSource struct {
 	client *hubspot.Client // the attempt's own view
+	rows   sync.Map        // of the catalogue, by name: looking one up makes all
+}
+
+// object is the function of that name, asked once for each.
+func (s *hubspotSource) object(name string) (catalogue.Object, error) {
+	if row, ok := s.rows.Load(name); ok {
+		return row.(catalogue.Object), nil
+	}
+	row, err := object(name)
+	if err == nil {
+		s.rows.Store(name, row)
+	}
+	return row, err
 }
 
 // Requests counts those of the attempt.
@@ -103,7 +117,7 @@ func (s *hubspotSource) Account(ctx context.Context) (protocol.Account, error) {
 }
 
 func (s *hubspotSource) Definitions(ctx context.Context, name string) (Definitions, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return Definitions{}, err
 	}
@@ -125,7 +139,7 @@ func (s *hubspotSource) Definitions(ctx context.Context, name string) (Definitio
 func (s *hubspotSource) Now() int64 { return s.client.HubSpotNow() }
 
 func (s *hubspotSource) List(ctx context.Context, name, after string, names []string, archived bool) (ListPage, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return ListPage{}, err
 	}
@@ -140,7 +154,7 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 // Associations gives JSON objects with a member for each of the other objects, in
 // their order; what is associated with none has empty lists.
 func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids []string) ([]protocol.Part, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +163,7 @@ func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids
 		parts[i] = protocol.Part{ID: id, Body: []byte{'{'}}
 	}
 	for n, other := range with {
-		to, err := object(other)
+		to, err := s.object(other)
 		if err != nil {
 			return nil, err
 		}
@@ -186,7 +200,7 @@ func (s *hubspotSource) Quiet(names []string) { s.client.Quiet(names) }
 
 // Newest is the greatest id that search knows.
 func (s *hubspotSource) Newest(ctx context.Context, name string) (uint64, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return 0, err
 	}
@@ -203,7 +217,7 @@ func (s *hubspotSource) Newest(ctx context.Context, name string) (uint64, error)
 
 // Count is the total of a search.
 func (s *hubspotSource) Count(ctx context.Context, name string, w Window) (int, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return 0, err
 	}
@@ -212,7 +226,7 @@ func (s *hubspotSource) Count(ctx context.Context, name string, w Window) (int, 
 }
 
 func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows []Window) (Newest, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return Newest{}, err
 	}
@@ -225,7 +239,7 @@ func (s *hubspotSource) SearchNewest(ctx context.Context, name string, windows [
 }
 
 func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window, emit func([]protocol.Listed) error) (*Split, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +253,7 @@ func (s *hubspotSource) ProveWindow(ctx context.Context, name string, w Window, 
 func (s *hubspotSource) ReadAll(ctx context.Context, name string, want []protocol.Listed, r ReadRequest,
 	emit func([]protocol.Record, []protocol.Part) error,
 ) (Unread, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return Unread{}, err
 	}
@@ -302,10 +316,10 @@ func recordsOf(rs []hubspot.Record, named map[string]int64) []protocol.Record {
 	for i := range rs {
 		r := &rs[i]
 		out[i] = protocol.Record{ID: r.ID, State: "live", Version: r.Version, AsOf: r.AsOf, Digest: r.Digest,
-			CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ArchivedAt: r.ArchivedAt, MergedInto: r.MergedInto, Properties: r.Properties}
+			CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ArchivedAt: r.ArchivedAt, MergedInto: r.MergedInto, Properties: r.Properties, Merged: r.Merged}
 		switch {
 		case r.MergedInto != "":
-			out[i].State, out[i].Properties, out[i].Version = "merged", nil, max(r.Version, named[r.ID])
+			out[i].State, out[i].Properties, out[i].Merged, out[i].Version = "merged", nil, nil, max(r.Version, named[r.ID])
 		case r.Archived:
 			out[i].State = "archived"
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 func (s *hubspotSource) Rows(ctx context.Context, name string, r RowsRequest) (RowsPage, error) {
-	o, err := object(name)
+	o, err := s.object(name)
 	if err != nil {
 		return RowsPage{}, err
 	}

@@ -1,9 +1,7 @@
 package worker
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -282,7 +280,7 @@ func (r *ranger) records(b batch, moves bool) (again []string, err error) {
 func merges(records []protocol.Record) (out []protocol.Merge, fit int) {
 	room := protocol.MaxMerged
 	for i := range records {
-		from := mergedInto(records[i].Properties)
+		from := records[i].Merged
 		if len(from) > room && i > 0 {
 			return out, i
 		}
@@ -292,28 +290,6 @@ func merges(records []protocol.Record) (out []protocol.Merge, fit int) {
 		room -= len(from)
 	}
 	return out, len(records)
-}
-
-// mergedInto reads whom a record names as merged into it. Few do, and most are
-// told by a look at their bytes.
-func mergedInto(properties []byte) []string {
-	if !bytes.Contains(properties, []byte(`"`+catalogue.MergedObjects+`":"`)) && !bytes.Contains(properties, []byte(`"`+catalogue.MergedVids+`":"`)) {
-		return nil
-	}
-	var p struct {
-		Objects *string `json:"hs_merged_object_ids"`
-		Vids    *string `json:"hs_calculated_merged_vids"`
-	}
-	if json.Unmarshal(properties, &p) != nil {
-		return nil
-	}
-	text := func(s *string) string {
-		if s == nil {
-			return ""
-		}
-		return *s
-	}
-	return catalogue.MergedIDs(text(p.Objects), text(p.Vids))
 }
 
 func (r *ranger) unfit(id string, version int64, what string, size int) protocol.OpenID {

@@ -147,6 +147,9 @@ type Record struct {
 	MergedInto string
 	Confirmed  bool // an older version, read a second time
 	Properties []byte
+	// Merged are the ids that its properties say were merged into it. They do
+	// not travel with the record, but in the page's Merges.
+	Merged []string
 }
 
 // Part is what a record has beside its properties, read at AsOf by HubSpot's

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hubpipe/hubpipe/internal/rawjson"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // Record is one record as HubSpot gave it.
@@ -25,6 +26,8 @@ type Record struct {
 	// MergedInto is the id of the record that this one was merged into. Such
 	// a record has no properties.
 	MergedInto string
+	// Merged are the ids that its properties say were merged into it, each once.
+	Merged []string
 	// Properties is the JSON object as sent, on one line. It shares the memory
 	// of its page.
 	Properties []byte
@@ -217,14 +220,24 @@ func (r *reading) properties(s *rawjson.Scanner, rec *Record) {
 		return
 	}
 	r.pairs, r.known, rec.Version = r.pairs[:0], 0, 0
+	objects, vids := "", ""
 	for n := 0; s.Next(n, '}'); n++ {
-		p, cursor := r.pair(s, n)
-		if cursor {
-			rec.Version = millis(unquote(r.body[p.value:p.end]))
+		p, means := r.pair(s, n)
+		switch value := r.body[p.value:p.end]; means {
+		case cursor:
+			rec.Version = millis(unquote(value))
+		case mergedObjects:
+			objects = unquote(value)
+		case mergedVids:
+			vids = unquote(value)
 		}
 		if r.digest {
 			r.pairs = append(r.pairs, p)
 		}
+	}
+	rec.Merged = nil
+	if objects != "" || vids != "" {
+		rec.Merged = catalogue.MergedIDs(objects, vids)
 	}
 	rec.Properties = s.Since(begin)
 	if s.Lines() > lines {

@@ -105,6 +105,28 @@ func TestLenientPages(t *testing.T) {
 	}
 }
 
+// TestMerged holds that a record names those that were merged into it, also
+// where its names are taken to be those of the record before.
+func TestMerged(t *testing.T) {
+	t.Parallel()
+	p, err := read(`{"results":[
+ {"id":"1","properties":{"email":"a","hs_calculated_merged_vids":null,"hs_merged_object_ids":null}},
+ {"id":"2","properties":{"email":"b","hs_calculated_merged_vids":null,"hs_merged_object_ids":"20;21"}},
+ {"id":"3","properties":{"email":"c","hs_calculated_merged_vids":"30:1577836800000;31:1577836800000","hs_merged_object_ids":"31;32"}},
+ {"id":"4","properties":{"email":"d","hs_calculated_merged_vids":"","hs_merged_object_ids":""}},
+ {"id":"5","properties":{"hs_merged_object\u005fids":"50"}},
+ {"id":"6","properties":{"note":"\"hs_merged_object_ids\":\"60\""}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"2": {"20", "21"}, "3": {"31", "32", "30"}, "5": {"50"}}
+	for _, r := range p.records {
+		if diff := cmp.Diff(want[r.ID], r.Merged); diff != "" {
+			t.Errorf("record %s (-want +got):\n%s", r.ID, diff)
+		}
+	}
+}
+
 // TestDigest holds what changes a digest and what does not.
 func TestDigest(t *testing.T) {
 	t.Parallel()

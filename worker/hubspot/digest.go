@@ -7,6 +7,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/hubpipe/hubpipe/internal/rawjson"
+	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 )
 
 // pair is where a property stands in the reply: its name, from name to colon,
@@ -16,31 +17,53 @@ type pair struct{ name, colon, value, end int32 }
 // head is the name of a property of the record before, with the colon behind
 // it; empty where something stands between them.
 type head struct {
-	text   []byte
-	cursor bool
-	quiet  bool // its values do not count
+	text  []byte
+	means meaning
+	quiet bool // its values do not count
 }
 
-// pair reads a member of properties, the nth, and says whether it is the
-// cursor. The records of a page have the same names in the same order, so that
-// it is looked for where the one before had it.
-func (r *reading) pair(s *rawjson.Scanner, n int) (p pair, cursor bool) {
+// meaning is what a property says beside its value.
+type meaning uint8
+
+const (
+	nothing meaning = iota
+	cursor
+	mergedObjects
+	mergedVids
+)
+
+func (r *reading) meaning(name []byte) meaning {
+	switch {
+	case is(name, r.cursor):
+		return cursor
+	case is(name, catalogue.MergedObjects):
+		return mergedObjects
+	case is(name, catalogue.MergedVids):
+		return mergedVids
+	}
+	return nothing
+}
+
+// pair reads a member of properties, the nth, and what it means. The records of
+// a page have the same names in the same order, so that it is looked for where
+// the one before had it.
+func (r *reading) pair(s *rawjson.Scanner, n int) (p pair, means meaning) {
 	s.Peek()
 	p.name = int32(s.Offset())
 	if n < len(r.heads) && len(r.heads[n].text) > 0 && s.Take(r.heads[n].text) {
 		r.known++
 		p.colon = int32(s.Offset() - 1)
-		cursor = r.heads[n].cursor
+		means = r.heads[n].means
 	} else {
 		name := s.Name()
 		p.colon = p.name + int32(len(name))
-		cursor = is(name, r.cursor)
+		means = r.meaning(name)
 	}
 	s.Peek()
 	p.value = int32(s.Offset())
 	s.Value()
 	p.end = int32(s.Offset())
-	return p, cursor
+	return p, means
 }
 
 // ordered returns the places of the pairs in the order of their names: that of
@@ -52,7 +75,7 @@ func (r *reading) ordered() []int {
 	}
 	r.order, r.heads = r.order[:0], r.heads[:0]
 	for i, p := range r.pairs {
-		h := head{cursor: is(r.body[p.name:p.colon], r.cursor), quiet: r.quiet[unquote(r.body[p.name:p.colon])]}
+		h := head{means: r.meaning(r.body[p.name:p.colon]), quiet: r.quiet[unquote(r.body[p.name:p.colon])]}
 		if p.colon+1 == p.value {
 			h.text = r.body[p.name:p.value]
 		}
