@@ -18,6 +18,9 @@ type storeAdapter struct{ *store.Store }
 // Live counts a stream's live records as of the last commit.
 func (a storeAdapter) Live(name string) uint64 { return a.Counts(name).Live }
 
+// Archived counts a stream's records in HubSpot's recycle bin.
+func (a storeAdapter) Archived(name string) uint64 { return a.Counts(name).Archived }
+
 // Missing counts what the checks of the opening found lost.
 func (a storeAdapter) Missing() map[string]uint64 { return a.Status().Missing }
 

@@ -67,6 +67,11 @@ func (c *change) absent(p *protocol.Page, run *stream.Run, g *stream.Range, s *s
 	}
 	state := stream.Live
 	if g.Kind == stream.ArchivedRange {
+		if c.d.store.Archived(s.Name) == 0 {
+			// What this commit adds was heard of since the run began: the whole
+			// index, in one commit where the bin is empty, need not be read.
+			return nil
+		}
 		state = stream.Archived
 	}
 	var chained []string

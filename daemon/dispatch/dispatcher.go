@@ -22,10 +22,11 @@ type Store interface {
 	ID() string
 	Epoch() uint64
 	Begin() (Tx, error)
-	// Position is the newest place in the feed; Live counts a stream's live
-	// records.
+	// Position is the newest place in the feed; Live and Archived count a
+	// stream's records in these states.
 	Position() uint64
 	Live(streamName string) uint64
+	Archived(streamName string) uint64
 	// Schema is the list of definitions that was written last, an error where
 	// there is none.
 	Schema(streamName string) ([]byte, error)
@@ -37,6 +38,8 @@ type Store interface {
 // Tx is one transaction: all of it becomes durable in Commit, or nothing.
 type Tx interface {
 	Head(streamName, id string) (*stream.Head, error)
+	// Ahead says whose heads will be asked for, before anything is put.
+	Ahead(streamName string, ids []string) error
 	// Record is the whole of what is stored, nil where there is nothing.
 	Record(streamName, id string) (*stream.Record, error)
 	// Heads calls fn in the order of ids for those above after, up to and with

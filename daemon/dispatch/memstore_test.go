@@ -73,6 +73,15 @@ func (m *memStore) Live(streamName string) (n uint64) {
 	return n
 }
 
+func (m *memStore) Archived(streamName string) (n uint64) {
+	for key, h := range m.records {
+		if h.State == stream.Archived && strings.HasPrefix(key, recordKey(streamName, "")) {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *memStore) Missing() map[string]uint64 { return m.missing }
 
 func (m *memStore) Begin() (Tx, error) {
@@ -253,6 +262,7 @@ func (t *memTx) DropAnswer(id string) error {
 	t.ops = append(t.ops, func() { delete(t.m.answers, id) })
 	return nil
 }
+func (t *memTx) Ahead(string, []string) error { return nil }
 func (t *memTx) DropVersions([][]byte) error  { return nil }
 func (t *memTx) NextAttempt() (uint64, error) { t.m.attempts++; return t.m.attempts, nil }
 func (t *memTx) NextRun() (string, error) {

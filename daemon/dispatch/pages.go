@@ -29,6 +29,9 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 	if err := c.open(); err != nil {
 		return nil, 0, err
 	}
+	if err := c.ahead(batch); err != nil {
+		return nil, 0, c.abandon(err)
+	}
 	for _, in := range batch {
 		if taken > 0 && in.Page != nil && !c.tx.HasRoom(touches(in.Page), in.Bytes) {
 			break
@@ -44,6 +47,33 @@ func (d *Dispatcher) Pages(now time.Time, batch []Incoming) (outs []Out, taken i
 		return nil, 0, err
 	}
 	return outs, taken, nil
+}
+
+// ahead has the store look up together what pages of lists bring: their ids
+// stand close together, as those of a search do not.
+func (c *change) ahead(batch []Incoming) error {
+	ids := map[string][]string{}
+	for _, in := range batch {
+		if in.Page == nil || len(in.Page.Records) == 0 {
+			continue
+		}
+		run := c.attemptRun(in.Page.Attempt)
+		if run == nil {
+			continue
+		}
+		if g := c.d.ranges[run.ID][in.Page.Range]; g == nil || g.Kind != stream.ListRange {
+			continue
+		}
+		for i := range in.Page.Records {
+			ids[run.Stream] = append(ids[run.Stream], in.Page.Records[i].ID)
+		}
+	}
+	for name, of := range ids {
+		if err := c.tx.Ahead(name, of); err != nil {
+			return fmt.Errorf("look up what pages of %s bring: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // touches is how many stored records a page may change.

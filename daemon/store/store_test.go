@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,9 +131,22 @@ func TestStoreAgainstAMap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer tx.Discard() // Close waits for it, where a draw fails
 			staged := map[string]*stream.Record{}
+			ids := rapid.SampledFrom([]string{"1", "2", "10", "007", "x", "9999999999", "a/b", ""})
+			if ahead := rapid.SliceOfN(ids, 0, 6).Draw(t, "ahead"); len(ahead) > 0 {
+				if err := tx.Ahead(name, ahead); err != nil {
+					t.Fatal(err)
+				}
+				for _, id := range ahead {
+					h, err := tx.Head(name, id)
+					if w := want[id]; err != nil || (h == nil) != (w == nil) || w != nil && *h != w.Head {
+						t.Fatalf("looked up ahead: %+v of %+v: %v", h, w, err)
+					}
+				}
+			}
 			for range rapid.IntRange(0, 10).Draw(t, "records") {
-				id := rapid.SampledFrom([]string{"1", "2", "10", "007", "x", "9999999999", "a/b", ""}).Draw(t, "id")
+				id := ids.Draw(t, "id")
 				r := record(id, rapid.Int64Range(1, 9).Draw(t, "version"), rapid.SampledFrom([]stream.State{stream.Live, stream.Archived, stream.Purged, stream.Merged}).Draw(t, "state"))
 				r.List = rapid.Uint32Range(0, 2).Draw(t, "list")
 				r.ArchivedAt = rapid.SampledFrom([]string{"", "2026-02-30", "2026-02-03T04:05:06.7Z", "1969-12-31T23:59:59.999Z"}).Draw(t, "archived")
@@ -183,6 +197,29 @@ func TestStoreAgainstAMap(t *testing.T) {
 		}
 	})
 	verified(t, s)
+}
+
+// TestAheadOfFarIDs looks up what stands far apart in the index, and what would
+// stand between, before and behind.
+func TestAheadOfFarIDs(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	var stored []string
+	for n := range 300 {
+		stored = append(stored, fmt.Sprint(1000+2*n))
+	}
+	put(t, s, "contacts", stored...)
+	tx := begin(t, s)
+	ids := []string{"x", "1100", "1", "1101", "1200", "1202", "1000", "1500", "1501", "9999"}
+	if err := tx.Ahead("contacts", ids); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		h, err := tx.Head("contacts", id)
+		if is := slices.Contains(stored, id); err != nil || (h != nil) != is || is && h.ID != id {
+			t.Errorf("%s: %+v %v", id, h, err)
+		}
+	}
 }
 
 func TestRecordsPageInTheOrderOfIDs(t *testing.T) {

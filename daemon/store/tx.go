@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -37,6 +39,7 @@ type Tx struct {
 	dirty    bool
 	ended    bool
 	asked    asked
+	ahead    map[string]map[string]*entry // see Ahead; nil for what is not stored
 
 	// keeps says which versions are put aside, nil for none and where there are
 	// none; voided counts those that went with their records, lost those that went
@@ -99,10 +102,66 @@ func (t *Tx) entry(streamName, id string) (*entry, error) {
 	if a := t.asked; a.known && a.stream == streamName && a.id == id {
 		return a.entry, nil
 	}
+	if e, ok := t.ahead[streamName][id]; ok {
+		return e, nil
+	}
 	e, err := entryAt(t.txn, streamName, id)
 	t.asked = asked{stream: streamName, id: id, known: err == nil, entry: e}
 	return e, err
 }
+
+// Ahead looks up the heads of many records at once, so that Head and Put of
+// them need not: where ids stand close together, as those of a list do, one
+// pass over the index costs a fifth of asking for each. Nothing may have been
+// put before, or it costs more.
+func (t *Tx) Ahead(streamName string, ids []string) error {
+	found := t.ahead[streamName]
+	if found == nil {
+		found = make(map[string]*entry, len(ids))
+		if t.ahead == nil {
+			t.ahead = map[string]map[string]*entry{}
+		}
+		t.ahead[streamName] = found
+	}
+	prefix := streamKey(kIndex, streamName)
+	keys := make([][]byte, len(ids))
+	for i, id := range ids {
+		keys[i] = appendID(slices.Clone(prefix), id)
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for i, key := range keys {
+		if i == 0 {
+			it.Seek(key)
+		}
+		// Whoever stands far off is sought.
+		for n := 0; it.Valid() && bytes.Compare(it.Item().Key(), key) < 0; n++ {
+			if n < nearby {
+				it.Next()
+			} else {
+				it.Seek(key)
+			}
+		}
+		if !it.Valid() || !bytes.Equal(it.Item().Key(), key) {
+			continue
+		}
+		e, err := entryOf(it.Item())
+		if err != nil {
+			return fmt.Errorf("read the index of %s: %w", streamName, err)
+		}
+		found[e.head.ID] = e
+	}
+	for _, id := range ids {
+		if _, ok := found[id]; !ok {
+			found[id] = nil
+		}
+	}
+	return nil
+}
+
+// nearby is how many entries Ahead passes before it seeks.
+const nearby = 16
 
 // entryAt returns nil where the index has no such id.
 func entryAt(txn *badger.Txn, name, id string) (*entry, error) {
@@ -157,6 +216,7 @@ func (t *Tx) Put(streamName string, r *stream.Record) error {
 		return err
 	}
 	t.asked = asked{} // it is about to change
+	delete(t.ahead[streamName], r.ID)
 	if r.State.Bare() {
 		r.Properties, r.Associations, r.History = nil, nil, nil
 		r.AssociationsPart, r.HistoryPart = stream.Part{}, stream.Part{}
