@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -198,6 +199,9 @@ type simulated struct {
 func serveSimulator(ctx context.Context, listen string, o simulator.Options) (*simulated, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("the simulator cannot listen on %s: the port is in use; stop the program that has it, or choose another one (--listen 127.0.0.1:0 takes a free one)", listen)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the simulator cannot listen on %s: %w", listen, err)
 	}

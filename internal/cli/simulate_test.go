@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -22,6 +23,22 @@ func TestAddObjects(t *testing.T) {
 		if err := addObjects(sizes, bad); err == nil || !strings.Contains(err.Error(), "--objects") {
 			t.Errorf("%v: %v", bad, err)
 		}
+	}
+}
+
+// A port that is taken is said with what to do, whoever has it.
+func TestSimulatorsPortInUse(t *testing.T) {
+	t.Parallel()
+	var lc net.ListenConfig
+	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	_, err = serveSimulator(t.Context(), taken.Addr().String(), simulator.Options{})
+	if err == nil || !strings.Contains(err.Error(), taken.Addr().String()+": the port is in use; stop the program that has it") ||
+		!strings.Contains(err.Error(), "--listen") {
+		t.Error(err)
 	}
 }
 
