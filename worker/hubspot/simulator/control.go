@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 // limits, latency nor faults apply to them.
 func (c *call) control(rest string) {
 	switch object, isTruth := strings.CutPrefix(rest, "truth/"); {
+	case rest == "" && c.r.Method == http.MethodGet:
+		c.send(200, "text/plain; charset=utf-8", []byte(controlList))
 	case isTruth && c.r.Method == http.MethodGet && strings.HasPrefix(object, "associations/"):
 		c.truthAssociations(strings.TrimPrefix(object, "associations/"))
 	case isTruth && c.r.Method == http.MethodGet && strings.HasPrefix(object, "history/"):
@@ -48,9 +51,27 @@ func (c *call) control(rest string) {
 	case c.r.Method == http.MethodPost && c.s.set(rest) != nil:
 		c.changeSet(rest)
 	default:
-		c.json(404, map[string]string{"message": "no such control address"})
+		c.json(404, map[string]string{"message": "no such control address; GET /_simulator/ lists them"})
 	}
 }
+
+// controlList is what a person reads who asks what the simulator can be told: an
+// address a line, with a body where it takes one, and two spaces before what it
+// does.
+const controlList = `GET /_simulator/truth/contacts  all that there is, a record a line
+POST /_simulator/contacts  one record changes
+POST /_simulator/contacts {"change":10}  ten do; with "at" (ms) at that time, with "visible_after" ("5s") search sees it so late
+POST /_simulator/contacts {"create":2}
+POST /_simulator/contacts {"ids":["ID"],"properties":{"city":"Oslo"}}
+POST /_simulator/contacts {"archive":["ID"]}  and "restore", "delete", "hide" (from search, for ever)
+POST /_simulator/contacts {"merge":[{"into":"ID","from":["OTHER"]}]}
+POST /_simulator/contacts/properties {"add":[{"name":"shoe_size","kind":"number"}]}  and "remove", "restore", "retype", "sensitive", "recalculate"
+GET /_simulator/truth/associations/contacts/deals
+POST /_simulator/associations/contacts/deals {"storm":3}  and "associate", "dissociate": [{"from":"ID","to":"ID"}]
+POST /_simulator/faults {"rate":0.05}  and "latency", "search_lateness", "limits", "unauthorized", "daily_remaining", "stale_reads"
+GET /_simulator/stats  what was asked, refused and failed
+POST /_simulator/scenario  its next step
+`
 
 func (c *call) json(status int, v any) {
 	b, err := json.Marshal(v)
@@ -64,8 +85,8 @@ func (c *call) json(status int, v any) {
 func (c *call) decode(v any) bool {
 	d := json.NewDecoder(http.MaxBytesReader(c.w, c.r.Body, 64<<20))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		c.json(400, map[string]string{"message": err.Error()})
+	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) { // that there is no body is no mistake
+		c.json(400, map[string]string{"message": err.Error() + "; GET /_simulator/ shows what can be sent"})
 		return false
 	}
 	return true
@@ -160,6 +181,9 @@ func (c *call) changeRecords(object string) {
 	}
 	if !c.decode(&in) {
 		return
+	}
+	if c.r.ContentLength == 0 {
+		in.Change = 1
 	}
 	ids, err := c.s.Change(object, Change{
 		Create: in.Create, Change: in.Change, At: in.At, VisibleAfter: (*time.Duration)(in.VisibleAfter),

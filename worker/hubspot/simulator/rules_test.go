@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -351,6 +352,37 @@ func TestControl(t *testing.T) {
 	var st Stats
 	if err := json.Unmarshal(p.do("GET", "/_simulator/stats", nil).body, &st); err != nil || st.Total != 0 {
 		t.Errorf("control counts: %+v, %v", st, err)
+	}
+}
+
+// Who asks what can be told gets lines that do what they say.
+func TestControlListsItself(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, Options{})
+	all := p.Truth("contacts")
+	ids := strings.NewReplacer("OTHER", all[1].ID, "ID", all[0].ID)
+	said := strings.Split(strings.TrimSpace(string(p.do("GET", "/_simulator/", nil).body)), "\n")
+	for _, line := range said {
+		line, _, _ = strings.Cut(line, "  ")
+		method, rest, _ := strings.Cut(line, " ")
+		address, body, _ := strings.Cut(rest, " ")
+		if strings.Contains(line, `"archive"`) || strings.Contains(line, `"merge"`) {
+			all = slices.DeleteFunc(p.Truth("contacts"), func(o Object) bool { return o.State != "live" })
+			ids = strings.NewReplacer("OTHER", all[1].ID, "ID", all[0].ID)
+		}
+		before := p.Truth("contacts")
+		if a := p.do(method, address, ids.Replace(body)); a.status != 200 {
+			t.Errorf("%s: %d %s", line, a.status, a.body)
+		}
+		if changed := !cmp.Equal(before, p.Truth("contacts")); changed != (method == "POST" && (address == "/_simulator/contacts" || strings.HasSuffix(address, "/properties"))) {
+			t.Errorf("%s: records changed: %t", line, changed)
+		}
+	}
+	if len(said) < 10 {
+		t.Errorf("%q", said)
+	}
+	if a := p.do("GET", "/_simulator/nothing", nil); a.status != 404 || !strings.Contains(string(a.body), "GET /_simulator/") {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }
 
