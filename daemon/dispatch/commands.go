@@ -88,7 +88,7 @@ func (c *change) stopAll(s *stream.Stream) (open bool) {
 			c.stopRun(s, c.run(run.ID))
 		}
 	}
-	s.Hints = nil
+	s.Hints, s.ReconcileAsked = nil, false
 	return open
 }
 
@@ -176,7 +176,8 @@ func (d *Dispatcher) Resync(now time.Time, name string) (string, []Out, error) {
 			c.dropped[own.ID] = true
 			s.Unfinished = ""
 		}
-		s.ReconcileNow = s.Backfilled // what is there stays, and is held against HubSpot then
+		// What is there stays, and is held against HubSpot then.
+		s.ReconcileNow, s.ReconcileAsked = s.Backfilled, s.Backfilled
 		return c.asked(c.hosting(guests)(c.backfill(s, true)))
 	})
 }
@@ -244,7 +245,7 @@ func (c *change) reconcileRun(s *stream.Stream, accept bool) (*stream.Run, error
 	case walk == nil:
 	case walk.Kind == stream.Backfill:
 		own := c.run(walk.ID)
-		s.ReconcileNow, s.AcceptNext = s.Backfilled, s.Backfilled && accept
+		s.ReconcileNow, s.ReconcileAsked, s.AcceptNext = s.Backfilled, s.Backfilled, s.Backfilled && accept
 		return own, nil
 	case walk.Kind == stream.Reconcile && (walk.Accept || !accept):
 		return walk, nil

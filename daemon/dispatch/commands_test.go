@@ -337,6 +337,67 @@ func TestResyncReadsAgainAndJoins(t *testing.T) {
 	}
 }
 
+// What a resync reads again is held against HubSpot behind it, of a stopped stream
+// too, unless it is stopped once more; a reconcile that joins it comes then.
+func TestResyncOfAStoppedStream(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		between func(*bench)
+		want    bool // a reconcile
+		accept  bool
+	}{
+		"to its end": {func(*bench) {}, true, false},
+		"restarted":  {func(b *bench) { b.restart(); b.beat(protocol.Heartbeat{}) }, true, false},
+		"asked for a reconcile, too": {func(b *bench) {
+			_, outs, err := b.d.Reconcile(b.now, modelStream, true)
+			b.must(outs, err)
+		}, true, true},
+		"stopped": {func(b *bench) { b.must(b.d.Stop(b.now, modelStream, "api")) }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := backfilled(t)
+			b.must(b.d.Stop(b.now, modelStream, "api"))
+			b.now = b.now.Add(time.Second)
+			_, outs, err := b.d.Resync(b.now, modelStream)
+			attempt := fetches(b.must(outs, err))["backfill"]
+			c.between(b)
+			if c.want {
+				b.walked(attempt)
+			}
+			for range 2 { // once, and no more
+				b.must(b.d.Tick(b.now))
+			}
+			v := b.view()
+			made := v.Walk != nil && v.Walk.Kind == stream.Reconcile && v.Walk.Accept == c.accept
+			if made {
+				b.reconciled(v.Walk.Attempt)
+			}
+			for range 2 {
+				b.now = b.now.Add(time.Minute)
+				if more := fetches(b.beat(protocol.Heartbeat{})); len(more) > 0 {
+					t.Errorf("beyond what was asked for: %v", more)
+				}
+			}
+			if made != c.want || v.Stream.Active {
+				t.Errorf("a reconcile: %t, want %t; active: %t", made, c.want, v.Stream.Active)
+			}
+		})
+	}
+}
+
+// reconciled sends the pages of a reconcile of nothing.
+func (b *bench) reconciled(attempt uint64) {
+	b.t.Helper()
+	a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.ListingPage, Last: true})
+	for _, g := range a.Ranges {
+		a = b.page(protocol.Page{Attempt: attempt, Range: g.ID, Kind: protocol.ListingPage, Last: true})
+	}
+	if !a.RunEnded {
+		b.t.Fatalf("the reconcile did not end: %+v", a)
+	}
+}
+
 // Each attempt counts its requests from nothing; a run's are those of all.
 func TestRequestsOfAllAttempts(t *testing.T) {
 	t.Parallel()

@@ -135,7 +135,7 @@ func (c *change) walk(s *stream.Stream, kind stream.Kind, accept bool) (*stream.
 	ranges := []*stream.Range{{Kind: stream.ArchivedRange, Phase: archivedPhase}}
 	if kind == stream.Reconcile {
 		ranges = append(ranges, &stream.Range{Kind: stream.SweepRange, Phase: livePhase})
-		s.ReconciledAt, s.ReconcileNow, s.ReconcileOwed, s.AcceptNext = c.now.Round(0), false, false, false
+		s.ReconciledAt, s.ReconcileNow, s.ReconcileAsked, s.ReconcileOwed, s.AcceptNext = c.now.Round(0), false, false, false, false
 	}
 	s.ArchivedAt, s.Fallen = c.now.Round(0), false
 	if !c.d.ofCRM(s) {

@@ -76,7 +76,13 @@ func (c *change) startDue() error {
 	blocks := c.d.blocks(c.now)
 	for _, name := range c.d.Names() {
 		s := c.d.streams[name]
-		if s == nil || !s.Active || c.d.config[name].Problem != nil || c.d.retryAt(s, c.now).After(c.now) || blocks[s.Portal].held(name) {
+		if s == nil || !s.Active && !s.ReconcileAsked || c.d.config[name].Problem != nil || c.d.retryAt(s, c.now).After(c.now) || blocks[s.Portal].held(name) {
+			continue
+		}
+		if !s.Active {
+			if err := c.lastOfAsked(name); err != nil {
+				return err
+			}
 			continue
 		}
 		if s.Error != nil && s.Error.Blocked {
@@ -105,6 +111,17 @@ func (c *change) startDue() error {
 		}
 	}
 	return nil
+}
+
+// lastOfAsked makes the reconcile that somebody asked for, of a stream that is
+// stopped, when the walk that had to come before it has ended.
+func (c *change) lastOfAsked(name string) error {
+	if c.d.runOf(name, true) != nil {
+		return nil
+	}
+	s := c.stream(name)
+	_, err := c.asked(c.walk(s, stream.Reconcile, s.AcceptNext))
+	return err
 }
 
 // mayRun tells whether a stream has incremental runs yet. Beside a first load

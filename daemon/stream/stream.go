@@ -70,11 +70,14 @@ type Stream struct {
 
 	// ArchivedAt and ReconciledAt are when the last walk of that kind began;
 	// ReconcileNow asks for one as soon as no other walk runs, and AcceptNext
-	// for one that takes every absence for a deletion.
+	// for one that takes every absence for a deletion. ReconcileAsked says that
+	// somebody has asked for it: it is made of a stopped stream, too.
 	ArchivedAt   time.Time `json:"archived_at,omitzero"`
 	ReconciledAt time.Time `json:"reconciled_at,omitzero"`
 	AssociatedAt time.Time `json:"associated_at,omitzero"`
 	ReconcileNow bool      `json:"reconcile_now,omitempty"`
+
+	ReconcileAsked bool `json:"reconcile_asked,omitempty"`
 	// Counted is how many live records HubSpot had at CountedAt, by our clock; nil
 	// before it was asked. Fallen says that there were fewer than the time before:
 	// some were archived, and the archived ones are read early.
