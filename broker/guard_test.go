@@ -212,6 +212,33 @@ func TestSessionsBelongToIdentities(t *testing.T) {
 	}
 }
 
+// A DISCONNECT makes a session last no longer than the broker allows, and one that
+// has expired leaves nothing for which messages would be kept.
+func TestSessionsExpire(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, nil)
+	r := dialRaw(t, "tcp", b.Addr()).send(keepSession("mine", "hubpipe"))
+	r.want("login", 0x20, 1, 0)
+	r.send(frame(0x82, []byte{0, 1, 0}, str("my/topic"), []byte{1})).want("subscribed", 0x90, 3, 1)
+	r.send(frame(0xe0, []byte{0, 5, 17, 0xff, 0xff, 0xff, 0xfe}))
+	eventually(t, "the connection ends", func() bool { _, open := b.listeners[1].gate.counts(); return open == 0 })
+	kept, ok := b.server.Clients.Get("mine")
+	if !ok {
+		t.Fatal("the session is not kept")
+	}
+	if got, most := kept.Properties.Props.SessionExpiryInterval, seconds(b.o.Limits.Session); got != most {
+		t.Errorf("the session is kept for %d s, at most %d are allowed", got, most)
+	}
+	subscribed := func() int { return len(b.server.Topics.Subscribers("my/topic").Subscriptions) }
+	if subscribed() != 1 {
+		t.Fatal("the subscription is not kept")
+	}
+	b.hook.OnClientExpired(kept)
+	if n := subscribed(); n != 0 {
+		t.Errorf("%d subscriptions of a session that expired", n)
+	}
+}
+
 func TestSessionsAreBounded(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, func(o *EmbeddedOptions) { o.Limits.Sessions = 3 })
@@ -240,7 +267,7 @@ func TestBadBytesHarmNobody(t *testing.T) {
 	loggedIn().send(frame(0x30, str("a"), []byte{3, 35, 0, 1})).wantClosed("an alias")
 	loggedIn().send(frame(0x20, []byte{0, 0, 0})).wantClosed("a CONNACK")
 	fresh([]byte{0x10, 0xff, 0xff, 0xff, 0x7f}).wantClosed("256 MB before login")
-	fresh(frame(0x10, make([]byte, 9<<10))).wantClosed("9 KiB before login")
+	fresh(connect(5, strings.Repeat("x", 9<<10), "hubpipe", testToken, "")).wantClosed("9 KiB before login")
 	began := time.Now()
 	fresh([]byte("GET / HTTP/1.1\r\n\r\n")).wantClosed("HTTP")
 	if took := time.Since(began); took > 5*time.Second {

@@ -75,6 +75,21 @@ func TestSessionKnowsTheBrokersLimits(t *testing.T) {
 	}
 }
 
+// How long a message may wait travels with it, in seconds and never in none; without
+// it a broker would pile up what is sent again anyway.
+func TestExpiryTravels(t *testing.T) {
+	t.Parallel()
+	for expiry, want := range map[time.Duration]uint32{time.Millisecond: 1, 3 * time.Second: 3, 14500 * time.Millisecond: 15} {
+		p := pahoPublish(Message{Topic: "a", Expiry: expiry}).Properties
+		if p == nil || p.MessageExpiry == nil || *p.MessageExpiry != want {
+			t.Errorf("%s: %+v, want %d s", expiry, p, want)
+		}
+	}
+	if p := pahoPublish(Message{Topic: "a", ResponseTopic: "b"}).Properties; p.MessageExpiry != nil {
+		t.Errorf("without one: %d s", *p.MessageExpiry)
+	}
+}
+
 func TestSessionComesBack(t *testing.T) {
 	t.Parallel()
 	sock := filepath.Join(shortDir(t), "mqtt.sock")
