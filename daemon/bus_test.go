@@ -72,6 +72,29 @@ func TestFullQueuesAnswerBusy(t *testing.T) {
 	busy(t, b, 7)
 }
 
+// Whatever the daemon sends to workers expires: commands and answers with the
+// lease, what is said to each heartbeat with the next one, which is no loss.
+func TestEverythingExpires(t *testing.T) {
+	t.Parallel()
+	b, _ := testBus(t)
+	for _, c := range []struct {
+		out    dispatch.Out
+		qos    byte
+		expiry time.Duration
+	}{
+		{dispatch.Out{Worker: "w", Command: &protocol.Command{Type: protocol.FetchCommand}}, 1, 15 * time.Second},
+		{dispatch.Out{Worker: "w", Command: &protocol.Command{Type: protocol.CancelCommand}}, 1, 15 * time.Second},
+		{dispatch.Out{Worker: "w", Answer: &protocol.Answer{Type: protocol.Committed}}, 1, 15 * time.Second},
+		{dispatch.Out{Worker: "w", Answer: &protocol.Answer{Type: protocol.Displaced}}, 1, 15 * time.Second},
+		{dispatch.Out{Worker: "w", Answer: &protocol.Answer{Type: protocol.Seen}}, 0, 3 * time.Second},
+	} {
+		b.send(c.out)
+		if m := <-b.outbox; m.qos != c.qos || m.expiry != c.expiry || m.retain {
+			t.Errorf("%s: QoS %d, %s, retained %t; want %d, %s", m.payload, m.qos, m.expiry, m.retain, c.qos, c.expiry)
+		}
+	}
+}
+
 // A page that names nobody is said once for all that come like it.
 func TestPagesThatDoNotDecode(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,7 +151,15 @@ func (l *ledger) Connected() bool {
 	return !l.off
 }
 
-func (l *ledger) Publish(_ context.Context, topic string, payload, _ []byte, _ byte, _ bool, _ time.Duration) error {
+func (l *ledger) Publish(_ context.Context, topic string, payload, _ []byte, qos byte, retain bool, expiry time.Duration) error {
+	l.mu.Lock()
+	l.carried(topic, payload, qos, retain, expiry)
+	l.mu.Unlock()
+	return l.take(topic, payload)
+}
+
+// take is what has come, however it was carried.
+func (l *ledger) take(topic string, payload []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.off {
@@ -166,6 +175,24 @@ func (l *ledger) Publish(_ context.Context, topic string, payload, _ []byte, _ b
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return nil
+}
+
+// carried fails where a message would wait in a broker for longer than it is good
+// for, or is carried with less care than it needs.
+func (l *ledger) carried(topic string, payload []byte, qos byte, retain bool, expiry time.Duration) {
+	name, kind, _ := l.top.ParseWorker(topic)
+	ok := false
+	switch o := l.w.o; kind {
+	case "": // what people see of the worker stays
+		ok = qos == 1 && retain && expiry == 0
+	case "pages":
+		ok = qos == 1 && !retain && expiry == o.Lease
+	case "heartbeat": // the last one, which lets go, is worth an acknowledgement
+		ok = (qos == 0 || bytes.Contains(payload, []byte(`"leaving":true`))) && !retain && expiry == o.HeartbeatEvery
+	}
+	if !ok {
+		l.t.Errorf("%s of %s: QoS %d, retained %t, expires after %s", kind, name, qos, retain, expiry)
+	}
 }
 
 func (l *ledger) deliver(topic string, payload []byte) {
