@@ -338,7 +338,7 @@ func TestResyncReadsAgainAndJoins(t *testing.T) {
 }
 
 // What a resync reads again is held against HubSpot behind it, of a stopped stream
-// too, unless it is stopped once more; a reconcile that joins it comes then.
+// too, unless it is stopped once more or fails; a reconcile that joins it comes then.
 func TestResyncOfAStoppedStream(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -353,6 +353,11 @@ func TestResyncOfAStoppedStream(t *testing.T) {
 			b.must(outs, err)
 		}, true, true},
 		"stopped": {func(b *bench) { b.must(b.d.Stop(b.now, modelStream, "api")) }, false, false},
+		"failing": {func(b *bench) {
+			b.beat(protocol.Heartbeat{Failed: []protocol.AttemptFailure{{Attempt: b.view().Walk.Attempt, Problem: protocol.Problem{Type: "failing"}}}})
+			b.now = b.now.Add(time.Hour)
+			b.beat(protocol.Heartbeat{})
+		}, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -402,7 +402,7 @@ func (c *change) fail(run *stream.Run, p *stream.Problem) {
 // keepPlace remembers a backfill that did not end, or lets its ranges go.
 func (c *change) keepPlace(s *stream.Stream, run *stream.Run) {
 	if run.Kind == stream.Backfill {
-		s.Unfinished = run.ID
+		s.Unfinished, s.ReconcileAsked = run.ID, false
 		return
 	}
 	c.dropped[run.ID] = true
