@@ -93,7 +93,7 @@ func (c *change) missing(run *stream.Run, s *stream.Stream, after, upTo string, 
 	limit, more := c.brake(run, s), false
 	var candidates []string
 	err := c.tx.Heads(s.Name, after, upTo, func(h *stream.Head) error {
-		if !is(h) || h.Seq > run.Feed {
+		if !is(h) || heard(h, run) {
 			return nil
 		}
 		if run.Report.Candidates++; expired(h, run) {
@@ -242,7 +242,18 @@ func (c *change) ready(s *stream.Stream, run *stream.Run, g *stream.Range) error
 // stillThere tells whether a record may be ended for being absent: it is held
 // for there, and nothing was heard of it since the walk began.
 func stillThere(h *stream.Head, run *stream.Run) bool {
-	return (h.State == stream.Live || h.State == stream.Archived) && h.Seq <= run.Feed
+	return (h.State == stream.Live || h.State == stream.Archived) && !heard(h, run)
+}
+
+// heard tells whether a record was heard of since a run began. Associations are
+// read apart from it, and of what is gone HubSpot gives none instead of saying so:
+// where they alone have changed, nothing was heard. A history comes with its
+// record, and says that it is there. All these times are HubSpot's.
+func heard(h *stream.Head, run *stream.Run) bool {
+	if h.Seq <= run.Feed {
+		return false
+	}
+	return h.AssociationsPart.AsOf <= h.AsOf || max(h.AsOf, h.HistoryPart.AsOf) >= run.Began
 }
 
 // refill wants the next of the ids that the store has.
@@ -295,9 +306,9 @@ func (c *change) putPart(s *stream.Stream, run *stream.Run, r *stream.Record) er
 // gone purges what HubSpot has not any more. Where something was heard of a
 // record since the run began, it stays.
 func (c *change) gone(p *protocol.Page, run *stream.Run, g *stream.Range, s *stream.Stream, got map[string]bool) error {
-	since := run
+	since := *run
 	if g.Guest != nil {
-		since = g.Guest // asked for later than the walk began
+		since.Feed = g.Guest.Feed // asked for later than the walk began
 	}
 	for _, id := range p.Gone {
 		got[id] = true
@@ -306,7 +317,7 @@ func (c *change) gone(p *protocol.Page, run *stream.Run, g *stream.Range, s *str
 		if err != nil {
 			return fmt.Errorf("read %s %s: %w", s.Name, id, err)
 		}
-		if h == nil || !stillThere(h, since) {
+		if h == nil || !stillThere(h, &since) {
 			continue
 		}
 		if err := c.put(s, run, tombstone(h, stream.Purged, "", p.AsOf)); err != nil {

@@ -80,9 +80,9 @@ type Run struct {
 	// in their order.
 	Whole bool `json:"whole,omitempty"`
 	// Feed is the feed's position when the run was made: a record that stands
-	// above it was read since, and is not missing. Accept says that absence
-	// ends records however many they are; Braked, that it ends none, because
-	// they are too many.
+	// above it was read since, and is not missing, unless only its associations
+	// were. Accept says that absence ends records however many they are;
+	// Braked, that it ends none, because they are too many.
 	Feed   uint64 `json:"feed,omitempty"`
 	Accept bool   `json:"accept,omitempty"`
 	Braked bool   `json:"braked,omitempty"`

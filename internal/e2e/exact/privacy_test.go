@@ -51,8 +51,8 @@ stream "companies" { associations = ["contacts"] }
 	r.change("contacts", simulator.Change{Archive: people[2:]})
 	r.becomesEqual("contacts")
 	r.change("contacts", simulator.Change{Delete: people})
-	// A reconcile leaves to the next one whom something was heard of while it ran:
-	// here the associations and the history that settle passes read again.
+	// A reconcile leaves to the next one whom it has heard of itself since it began,
+	// by HubSpot's clock less what its servers may differ by.
 	gone := 0
 	until(t, "they are purged", func() error {
 		_, rep := r.reconcile("contacts")
