@@ -36,6 +36,17 @@ type answered struct {
 	Same        int          `json:"same"` // properties that agree
 	Differences []difference `json:"differences"`
 	Error       string       `json:"error,omitempty"`
+
+	failed error // why HubSpot did not say
+}
+
+// fails notes why HubSpot did not say.
+func (a *answered) fails(err error) *answered {
+	a.failed, a.Error = err, inWords(err)
+	if errors.Is(err, errReported) {
+		a.Error = "the configuration here has mistakes: `hubpipe check` names them"
+	}
+	return a
 }
 
 // explain says why a record is as it is: what the daemon knows of it, and what
@@ -56,7 +67,13 @@ func (c *command) explain() *cobra.Command {
 				}
 				now = c.askHubSpot(cmd.Context(), &r, args[0])
 			}
-			return c.show(map[string]any{"explanation": e, "hubspot": now}, func(w io.Writer) error { return explained(w, &e, now) })
+			if err := c.show(map[string]any{"explanation": e, "hubspot": now}, func(w io.Writer) error { return explained(w, &e, now) }); err != nil {
+				return err
+			}
+			if now != nil && now.failed != nil {
+				return fmt.Errorf("%w: %w", errReported, now.failed) // with its exit code
+			}
+			return nil
 		})
 	cmd.Long = `Say why a record is as it is: its place in the change feed, when each version of
 it was read and stored and by which run on which road, how far each destination is
@@ -64,6 +81,8 @@ with it, and what HubSpot says of it now, property by property. Versions before 
 stored one are shown as long as something of them is left: where a destination
 keeps versions, those that it has not read, and else a few of the last ones. HubSpot
 is asked from here, with the credentials of this configuration; nothing is stored.
+Where it cannot be asked or does not answer, the rest is printed all the same, and
+the exit code is 1, or 3 where the configuration is the reason; --stored does not ask.
 'hubpipe sync STREAM --record 123' reads record 123 again.`
 	cmd.Flags().BoolVar(&stored, "stored", false, "only what is stored; HubSpot is not asked")
 	return cmd
@@ -105,16 +124,14 @@ func (c *command) askHubSpot(ctx context.Context, r *client.Record, name string)
 	out := &answered{Differences: []difference{}}
 	hub, s, err := c.reach(name)
 	if err != nil {
-		out.Error = err.Error()
-		return out
+		return out.fails(err)
 	}
 	defer hub.Close()
 	ctx, cancel := context.WithTimeout(ctx, estimateTime)
 	defer cancel()
 	got, found, err := worker.Look(ctx, hub, s.Object, r.ID, s.Properties, s.Exclude)
 	if err != nil {
-		out.Error = inWords(err)
-		return out
+		return out.fails(err)
 	}
 	if out.Found, out.Archived = found, got.Archived; !found {
 		return out
@@ -125,7 +142,7 @@ func (c *command) askHubSpot(ctx context.Context, r *client.Record, name string)
 	}
 	out.Same, out.Differences, err = compared(r.Properties, got.Properties)
 	if err != nil {
-		out.Error = err.Error()
+		return out.fails(err)
 	}
 	return out
 }
@@ -319,48 +336,3 @@ func (a *answered) words() string {
 	}
 	return line
 }
-
-// preview fetches a stream's first records and prints them; nothing is stored.
-func (c *command) preview() *cobra.Command {
-	var limit int
-	var form *string
-	cmd := &cobra.Command{Use: "preview STREAM", Short: "Fetch some records from HubSpot and print them; nothing is stored",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", *form, "json", "table"); err != nil {
-				return err
-			}
-			if limit < 1 || limit > maxPreview {
-				return usageError("--limit is from 1 to %d, not %d", maxPreview, limit)
-			}
-			hub, s, err := c.reach(args[0])
-			if err != nil {
-				return err
-			}
-			defer hub.Close()
-			return printRecords(c.env.Stdout, *form, limit, nil, func(yield func(client.Record, error) bool) {
-				errEnough := errors.New("enough")
-				err := worker.Preview(cmd.Context(), hub, s.Object, s.Properties, s.Exclude, limit, func(r *hubspot.Record) error {
-					optional := func(text string) *string {
-						if text == "" {
-							return nil
-						}
-						return &text
-					}
-					if !yield(client.Record{ID: r.ID, State: "live", CreatedAt: optional(r.CreatedAt), UpdatedAt: optional(r.UpdatedAt),
-						Properties: slices.Clone(r.Properties), Associations: json.RawMessage("{}")}, nil) {
-						return errEnough
-					}
-					return nil
-				})
-				if err != nil && !errors.Is(err, errEnough) {
-					yield(client.Record{}, err)
-				}
-			})
-		}}
-	form = recordForm(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 20, "how many")
-	return cmd
-}
-
-// maxPreview bounds what is fetched to be looked at.
-const maxPreview = 1000
