@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot"
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
@@ -12,7 +13,11 @@ import (
 // stream of these patterns reads; false where HubSpot has it neither live nor
 // archived. Its errors are in the words that the daemon shows.
 func Look(ctx context.Context, client *hubspot.Client, name, id string, properties, exclude []string) (hubspot.Record, bool, error) {
-	o, names, err := lookable(ctx, client, name, properties, exclude)
+	o, err := crmObject(name)
+	if err != nil {
+		return hubspot.Record{}, false, err
+	}
+	_, names, err := propertiesOf(ctx, client, o, properties, exclude)
 	if err != nil {
 		return hubspot.Record{}, false, err
 	}
@@ -28,13 +33,35 @@ func Look(ctx context.Context, client *hubspot.Client, name, id string, properti
 	return hubspot.Record{}, false, nil
 }
 
-// Preview asks HubSpot for its first records, at most limit, and gives each to
-// fn, which keeps nothing of it.
-func Preview(ctx context.Context, client *hubspot.Client, name string, properties, exclude []string, limit int, fn func(*hubspot.Record) error) error {
-	o, names, err := lookable(ctx, client, name, properties, exclude)
+// Preview is what is to be fetched of an object to be looked at: at most Limit
+// records, with the properties that a stream of these patterns reads, or with
+// Fields alone where there are any, whether or not such a stream reads them.
+type Preview struct {
+	Object              string
+	Properties, Exclude []string
+	Fields              []string
+	Limit               int
+}
+
+// UnknownPropertyError is of a property that was asked for and that the object
+// does not have; Known are those that it has.
+type UnknownPropertyError struct {
+	Object, Property string
+	Known            []string
+}
+
+func (e *UnknownPropertyError) Error() string {
+	return fmt.Sprintf("%s has no property %q in HubSpot", e.Object, e.Property)
+}
+
+// Fetch asks HubSpot for its first records and gives each to fn, which keeps
+// nothing of it.
+func (p *Preview) Fetch(ctx context.Context, client *hubspot.Client, fn func(*hubspot.Record) error) error {
+	o, names, err := p.names(ctx, client)
 	if err != nil {
 		return err
 	}
+	limit := p.Limit
 	for after := ""; limit > 0; {
 		page, err := client.List(ctx, o, hubspot.ListRequest{After: after, Limit: min(limit, o.ListLimit), Properties: names})
 		if err != nil {
@@ -57,18 +84,31 @@ func Preview(ctx context.Context, client *hubspot.Client, name string, propertie
 	return nil
 }
 
-// lookable is an object whose records can be asked for one by one, and the
-// properties that a stream of these patterns reads of it.
-func lookable(ctx context.Context, client *hubspot.Client, name string, properties, exclude []string) (catalogue.Object, []string, error) {
-	o, err := object(name)
+// names are the object and the properties to ask for.
+func (p *Preview) names(ctx context.Context, client *hubspot.Client) (catalogue.Object, []string, error) {
+	o, err := crmObject(p.Object)
 	if err != nil {
 		return o, nil, err
 	}
-	if o.Strategy != catalogue.StrategyObjects {
-		return o, nil, fmt.Errorf("%s is no object of the CRM: HubSpot gives its rows only together", name)
+	all, chosen, err := propertiesOf(ctx, client, o, p.Properties, p.Exclude)
+	if err != nil || len(p.Fields) == 0 {
+		return o, chosen, err
 	}
-	_, names, err := propertiesOf(ctx, client, o, properties, exclude)
-	return o, names, err
+	for _, f := range p.Fields {
+		if !slices.Contains(all, f) {
+			return o, nil, &UnknownPropertyError{Object: o.Name, Property: f, Known: all}
+		}
+	}
+	return o, p.Fields, nil
+}
+
+// crmObject is an object whose records can be asked for one by one.
+func crmObject(name string) (catalogue.Object, error) {
+	o, err := object(name)
+	if err == nil && o.Strategy != catalogue.StrategyObjects {
+		err = fmt.Errorf("%s is no object of the CRM: HubSpot gives its rows only together", name)
+	}
+	return o, err
 }
 
 // propertiesOf are the names of all properties that an object has, and of those

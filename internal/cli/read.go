@@ -27,13 +27,18 @@ func recordForm(cmd *cobra.Command) *string {
 func printRecords(w io.Writer, form string, limit int, fields []string, records iter.Seq2[client.Record, error]) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // values go out as they came
-	if form == "table" {
-		if err := printRow(w, []string{"ID", "SEQ", "STATE", "UPDATED"}, fields); err != nil {
-			return err
+	// The head comes once it is known that there is something to print.
+	head := func() error {
+		if form != "table" {
+			return nil
 		}
+		return printRow(w, []string{"ID", "SEQ", "STATE", "UPDATED"}, fields)
 	}
 	n := 0
 	for r, err := range records {
+		if err == nil && n == 0 {
+			err = head()
+		}
 		if err != nil {
 			return err
 		}
@@ -52,6 +57,9 @@ func printRecords(w io.Writer, form string, limit int, fields []string, records 
 		if n++; n == limit {
 			return nil
 		}
+	}
+	if n == 0 {
+		return head()
 	}
 	return nil
 }
