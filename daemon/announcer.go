@@ -17,6 +17,7 @@ import (
 	"github.com/hubpipe/hubpipe/broker"
 	"github.com/hubpipe/hubpipe/daemon/api"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 const (
@@ -80,10 +81,7 @@ func (a *announcer) keep() error {
 	a.kept = time.Now()
 	b, err := json.Marshal(a.places)
 	if err == nil {
-		err = os.WriteFile(a.path+".new", b, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(a.path+".new", a.path)
+		err = durable.Replace(a.path, b)
 	}
 	if err != nil {
 		return fmt.Errorf("keep the places of the changes on the bus: %w", err)

@@ -21,6 +21,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/notify"
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 const (
@@ -151,10 +152,7 @@ func (n *notifier) save() {
 	if err != nil || bytes.Equal(b, n.saved) {
 		return
 	}
-	if err = os.WriteFile(n.path+".new", b, 0o600); err == nil {
-		err = os.Rename(n.path+".new", n.path)
-	}
-	if err != nil {
+	if err := durable.Replace(n.path, b); err != nil {
 		n.d.log.Debug("keep what was told to people", "error", err)
 		return
 	}

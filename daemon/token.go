@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // LoadToken reads hubpipe's own token from the data folder: 256 bits in a file
@@ -46,7 +48,10 @@ func LoadToken(dataDir string, create bool) (string, error) {
 		return "", fmt.Errorf("write the token: %w", err)
 	}
 	_, err = f.WriteString(token + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = durable.SyncFolder(dataDir)
+	}
+	if err != nil {
 		return "", fmt.Errorf("write the token: %w", err)
 	}
 	return token, nil

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // ErrExists is returned by Create for a name that has a token already.
@@ -124,20 +126,7 @@ func change(dir string, f func([]Token) ([]Token, error)) (err error) {
 	if err != nil {
 		return fmt.Errorf("encode the tokens: %w", err)
 	}
-	temp, err := os.CreateTemp(dir, "."+tokensFile) // mode 0600
-	if err != nil {
-		return fmt.Errorf("write the tokens: %w", err)
-	}
-	_, err = temp.Write(append(b, '\n'))
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), filepath.Join(dir, tokensFile))
-	}
-	if err != nil {
-		_ = os.Remove(temp.Name())
-		return fmt.Errorf("write the tokens: %w", err)
-	}
-	if err := folder.Sync(); err != nil {
+	if err := durable.Replace(filepath.Join(dir, tokensFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("write the tokens: %w", err)
 	}
 	return nil

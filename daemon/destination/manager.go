@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // Options are what a manager is made of.
@@ -311,25 +312,9 @@ func (m *Manager) wish(change func(*wishes)) error {
 	if err != nil {
 		return fmt.Errorf("write what is asked of destinations: %w", err)
 	}
-	if err := replaceFile(m.o.Path, b); err != nil {
+	if err := durable.Replace(m.o.Path, b); err != nil {
 		return fmt.Errorf("write what is asked of destinations: %w", err)
 	}
 	m.wishes = next
 	return nil
-}
-
-// replaceFile writes a file so that it is there whole, or as it was.
-func replaceFile(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

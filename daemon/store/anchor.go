@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // format is the layout of the data folder. One of oldest or later is taken over
@@ -128,7 +130,7 @@ func writeAnchor(path string, a anchor) error {
 	if err != nil {
 		return fmt.Errorf("encode the anchor: %w", err)
 	}
-	if err := writeSynced(path, append(b, "\n"+anchorSum(b)+"\n"...)); err != nil {
+	if err := durable.Replace(path, append(b, "\n"+anchorSum(b)+"\n"...)); err != nil {
 		return fmt.Errorf("write the anchor: %w", err)
 	}
 	return nil
@@ -137,30 +139,6 @@ func writeAnchor(path string, a anchor) error {
 // anchorSum is the anchor's second line: one wrong digit in a ceiling would
 // have numbers given twice.
 func anchorSum(line []byte) string { return fmt.Sprintf("%08x", castagnoli(line)) }
-
-// writeSynced replaces a file; it is on disk when nil is returned.
-func writeSynced(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync the data folder: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 func (s *Store) anchorPath() string { return filepath.Join(s.o.Dir, "anchor.json") }
 func (s *Store) badgerDir() string  { return filepath.Join(s.o.Dir, "badger") }

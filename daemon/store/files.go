@@ -17,6 +17,8 @@ import (
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/table"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // Badger trusts its files: what is cut ends the process when it is read through
@@ -253,7 +255,7 @@ func writeManifest(dir string) error {
 	b := append([]byte("Bdgr"), 0, 0, 0, 8) // Badger's magic and version
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
 	b = binary.BigEndian.AppendUint32(b, castagnoli(body))
-	return writeSynced(filepath.Join(dir, manifestFile), append(b, body...))
+	return durable.Replace(filepath.Join(dir, manifestFile), append(b, body...))
 }
 
 // manifestSize is 0 where there is none.

@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // ErrOccupied says that a data folder holds a store already.
@@ -224,7 +225,7 @@ func (s *Store) replace(made string, a anchor) (aside string, err error) {
 	if err := os.Rename(filepath.Join(made, "anchor.json"), s.anchorPath()); err != nil {
 		return aside, fmt.Errorf("put the restored anchor in its place: %w", err)
 	}
-	return aside, syncFolder(s.o.Dir)
+	return aside, durable.SyncFolder(s.o.Dir)
 }
 
 // moveAside makes a folder for what is there and copies the anchor to it, so
@@ -251,8 +252,8 @@ func (s *Store) moveAside() (string, error) {
 	if anchored == nil {
 		return aside, nil
 	}
-	if err := os.WriteFile(filepath.Join(aside, "anchor.json"), anchored, 0o600); err != nil {
+	if err := durable.Replace(filepath.Join(aside, "anchor.json"), anchored); err != nil {
 		return aside, fmt.Errorf("move the old anchor aside: %w", err)
 	}
-	return aside, syncFolder(aside)
+	return aside, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/config"
 	"github.com/hubpipe/hubpipe/daemon/store"
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // standard is how stdin and stdout are named in the place of a file.
@@ -93,22 +94,13 @@ func (c *command) backupTo(cmd *cobra.Command, d *client.Client, path string) (e
 		err = os.Rename(f.Name(), path)
 	}
 	if err == nil {
-		err = syncFolder(dir)
+		err = durable.SyncFolder(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
 	fmt.Fprintf(c.env.Stderr, "%s: %.1f MiB, store %s, epoch %d, up to position %d\n", path, float64(size)/(1<<20), h.Store, h.Epoch, h.Position)
 	return nil
-}
-
-// syncFolder makes sure that a name in a folder is on disk.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 func (c *command) restore() *cobra.Command {

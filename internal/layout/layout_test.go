@@ -30,7 +30,7 @@ const module = "github.com/hubpipe/hubpipe"
 // no entry covers fails the test: a new one is a decision, written down here
 // and in docs/ARCHITECTURE.md.
 func mayImport() map[string][]string {
-	const catalogue, fail, listen = "worker/hubspot/catalogue", "internal/failpoint", "internal/listen"
+	const catalogue, fail, listen, durable = "worker/hubspot/catalogue", "internal/failpoint", "internal/listen", "internal/durable"
 	return map[string][]string{
 		".":                 {"internal/cli"},
 		"broker/protocol":   {"internal/rawjson"},
@@ -39,8 +39,8 @@ func mayImport() map[string][]string {
 		"daemon/config":     {"daemon/stream", "daemon/notify", catalogue, "daemon/access", listen},
 		"daemon/notify":     {},
 		"daemon/webhook":    {},
-		"daemon/store":      {"daemon/stream", fail},
-		"daemon/access":     {},
+		"daemon/store":      {"daemon/stream", fail, durable},
+		"daemon/access":     {durable},
 		"daemon/schedule":   {"daemon/stream", catalogue},
 		"daemon/budget":     {},
 		"daemon/dispatch":   {"daemon/stream", "daemon/budget", "broker/protocol", catalogue, fail},
@@ -49,15 +49,16 @@ func mayImport() map[string][]string {
 		"daemon/api/client": {"daemon/stream"},
 		// Iceberg's tables have the columns and values of files.
 		"daemon/destination/iceberg": {"daemon/stream", "daemon/destination", "daemon/destination/files", fail},
-		"daemon/destination/...":     {"daemon/stream", "daemon/destination", "internal/rawjson", fail},
-		"daemon":                     {"daemon/...", "broker/...", fail},
+		"daemon/destination/...":     {"daemon/stream", "daemon/destination", "internal/rawjson", fail, durable},
+		"daemon":                     {"daemon/...", "broker/...", fail, durable},
 		"worker":                     {"broker", "broker/protocol", "worker/hubspot", catalogue, fail, "internal/rawjson"},
-		"worker/hubspot":             {catalogue, "internal/rawjson"},
+		"worker/hubspot":             {catalogue, "internal/rawjson", durable},
 		"worker/hubspot/catalogue":   {},
 		"worker/hubspot/simulator":   {},
 		"tui":                        {"daemon/api/client"},
-		"internal/cli":               {"broker/...", "daemon/...", "worker/...", "tui"},
+		"internal/cli":               {"broker/...", "daemon/...", "worker/...", "tui", durable},
 		"internal/e2e/...":           {"broker/...", "daemon/...", "worker/...", "tui", "internal/cli", "internal/e2e/...", fail},
+		"internal/durable":           {},
 		"internal/failpoint":         {},
 		"internal/layout":            {},
 		"internal/listen":            {},
@@ -178,6 +179,8 @@ func TestFormIsJudged(t *testing.T) {
 		{"exit in main.go", "main.go", "package main\n\nimport \"os\"\n\nfunc main() { os.Exit(1) }\n", ""},
 		{"exit in a test's main", "daemon/a_test.go", "package a\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", ""},
 		{"fatal", "daemon/a.go", "package a\n\nimport \"log\"\n\nfunc f() { log.Fatalf(\"x\") }\n", "log.Fatalf"},
+		{"written loosely", "daemon/a.go", "package a\n\nimport \"os\"\n\nfunc f() error { return os.WriteFile(\"x\", nil, 0o600) }\n", "internal/durable"},
+		{"written loosely in a test", "daemon/a_test.go", "package a\n\nimport \"os\"\n\nfunc f() error { return os.WriteFile(\"x\", nil, 0o600) }\n", ""},
 		{"long", "daemon/a.go", long, "601 lines"},
 		{"long main", "main.go", "package main\n" + strings.Repeat("//\n", maxMainLines), "121 lines"},
 		{"does not parse", "daemon/a.go", "package", "expected"},
@@ -307,6 +310,9 @@ func form(name string, src []byte) []string {
 				break
 			}
 			call := x.Name + "." + n.Sel.Name
+			if call == "os.WriteFile" && !strings.HasPrefix(name, "internal/") {
+				problems = append(problems, fmt.Sprintf("%s: %s: a loss of power leaves half of it, or none; internal/durable does not", fset.Position(n.Pos()), call))
+			}
 			if call == "os.Exit" || strings.HasPrefix(call, "log.Fatal") {
 				problems = append(problems, fmt.Sprintf("%s: %s: return an error; only main.go ends the process", fset.Position(n.Pos()), call))
 			}

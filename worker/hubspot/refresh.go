@@ -9,6 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
+
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // refreshFile is what is kept of a portal's refresh token. Configured names the
@@ -58,7 +61,7 @@ func loadRefresh(path, configured string) (string, error) {
 }
 
 // storeRefresh replaces the kept refresh token, whole or not at all.
-func storeRefresh(path, configured, refresh string) (err error) {
+func storeRefresh(path, configured, refresh string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of refresh tokens: %w", err)
@@ -70,25 +73,17 @@ func storeRefresh(path, configured, refresh string) (err error) {
 	if err != nil {
 		return fmt.Errorf("encode the refresh token: %w", err)
 	}
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".new*") // mode 0600
+	folder, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("make the file of the refresh token: %w", err)
+		return fmt.Errorf("open the folder of refresh tokens: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(raw)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	defer func() { _ = folder.Close() }() // and with it the lock
+	// A process that has lost the portal may not know it yet.
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock the folder of refresh tokens: %w", err)
+	}
+	if err := durable.Replace(path, raw); err != nil {
 		return fmt.Errorf("write the refresh token: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("put the refresh token in its place: %w", err)
-	}
-	if d, derr := os.Open(dir); derr == nil {
-		_ = d.Sync() // not every platform can; the file itself is there
-		_ = d.Close()
 	}
 	return nil
 }

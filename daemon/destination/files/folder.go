@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/hubpipe/hubpipe/internal/durable"
 )
 
 // folder is a local one. gocloud.dev has a driver for those, too, but it hands
@@ -106,11 +108,7 @@ func isLinkless(err error) bool {
 // itself.
 func syncFolder(dir string) error {
 	for _, d := range []string{dir, filepath.Dir(dir)} {
-		f, err := os.Open(d) //nolint:gosec // below the destination's
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		if err := durable.SyncFolder(d); err != nil {
 			return err
 		}
 	}
