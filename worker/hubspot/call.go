@@ -74,7 +74,7 @@ func (c *Client) do(ctx context.Context, q call) error {
 		if _, err := c.bearer(ctx); err != nil {
 			return err
 		}
-		if err := pace.wait(ctx); err != nil {
+		if err := pace.wait(ctx, c.outlast); err != nil {
 			return err
 		}
 		token, err := c.bearer(ctx)
@@ -164,16 +164,52 @@ func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int)
 	case v.all:
 		pace.pause(until)
 	}
+	var named Wait
 	// One failure among many successes is not worth a state of its own.
 	if v.kind == WaitThrottled || failures > 1 || v.wait > longestBackOff || v.hint != "" {
-		c.report(Wait{Kind: v.kind, Reason: v.reason, Until: until, Hint: v.hint})
+		named = Wait{Kind: v.kind, Reason: v.reason, Until: until, Hint: v.hint}
 	}
 	// Each stream meets it: one line says it for all.
 	if v.hint != "" && c.warned(until) {
 		c.log.Warn(v.reason, "again_in", v.wait, "hint", v.hint)
 	}
 	c.log.Debug("HubSpot is asked again", "reason", v.reason, "wait", v.wait)
-	return sleep(ctx, v.wait)
+	return c.rest(ctx, v.wait, named)
+}
+
+// outlast waits for the end of a pause that holds for all requests of a kind,
+// whoever's reply began it.
+func (c *Client) outlast(ctx context.Context, d time.Duration) error {
+	if d <= longestBackOff {
+		return sleep(ctx, d)
+	}
+	c.shared.mu.Lock()
+	w := c.held
+	c.shared.mu.Unlock()
+	if now := time.Now(); !w.Until.After(now) {
+		w = Wait{Kind: WaitThrottled, Reason: "HubSpot's limit of requests", Until: now.Add(d)}
+	}
+	return c.rest(ctx, d, w)
+}
+
+// rest waits, and tells why where there is a reason to. What gets no reply and
+// names no wait is taken for dead: so a wait of more than a back-off is named for
+// as long as it lasts, whatever is answered to others meanwhile.
+func (c *Client) rest(ctx context.Context, d time.Duration, w Wait) error {
+	if d > longestBackOff {
+		c.resting(1)
+		defer c.resting(-1)
+	}
+	if w.Kind != "" {
+		c.report(w)
+	}
+	return sleep(ctx, d)
+}
+
+func (c *Client) resting(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rests += n
 }
 
 // warned tells whether nobody has warned of a wait that still lasts, and notes

@@ -100,8 +100,9 @@ type Client struct {
 	onWait   func(Wait)
 	onReply  func()
 	quiet    map[string]bool // see Quiet
-	mu       sync.Mutex      // orders the calls of onWait
+	mu       sync.Mutex      // orders the calls of onWait; guards the next two
 	waiting  bool
+	rests    int // requests that wait for longer than a back-off
 	requests atomic.Uint64
 }
 
@@ -346,7 +347,7 @@ func (c *Client) report(w Wait) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w.Kind == "" && !c.waiting {
+	if w.Kind == "" && (!c.waiting || c.rests > 0) {
 		return
 	}
 	c.waiting = w.Kind != ""

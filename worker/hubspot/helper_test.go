@@ -65,6 +65,11 @@ func clientOf(tb testing.TB, h http.Handler, change func(*Options)) *Client {
 	return c
 }
 
+// roundTrip is a transport that is a function.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // step is one scripted reply.
 type step struct {
 	status int

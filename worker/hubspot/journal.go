@@ -183,7 +183,7 @@ func (j *Journal) ask(ctx context.Context, place string, account int64) (int, ht
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	if err := j.pace.wait(ctx); err != nil {
+	if err := j.pace.wait(ctx, sleep); err != nil {
 		return 0, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)

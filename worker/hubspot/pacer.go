@@ -52,14 +52,19 @@ func newPacer(rate, burst float64) *pacer {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// wait returns when the next request may be made.
-func (p *pacer) wait(ctx context.Context) error {
+// wait returns when the next request may be made; outlast waits for the end of a
+// pause.
+func (p *pacer) wait(ctx context.Context, outlast func(context.Context, time.Duration) error) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		d, reserved := p.reserve()
-		if err := sleep(ctx, d); err != nil {
+		wait := sleep
+		if !reserved {
+			wait = outlast
+		}
+		if err := wait(ctx, d); err != nil {
 			return err
 		}
 		if reserved && p.granted() {

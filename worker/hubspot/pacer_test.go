@@ -82,7 +82,7 @@ func TestOthersAreLeftTheirShare(t *testing.T) {
 				t.Errorf("%s: %v a second, want %v", tt.name, rate, tt.rate)
 			}
 			began := time.Now()
-			if err := p.wait(t.Context()); err != nil {
+			if err := p.wait(t.Context(), sleep); err != nil {
 				t.Error(err)
 			}
 			if took := time.Since(began); (took >= time.Second) != (tt.remaining == 0) {
@@ -113,7 +113,7 @@ func TestNothingComesAtOnceAfterAPause(t *testing.T) {
 		began := time.Now()
 		var all sync.WaitGroup
 		for range 41 {
-			all.Go(func() { _ = p.wait(t.Context()) })
+			all.Go(func() { _ = p.wait(t.Context(), sleep) })
 		}
 		all.Wait()
 		if took := time.Since(began) - time.Minute; took < 3800*time.Millisecond || took > 4*time.Second {
@@ -129,7 +129,7 @@ func TestCrowded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(10, 1)
 		for range 20 {
-			if err := p.wait(t.Context()); err != nil {
+			if err := p.wait(t.Context(), sleep); err != nil {
 				t.Fatal(err)
 			}
 			<-time.After(150 * time.Millisecond)
@@ -167,7 +167,7 @@ func TestHeldUpSearches(t *testing.T) {
 		}
 		late := time.Now()
 		for n := range 8 {
-			if err := p.wait(t.Context()); err != nil {
+			if err := p.wait(t.Context(), sleep); err != nil {
 				t.Fatal(err)
 			}
 			after := time.Since(late)

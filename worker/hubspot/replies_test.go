@@ -38,7 +38,7 @@ func TestUsedOfTheWindow(t *testing.T) {
 			}
 		}
 		for range 5 {
-			if err := p.wait(t.Context()); err != nil {
+			if err := p.wait(t.Context(), sleep); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -47,7 +47,7 @@ func TestUsedOfTheWindow(t *testing.T) {
 		used(35)
 		pass(6 * time.Second)
 		for range 3 {
-			if err := p.wait(t.Context()); err != nil {
+			if err := p.wait(t.Context(), sleep); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -289,6 +290,54 @@ func TestWaitsAreReportedAndCleared(t *testing.T) {
 		}
 		if view.Requests() != 5 || c.Requests() != 0 {
 			t.Errorf("requests: %d by the view, %d by its origin", view.Requests(), c.Requests())
+		}
+	})
+}
+
+// TestLongWaitsAreNamedByAllWhoWait: whoever is held up by what another request
+// was told says so, too, and the reply to one that was under way takes nobody's
+// wait away. An attempt that names none and does not get on is taken for dead.
+func TestLongWaitsAreNamedByAllWhoWait(t *testing.T) {
+	t.Parallel()
+	moved := step{status: 477, header: map[string]string{"Retry-After": "3600"}}
+	synctest.Test(t, func(t *testing.T) {
+		slow := make(chan struct{})
+		s := &script{steps: []step{ok(pageOf("", "1")), moved, ok(pageOf("", "1"))}}
+		c := New(Options{Token: func() string { return testToken }, Rand: func() float64 { return 0.5 },
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				resp, err := s.RoundTrip(r)
+				if len(s.requests()) == 1 {
+					<-slow // it was let through, and takes its time
+				}
+				return resp, err
+			})})
+		t.Cleanup(c.Close)
+		waits := make([]atomic.Pointer[Wait], 2)
+		views := make([]*Client, len(waits))
+		for i := range views {
+			views[i] = c.Reporting(func(w Wait) { waits[i].Store(&w) }, func() {})
+		}
+		var all sync.WaitGroup
+		ask := func(view *Client) {
+			all.Go(func() { _, _ = list(t.Context(), t, view) })
+			synctest.Wait()
+		}
+		ask(views[0])
+		ask(views[0]) // it is told to wait
+		close(slow)
+		synctest.Wait()
+		ask(views[1])
+		_ = sleep(t.Context(), time.Minute)
+		for i := range waits {
+			if w := waits[i].Load(); w == nil || w.Kind != WaitThrottled || time.Until(w.Until) < 58*time.Minute {
+				t.Errorf("view %d names the wait %+v", i, w)
+			}
+		}
+		all.Wait()
+		for i := range waits {
+			if w := waits[i].Load(); w == nil || w.Kind != "" {
+				t.Errorf("view %d goes on and names the wait %+v", i, w)
+			}
 		}
 	})
 }
