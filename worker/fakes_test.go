@@ -42,8 +42,9 @@ type hub struct {
 	// How places in the list are to be understood: as the next id, the last
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
-	crowded           bool        // requests wait for the limit
-	links             map[int]int // with what each is associated
+	crowded           bool         // requests wait for the limit
+	links             map[int]int  // with what each is associated
+	untold            map[int]bool // and of whom that is not told
 	quiet             []string
 	asks              bool // what it has not is gone for good
 	shuffled          int
@@ -305,11 +306,14 @@ func (v *view) Associations(ctx context.Context, _ string, with, ids []string) (
 	}
 	v.h.mu.Lock()
 	defer v.h.mu.Unlock()
-	out := make([]protocol.Part, len(ids))
-	for i, id := range ids {
+	var out []protocol.Part
+	for _, id := range ids {
 		n, _ := strconv.Atoi(id)
-		out[i] = protocol.Part{ID: id, AsOf: v.h.now, Digest: [16]byte{1, byte(v.h.links[n])},
-			Body: fmt.Appendf(nil, `{%q:[{"id":"%d"}]}`, with[0], v.h.links[n])}
+		if v.h.untold[n] {
+			continue
+		}
+		out = append(out, protocol.Part{ID: id, AsOf: v.h.now, Digest: [16]byte{1, byte(v.h.links[n])},
+			Body: fmt.Appendf(nil, `{%q:[{"id":"%d"}]}`, with[0], v.h.links[n])})
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -152,7 +153,8 @@ func (s *hubspotSource) List(ctx context.Context, name, after string, names []st
 }
 
 // Associations gives JSON objects with a member for each of the other objects, in
-// their order; what is associated with none has empty lists.
+// their order; what is associated with none has empty lists. A record of which
+// HubSpot does not say it for one of them has no part.
 func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids []string) ([]protocol.Part, error) {
 	o, err := s.object(name)
 	if err != nil {
@@ -167,16 +169,17 @@ func (s *hubspotSource) Associations(ctx context.Context, name string, with, ids
 		if err != nil {
 			return nil, err
 		}
-		links, asOf, err := s.client.Associations(ctx, o, to, ids)
+		links, err := s.client.Associations(ctx, o, to, ids)
 		if err != nil {
 			return nil, plain(err)
 		}
+		parts = slices.DeleteFunc(parts, func(p protocol.Part) bool { return links.Untold[p.ID] })
 		for i := range parts {
 			p := &parts[i]
-			if p.AsOf == 0 || asOf < p.AsOf {
-				p.AsOf = asOf
+			if p.AsOf == 0 || links.AsOf < p.AsOf {
+				p.AsOf = links.AsOf
 			}
-			list, err := json.Marshal(append([]hubspot.Link{}, links[p.ID]...))
+			list, err := json.Marshal(append([]hubspot.Link{}, links.Of[p.ID]...))
 			if err != nil {
 				return nil, fmt.Errorf("encode associations: %w", err)
 			}

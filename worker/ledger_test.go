@@ -432,14 +432,21 @@ func (l *ledger) apply(p *protocol.Page, g *lrange) {
 	case protocol.RecordsPage:
 		l.bring(p, g)
 	case protocol.PartsPage:
-		if p.PartKind != protocol.HistoryPart || len(g.Want) == 0 {
-			l.t.Errorf("%d parts of kind %q where %d are wanted", len(p.Parts), p.PartKind, len(g.Want))
+		if len(g.Want) == 0 {
+			l.t.Errorf("%d parts of kind %q where nothing is wanted", len(p.Parts), p.PartKind)
 		}
-		l.satisfied(g, l.past(p), nil)
+		if said := l.past(p); p.PartKind == protocol.HistoryPart {
+			l.satisfied(g, said, nil)
+		} else {
+			for i := range g.Want {
+				g.Want[i].Parts = g.Want[i].Parts && !said[g.Want[i].ID]
+			}
+			l.satisfied(g, nil, nil)
+		}
 	}
 }
 
-// past takes histories up, and gives the ids that a page says something of.
+// past takes parts up, and gives the ids that a page says something of.
 func (l *ledger) past(p *protocol.Page) map[string]bool {
 	said := map[string]bool{}
 	for _, part := range p.Parts {
@@ -458,7 +465,7 @@ func (l *ledger) past(p *protocol.Page) map[string]bool {
 // that a page brings, past those whose history is known by now.
 func (l *ledger) satisfied(g *lrange, past, got map[string]bool) {
 	g.Want = slices.DeleteFunc(g.Want, func(w protocol.Listed) bool {
-		return (w.Known || got[w.ID]) && (!w.Past || past[w.ID])
+		return (w.Known || got[w.ID]) && (!w.Past || past[w.ID]) && !w.Parts
 	})
 	for i := range g.Want {
 		g.Want[i].Known = g.Want[i].Known || got[g.Want[i].ID]

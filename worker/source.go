@@ -37,7 +37,8 @@ type Source interface {
 	// returned.
 	ReadAll(ctx context.Context, object string, want []protocol.Listed, r ReadRequest, emit func([]protocol.Record, []protocol.Part) error) (Unread, error)
 	// Associations reads with which records of other objects records are
-	// associated: a part for each id, of up to a thousand.
+	// associated: a part for each id, of up to a thousand, of which HubSpot says
+	// it.
 	Associations(ctx context.Context, object string, with, ids []string) ([]protocol.Part, error)
 	// Quiet names the properties whose values never make a change by themselves.
 	Quiet(names []string)

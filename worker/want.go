@@ -114,12 +114,30 @@ func (r *ranger) bringLinks(ids []string) error {
 			if err != nil {
 				return fmt.Errorf("read associations of %d %s: %w", len(some), a.fetch.Object, err)
 			}
-			if err := emit(ctx, batch{parts: parts}); err != nil {
+			b := batch{parts: parts, open: untold(some, parts)}
+			if len(b.open) > 0 {
+				a.log.Warn("HubSpot does not say what some records are associated with, what is known of them stands", "records", len(b.open), "first", b.open[0].ID)
+			}
+			if err := emit(ctx, b); err != nil {
 				return err
 			}
 		}
 		return nil
 	}, func(b batch) error { return r.sendParts(protocol.AssociationsPart, b) })
+}
+
+// untold are the ids that have no part: what is known of them stands.
+func untold(ids []string, parts []protocol.Part) (open []protocol.OpenID) {
+	if len(parts) == len(ids) {
+		return nil
+	}
+	told := byID(parts)
+	for _, id := range ids {
+		if _, ok := told[id]; !ok {
+			open = append(open, protocol.OpenID{ID: id, Reason: "HubSpot does not say what it is associated with"})
+		}
+	}
+	return open
 }
 
 // linksAtOnce is how many records one request for associations may name.

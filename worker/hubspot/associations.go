@@ -31,38 +31,47 @@ type linkInput struct {
 	After string `json:"after,omitempty"`
 }
 
+// Links are the associations of some records.
+type Links struct {
+	// Of are those of each record, in the order of ids; a record without any is
+	// not in it.
+	Of map[string][]Link
+	// Untold are records for which HubSpot answers with an error: what they are
+	// associated with is not known.
+	Untold map[string]bool
+	// AsOf is HubSpot's time when the first request began, in ms.
+	AsOf int64
+}
+
 // Associations reads with which records of another object up to a thousand
-// records are associated: by record, in the order of ids; a record without any
-// is not in it. AsOf is HubSpot's time when the first request began, in ms.
-func (c *Client) Associations(ctx context.Context, obj, to catalogue.Object, ids []string) (map[string][]Link, int64, error) {
+// records are associated.
+func (c *Client) Associations(ctx context.Context, obj, to catalogue.Object, ids []string) (Links, error) {
 	if len(ids) > catalogue.AssociationsLimit {
-		return nil, 0, fmt.Errorf("read associations of %d %s: at most %d at once", len(ids), obj.Name, catalogue.AssociationsLimit)
+		return Links{}, fmt.Errorf("read associations of %d %s: at most %d at once", len(ids), obj.Name, catalogue.AssociationsLimit)
 	}
 	inputs := make([]linkInput, len(ids))
 	for i, id := range ids {
 		inputs[i].ID = id
 	}
-	out := map[string][]Link{}
-	var first int64
+	out := Links{Of: map[string][]Link{}, Untold: map[string]bool{}}
 	for len(inputs) > 0 {
-		more, asOf, err := c.associationPage(ctx, obj, to, inputs, out)
+		more, err := c.associationPage(ctx, obj, to, inputs, &out)
 		if refused(err) {
-			return nil, 0, &Blocked{Type: "no-associations",
+			return Links{}, &Blocked{Type: "no-associations",
 				Detail: fmt.Sprintf("HubSpot hands out no associations of %s with %s%s: %v", obj.Name, to.Name, c.pin(), err),
 				Hint:   fmt.Sprintf("take %q out of the stream's associations and reload", to.Name) + c.unpin()}
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("read associations of %s with %s: %w", obj.Name, to.Name, final(err))
-		}
-		if first == 0 {
-			first = asOf
+			return Links{}, fmt.Errorf("read associations of %s with %s: %w", obj.Name, to.Name, final(err))
 		}
 		inputs = more
 	}
-	for id := range out {
-		out[id] = inOrder(out[id])
+	for id := range out.Of {
+		if out.Of[id] = inOrder(out.Of[id]); out.Untold[id] {
+			delete(out.Of, id) // a part of them is worse than none
+		}
 	}
-	return out, first, nil
+	return out, nil
 }
 
 // inOrder brings links into one form, whatever order HubSpot gave them in.
@@ -93,16 +102,16 @@ func inOrder(links []Link) []Link {
 
 // associationPage reads one reply into out, and returns the records that have
 // more, each with the place that HubSpot named, unchanged.
-func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, inputs []linkInput, out map[string][]Link) (more []linkInput, asOf int64, err error) {
+func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, inputs []linkInput, out *Links) (more []linkInput, err error) {
 	text, err := json.Marshal(struct {
 		Inputs []linkInput `json:"inputs"`
 	}{inputs})
 	if err != nil {
-		return nil, 0, fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
-	asked := make(map[string]string, len(inputs))
-	for _, in := range inputs {
-		asked[in.ID] = in.After
+	asked, ids := make(map[string]string, len(inputs)), make([]string, len(inputs))
+	for i, in := range inputs {
+		asked[in.ID], ids[i] = in.After, in.ID
 	}
 	err = c.do(ctx, call{
 		kind: "associations", method: http.MethodPost, family: "associations/" + obj.PathName + "/" + to.PathName,
@@ -130,7 +139,13 @@ func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, 
 			if body.Results == nil {
 				return errors.New("decode associations: no results in it")
 			}
-			more, asOf = nil, rep.asOf
+			more = nil
+			if out.AsOf == 0 {
+				out.AsOf = rep.asOf
+			}
+			for _, id := range untold(rep.body, ids) {
+				out.Untold[id] = true
+			}
 			for _, r := range *body.Results {
 				id := string(r.From.ID)
 				before, ok := asked[id]
@@ -141,7 +156,7 @@ func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, 
 					if t.ID == "" {
 						return errors.New("decode associations: one without an id")
 					}
-					out[id] = append(out[id], Link{ID: string(t.ID), Types: append([]LinkType{}, t.Types...)})
+					out.Of[id] = append(out.Of[id], Link{ID: string(t.ID), Types: append([]LinkType{}, t.Types...)})
 				}
 				if after := r.Paging.Next.After; after != "" {
 					if after == before {
@@ -153,7 +168,7 @@ func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, 
 			return nil
 		},
 	})
-	return more, asOf, err
+	return more, err
 }
 
 // flexID is an id that is text in one version of the API and a number in

@@ -3,6 +3,7 @@ package hubspot
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http/httptest"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
 	"github.com/hubpipe/hubpipe/worker/hubspot/simulator"
@@ -43,16 +45,16 @@ func TestAssociations(t *testing.T) {
 				for _, r := range sim.Truth(from.Name) {
 					ids = append(ids, r.ID)
 				}
-				got, asOf, err := c.Associations(context.Background(), from, to, append(ids, "999999999"))
-				if err != nil || asOf == 0 {
-					t.Fatalf("as of %d, %v", asOf, err)
+				got, err := c.Associations(context.Background(), from, to, append(ids, "999999999"))
+				if err != nil || got.AsOf == 0 || len(got.Untold) > 0 {
+					t.Fatalf("as of %d, untold %v, %v", got.AsOf, got.Untold, err)
 				}
 				want := map[string][]string{}
 				for _, a := range sim.TruthAssociations(from.Name, to.Name) {
 					want[a.From] = append(want[a.From], a.To)
 				}
 				have := map[string][]string{}
-				for id, links := range got {
+				for id, links := range got.Of {
 					if !slices.IsSortedFunc(links, func(a, b Link) int { return decimalOf(t, a.ID) - decimalOf(t, b.ID) }) {
 						t.Fatalf("the associations of %s are not in order", id)
 					}
@@ -95,7 +97,7 @@ func TestAssociationsThatMislead(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				c, _ := scripted(t, nil, ok(tt.body))
-				got, _, err := c.Associations(t.Context(), contacts(t), deals, []string{"1"})
+				got, err := c.Associations(t.Context(), contacts(t), deals, []string{"1"})
 				if (err == nil) != tt.ok {
 					t.Fatalf("%v, %v", got, err)
 				}
@@ -104,9 +106,49 @@ func TestAssociationsThatMislead(t *testing.T) {
 					t.Errorf("%v is not said as HubSpot's failing", err)
 				}
 				if name == "twice, out of order" {
-					if l := got["1"]; len(l) != 2 || l[0].ID != "4" || len(l[1].Types) != 2 || l[1].Types[0].Category != "A" {
+					if l := got.Of["1"]; len(l) != 2 || l[0].ID != "4" || len(l[1].Types) != 2 || l[1].Types[0].Category != "A" {
 						t.Errorf("%+v", l)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestAssociationsThatAreNotTold: what HubSpot answers with an error in the place
+// of is not what has none.
+func TestAssociationsThatAreNotTold(t *testing.T) {
+	t.Parallel()
+	deals, _ := catalogue.Lookup("deals")
+	const none = `{"status":"error","category":"OBJECT_NOT_FOUND","subCategory":"crm.associations.NO_ASSOCIATIONS_FOUND","context":{"fromObjectId":["2"]}}`
+	for name, tt := range map[string]struct {
+		pages  []string
+		untold []string
+	}{
+		"there are none": {[]string{`{"results":[{"from":{"id":"1"},"to":[{"toObjectId":4}]}],"errors":[` + none + `]}`}, nil},
+		"one of two": {[]string{`{"results":[{"from":{"id":"1"},"to":[{"toObjectId":4}]}],"errors":[` + none +
+			`,{"status":"error","category":"INTERNAL_ERROR","context":{"fromObjectId":["3"],"toObjectType":["deal"]}}]}`}, []string{"3"}},
+		"nobody knows of whom": {[]string{`{"results":[],"errors":[{"status":"error","message":"no"}]}`}, []string{"1", "2", "3"}},
+		"the rest of them": {[]string{`{"results":[{"from":{"id":"1"},"to":[{"toObjectId":4}],"paging":{"next":{"after":"x"}}}]}`,
+			`{"results":[],"errors":[{"category":"RATE_LIMITS","context":{"ids":["1"]}}]}`}, []string{"1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var steps []step
+				for _, p := range tt.pages {
+					steps = append(steps, step{status: 207, body: p})
+				}
+				c, _ := scripted(t, nil, steps...)
+				got, err := c.Associations(t.Context(), contacts(t), deals, []string{"1", "2", "3"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(tt.untold, slices.Sorted(maps.Keys(got.Untold)), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("not told (-want +got):\n%s", diff)
+				}
+				if of := got.Of["1"]; (len(of) == 1) == got.Untold["1"] {
+					t.Errorf("associations %v", got.Of)
 				}
 			})
 		})

@@ -73,7 +73,7 @@ func TestPinnedVersions(t *testing.T) {
 			}
 			contacts, _ := catalogue.Lookup("contacts")
 			companies, _ := catalogue.Lookup("companies")
-			if _, _, err := c.Associations(t.Context(), contacts, companies, []string{"1"}); err != nil {
+			if _, err := c.Associations(t.Context(), contacts, companies, []string{"1"}); err != nil {
 				t.Error(err)
 			}
 			if _, err := c.Account(t.Context()); err != nil {
@@ -119,7 +119,7 @@ func TestNamesThatHubSpotLacks(t *testing.T) {
 	}
 	contacts, _ := catalogue.Lookup("contacts")
 	taxes, _ := catalogue.Lookup("taxes")
-	_, _, err = c.Associations(t.Context(), contacts, taxes, []string{"1"})
+	_, err = c.Associations(t.Context(), contacts, taxes, []string{"1"})
 	if b, ok := errors.AsType[*Blocked](err); !ok || b.Type != "no-associations" || !strings.Contains(b.Detail, "contacts with taxes") || !strings.Contains(b.Hint, `"taxes"`) {
 		t.Errorf("%#v", err)
 	}

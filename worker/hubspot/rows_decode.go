@@ -70,7 +70,7 @@ func (r *rowReading) page(body []byte) (p RowsPage, more []input, err error) {
 		return RowsPage{}, nil, errNoRow
 	}
 	if len(r.inputs) > 0 {
-		objects, p.Unread = r.asked(objects), r.unread(body)
+		objects, p.Unread = r.asked(objects), untold(body, inputIDs(r.inputs))
 		if more, err = r.further(objects); err != nil {
 			return RowsPage{}, nil, err
 		}

@@ -106,9 +106,10 @@ func (r *rowReading) asked(objects [][]byte) [][]byte {
 	return slices.DeleteFunc(objects, func(o []byte) bool { return !known[text(r.at(fields(o), r.e.InputPath))] })
 }
 
-// unread are the inputs for which HubSpot answers with an error other than that
-// there is nothing. Where an error does not say for which, all are.
-func (r *rowReading) unread(body []byte) []string {
+// untold are those of the ids asked for, for which HubSpot answers with an error
+// other than that there is nothing. Where an error does not say for which, all
+// are.
+func untold(body []byte, ids []string) []string {
 	var out []string
 	for _, raw := range elements(member(body, "errors")) {
 		var e struct {
@@ -130,13 +131,13 @@ func (r *rowReading) unread(body []byte) []string {
 			}
 		}
 		n := len(out)
-		for _, in := range r.inputs {
-			if named[in.id] {
-				out = append(out, in.id)
+		for _, id := range ids {
+			if named[id] {
+				out = append(out, id)
 			}
 		}
 		if len(out) == n {
-			return inputIDs(r.inputs)
+			return ids
 		}
 	}
 	return out
