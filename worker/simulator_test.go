@@ -57,6 +57,42 @@ func TestSimulator(t *testing.T) {
 	}
 }
 
+// TestDividedWindowsAreSearchedApart: windows that were divided by ids have four
+// filters each, and HubSpot takes eighteen in a search. A run that goes on with
+// five of them, as after a bulk edit that its worker did not survive, would be
+// refused in every attempt.
+func TestDividedWindowsAreSearchedApart(t *testing.T) {
+	t.Parallel()
+	sim := simulator.New(simulator.Options{Token: "t", Seed: 5, Sizes: map[string]int{"contacts": 60}, Properties: 8})
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	client := hubspot.New(hubspot.Options{BaseURL: server.URL, Token: func() string { return "t" }, Unpaced: true})
+	t.Cleanup(client.Close)
+	l := newLedger(t)
+	now := time.Now().UnixMilli()
+	var windows []protocol.Range
+	for i := range uint64(6) {
+		g := protocol.Range{Kind: windowRange, Lo: 1, Hi: now, IDLo: 1, IDHi: 1 << 62}
+		if truth := sim.Truth("contacts"); i < 5 {
+			g.IDHi, _ = decimal(truth[10*(i+1)].ID)
+		}
+		if i > 0 {
+			g.IDLo = windows[i-1].IDHi
+		}
+		windows = append(windows, g)
+	}
+	// The first has ended before.
+	for _, o := range sim.Truth("contacts")[:10] {
+		l.records[o.ID] = protocol.Record{ID: o.ID, Version: o.UpdatedAt.UnixMilli()}
+	}
+	l.run(protocol.Fetch{Kind: incrementalRun, Began: now}, windows[1:]...)
+	l.start(newHub(0), func(o *Options) {
+		o.Portals, o.Lease = map[string]Portal{"main": HubSpot(client)}, 10*time.Second
+	})
+	l.await("the run's end", func() bool { return l.fetch == nil || l.problem != nil })
+	equalsTruth(t, l, sim)
+}
+
 func equalsTruth(t *testing.T, l *ledger, sim *simulator.Simulator) {
 	t.Helper()
 	if l.problem != nil {

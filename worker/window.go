@@ -38,6 +38,9 @@ func (a *attempt) search(windows []*ranger) error {
 	if a.fetch.Kind == fillRun {
 		return nil // not of stretches of time
 	}
+	// What was divided by ids has more filters than five such windows may have in
+	// one search, and more records than one page.
+	windows = slices.DeleteFunc(slices.Clone(windows), func(r *ranger) bool { return r.g.IDLo != 0 || r.g.IDHi != 0 })
 	needed := a.fetch.Began == 0 && len(windows) > 0 && windows[0].g.Newest
 	if !needed && (len(windows) < 2 || len(windows) > atOnce) {
 		return nil
