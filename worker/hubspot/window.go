@@ -85,7 +85,7 @@ func (c *Client) slices(ctx context.Context, obj catalogue.Object, w Window, p S
 		if p.Next < 0 && len(hits) >= p.Total {
 			return nil, emit(hits)
 		}
-		top := w.newest(hits)
+		top := w.cut(hits)
 		if p.Next < 0 || top == 0 || depth == deepest || w.IDLo != 0 || w.IDHi != 0 || w.Hi != 0 && w.Hi-w.from() <= 1 {
 			return c.whole(ctx, obj, w, &p, emit)
 		}
@@ -186,15 +186,29 @@ func (c *Client) whole(ctx context.Context, obj catalogue.Object, w Window, firs
 	return c.splitWindow(ctx, obj, w, total)
 }
 
-// newest is the greatest version of the hits that lies in the window, 0 where
-// none does.
-func (w Window) newest(hits []Hit) (top int64) {
+// margin is the part of a page, one in so many, that is left to the next one.
+const margin = 12
+
+// cut is where a slice ends that a page begins, 0 where none of its hits lies in
+// the window. Search does not keep its order: what it gives a few places too late
+// is on the next page, and belongs between the newest of this one. So a slice ends
+// a little before them where it can, and need not be read again for one record.
+func (w Window) cut(hits []Hit) int64 {
+	var inside []int64
 	for _, h := range hits {
 		if h.Version >= w.from() && (w.Hi == 0 || h.Version < w.Hi) {
-			top = max(top, h.Version)
+			inside = append(inside, h.Version)
 		}
 	}
-	return top
+	if len(inside) == 0 {
+		return 0
+	}
+	slices.Sort(inside)
+	newest := len(inside) - 1
+	if at := inside[newest-newest/margin]; at > w.from() {
+		return at
+	}
+	return inside[newest]
 }
 
 // distinct adds hits to those that are known, each id once with the newest

@@ -18,8 +18,9 @@ const (
 	maxGroups       = 5
 	maxGroupFilters = 6
 	maxFilters      = 18
-	// disorder is over how many neighbours results are shuffled.
-	disorder = 8
+	// disorder is over how many neighbours results are shuffled: a number that
+	// divides no page, so that some are on another page than in order.
+	disorder = 7
 )
 
 type filterBody struct {

@@ -79,6 +79,11 @@ func TestSearchWindow(t *testing.T) {
 	if inOrder := slices.IsSortedFunc(rows, func(a, b row) int { return a.UpdatedAt.Compare(b.UpdatedAt) }); inOrder {
 		t.Error("results keep the order of their times")
 	}
+	if pages := slices.Collect(slices.Chunk(rows, 200)); !slices.ContainsFunc(pages[1], func(r row) bool {
+		return slices.ContainsFunc(pages[0], func(before row) bool { return before.UpdatedAt.After(r.UpdatedAt) })
+	}) {
+		t.Error("pages keep the order of their times")
+	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
