@@ -271,8 +271,13 @@ func (c *Core) Declined(attempt uint64) {
 	c.declined[attempt] = true
 }
 
-// Finished ends an attempt whose run has ended.
-func (c *Core) Finished(attempt uint64) { c.drop(attempt) }
+// Finished ends an attempt whose run has ended. One that has been ended already,
+// with its store for one, changes nothing.
+func (c *Core) Finished(attempt uint64) {
+	if c.attempts[attempt] != nil {
+		c.drop(attempt)
+	}
+}
 
 // drop forgets an attempt but for its number, under which nothing starts again.
 func (c *Core) drop(attempt uint64) {

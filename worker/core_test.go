@@ -101,6 +101,21 @@ func TestCoreStartsOnce(t *testing.T) {
 	}
 }
 
+// TestCoreNumbersOfTwoStores: what ends late was ended with its store, and says
+// nothing about the attempt of that number in the next one.
+func TestCoreNumbersOfTwoStores(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first, second := fetchOf(5, "r1"), fetchOf(5, "r1")
+	second.Store = "other"
+	b.want(b.c.Command(b.now, first), Start{5, first.Fetch})
+	seen := answerOf(protocol.Seen, 0, 0, 0)
+	seen.Store = "other"
+	b.want(b.c.Answer(b.now, seen), Cancel{5, "the daemon has another store"})
+	b.c.Finished(5)
+	b.want(b.c.Command(b.now, second), Start{5, second.Fetch})
+}
+
 func TestCoreWhoSpeaks(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
