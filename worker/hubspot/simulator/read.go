@@ -122,9 +122,9 @@ func (c *call) get(st *store, id string) {
 	if q.Get("archived") == "true" {
 		want = archived
 	}
-	items, _ := c.pick(st, []string{id}, want)
+	items, _ := c.pick(st, []string{id}, want, false)
 	if s := st.survivorOf(id); len(items) == 0 && want == live && s != "" {
-		items, _ = c.pick(st, []string{s}, want)
+		items, _ = c.pick(st, []string{s}, want, false)
 	}
 	if len(items) == 0 {
 		c.fail(404, "OBJECT_NOT_FOUND", "resource not found", "")
@@ -139,8 +139,9 @@ func (c *call) get(st *store, id string) {
 }
 
 // pick finds records by id, each once, some of them as a lagging replica has
-// them; missing are the ids that are not there in that state.
-func (c *call) pick(st *store, ids []string, want state) (items []item, missing []string) {
+// them; missing are the ids that are not there in that state. Where it may lack
+// some, a replica does not have those yet that have just been made.
+func (c *call) pick(st *store, ids []string, want state, lacks bool) (items []item, missing []string) {
 	now := c.now.UnixMilli()
 	st.mu.RLock()
 	defer st.mu.RUnlock()
@@ -158,7 +159,13 @@ func (c *call) pick(st *store, ids []string, want state) (items []item, missing 
 		seen[n] = true
 		it := r.item()
 		if share := c.sw.staleReads; share > 0 && float64(mix(c.draw+uint64(i))>>11)/(1<<53) < share {
-			if old := r.stale(now, st.staleFor); old != it.ver {
+			old, made := r.stale(now, st.staleFor)
+			if lacks && !made {
+				c.s.count.stale.Add(1)
+				missing = append(missing, id)
+				continue
+			}
+			if old != it.ver {
 				it.ver = old
 				c.s.count.stale.Add(1)
 			}
@@ -224,7 +231,7 @@ func (c *call) batch(st *store) {
 	if c.sw.batchGivesSurvivor && want == live {
 		ids = st.withSurvivors(ids)
 	}
-	items, missing := c.pick(st, ids, want)
+	items, missing := c.pick(st, ids, want, true)
 	// The order is nobody's: what comes back goes by the id that it carries.
 	slices.SortFunc(items, func(a, b item) int {
 		x, y := mix(a.rec.id^c.draw), mix(b.rec.id^c.draw)

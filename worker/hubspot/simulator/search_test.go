@@ -406,4 +406,18 @@ func TestStaleReads(t *testing.T) {
 	if n := old(); n != 0 {
 		t.Errorf("%d are stale after a minute", n)
 	}
+	// Who has just been made is missing, in a batch alone.
+	if all, _ = p.Change("contacts", Change{Create: 100}); len(all) != 100 {
+		t.Fatalf("%d were made", len(all))
+	}
+	if n := len(p.ok(207, "POST", batchPath, m{"inputs": inputs(all...)}).Results); n < 20 || n > 80 {
+		t.Errorf("%d of 100 that have just been made are there", n)
+	}
+	for _, id := range all {
+		p.ok(200, "GET", contactsPath+"/"+id, nil)
+	}
+	p.clock.add(time.Minute)
+	if n := len(p.ok(200, "POST", batchPath, m{"inputs": inputs(all...)}).Results); n != 100 {
+		t.Errorf("%d of 100 are there after a minute", n)
+	}
 }

@@ -74,13 +74,14 @@ func (r *record) searched(now int64) *version {
 	return v
 }
 
-// stale is the version that a replica which lags may still have.
-func (r *record) stale(now, staleFor int64) *version {
-	v := r.cur
+// stale is the version that a replica which lags may still have, or the oldest;
+// made says whether it has the record at all.
+func (r *record) stale(now, staleFor int64) (v *version, made bool) {
+	v = r.cur
 	for v.prev != nil && now-v.made < staleFor {
 		v = v.prev
 	}
-	return v
+	return v, now-v.made >= staleFor
 }
 
 // store holds the records of an object.
