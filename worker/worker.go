@@ -373,14 +373,16 @@ func (w *Worker) do(e Event) bool {
 }
 
 // regate opens or closes the way to HubSpot by when the daemon was last heard.
+// It is judged and done in one: the timer of a silence and the message that ends
+// it come at the same time, and the later judgement has to be the one that stands.
 func (w *Worker) regate() {
-	now := time.Now()
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
 	open := w.core.MayFetch(now) && !w.leaving
 	if open {
 		w.silence.Reset(w.core.SilentAt().Sub(now))
 	}
-	w.mu.Unlock()
 	w.gate.set(open)
 }
 
