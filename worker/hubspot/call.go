@@ -53,6 +53,7 @@ type verdict struct {
 	kind   string        // of Wait
 	reason string
 	hint   string // of what a person can do; it is said at once
+	late   bool   // it took longer than a back-off to come
 }
 
 // do makes a request until there is an answer, asking again is of no use, or
@@ -82,6 +83,7 @@ func (c *Client) do(ctx context.Context, q call) error {
 			return err
 		}
 		version := c.versionOf(q.family, q.preferred)
+		asked := time.Now()
 		status, header, rep, err := c.once(ctx, q, version, token)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -130,6 +132,7 @@ func (c *Client) do(ctx context.Context, q call) error {
 		if v.again {
 			continue
 		}
+		v.late = time.Since(asked) > longestBackOff
 		if err := c.hold(ctx, pace, v, failures); err != nil {
 			return fmt.Errorf("%w, after: %s", err, v.reason)
 		}
@@ -165,8 +168,9 @@ func (c *Client) hold(ctx context.Context, pace *pacer, v verdict, failures int)
 		pace.pause(until)
 	}
 	var named Wait
-	// One failure among many successes is not worth a state of its own.
-	if v.kind == WaitThrottled || failures > 1 || v.wait > longestBackOff || v.hint != "" {
+	// One failure among many successes is not worth a state of its own, unless
+	// nothing was heard for long.
+	if v.kind == WaitThrottled || failures > 1 || v.wait > longestBackOff || v.hint != "" || v.late {
 		named = Wait{Kind: v.kind, Reason: v.reason, Until: until, Hint: v.hint}
 	}
 	// Each stream meets it: one line says it for all.

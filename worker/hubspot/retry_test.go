@@ -342,6 +342,27 @@ func TestLongWaitsAreNamedByAllWhoWait(t *testing.T) {
 	})
 }
 
+// TestNoAnswerIsNamed: a request that is not answered ends after a minute, and two
+// of them are longer than an attempt may get nowhere without a word.
+func TestNoAnswerIsNamed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := scripted(t, nil, step{hang: true}, step{hang: true}, ok(pageOf("", "1")))
+		var wait atomic.Pointer[Wait]
+		view := c.Reporting(func(w Wait) { wait.Store(&w) }, func() {})
+		var asked sync.WaitGroup
+		asked.Go(func() { _, _ = list(t.Context(), t, view) })
+		_ = sleep(t.Context(), 100*time.Second)
+		if w := wait.Load(); w == nil || w.Kind != WaitFailing {
+			t.Errorf("the wait that is named is %+v", w)
+		}
+		asked.Wait()
+		if w := wait.Load(); w == nil || w.Kind != "" {
+			t.Errorf("it is answered, and the wait that is named is %+v", w)
+		}
+	})
+}
+
 func TestContextEndsEverything(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]step{
