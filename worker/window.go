@@ -186,9 +186,10 @@ func (r *ranger) prove() (split *Split, err error) {
 	return split, err
 }
 
-// parts hands on a listing in pages within bounds, at least one.
+// parts hands on a listing in pages within bounds, at least one. What search named
+// several times stands in it once: it would be read as often.
 func parts(hits []protocol.Listed, last bool, emit func(batch) error) error {
-	for {
+	for hits = once(hits); ; {
 		n := min(len(hits), protocol.MaxListed)
 		b := batch{listing: hits[:n:n]}
 		hits = hits[n:]
@@ -197,6 +198,20 @@ func parts(hits []protocol.Listed, last bool, emit func(batch) error) error {
 			return err
 		}
 	}
+}
+
+// once are hits in their order, each id once with the newest version.
+func once(hits []protocol.Listed) []protocol.Listed {
+	at, out := make(map[string]int, len(hits)), hits[:0]
+	for _, h := range hits {
+		if i, ok := at[h.ID]; ok {
+			out[i].Version = max(out[i].Version, h.Version)
+			continue
+		}
+		at[h.ID] = len(out)
+		out = append(out, h)
+	}
+	return out
 }
 
 // list sends a listing and brings what is wanted of it.

@@ -87,6 +87,13 @@ func TestIncremental(t *testing.T) {
 		"does not add up": {n: 150, set: func(h *hub, _ *ledger) { h.broken = 1 }, check: kinds(protocol.SweepPage, 1)},
 		"long listing":    {n: 4500, set: func(h *hub, _ *ledger) { h.page = 100 }, check: kinds(protocol.ListingPage, 3)},
 		"long sweep":      {n: 4500, set: func(h *hub, _ *ledger) { h.page = 100; h.broken = 1 }, check: kinds(protocol.ListingPage, 3)},
+		"named twice": {n: 150, set: func(h *hub, _ *ledger) { h.twice = true },
+			check: func(t *testing.T, h *hub, l *ledger) {
+				t.Helper()
+				if n := h.called("read"); n != 15 || len(l.listed) != 150 {
+					t.Errorf("%d are listed, read with %d requests", len(l.listed), n)
+				}
+			}},
 		"missing": {n: 30, set: func(h *hub, _ *ledger) { h.missing = map[int]bool{4: true} },
 			check: func(t *testing.T, _ *hub, l *ledger) {
 				t.Helper()
