@@ -22,15 +22,21 @@ type setting struct {
 	rewrites bool
 }
 
-// differing says which settings differ, as "interval: 5m → 1m".
+// differing says which of the settings that there are now differ, as
+// "interval: 5m → 1m". They are held together by their names: a destination of
+// another type has others.
 func differing(before, now []setting) []string {
 	out := []string{}
-	for i, s := range now {
-		switch was := before[i]; {
+	for _, s := range now {
+		var was setting
+		if i := slices.IndexFunc(before, func(b setting) bool { return b.name == s.name }); i >= 0 {
+			was = before[i]
+		}
+		switch {
 		case was.value == s.value:
 		case s.rewrites:
 			out = append(out, fmt.Sprintf("%s: %s → %s (values that are not chosen any more are taken away, and the tables are written again)", s.name, or(was.value), or(s.value)))
-		case s.hidden:
+		case s.hidden || was.hidden:
 			out = append(out, s.name+" is another")
 		default:
 			out = append(out, fmt.Sprintf("%s: %s → %s", s.name, or(was.value), or(s.value)))

@@ -89,6 +89,33 @@ func configsDiffer(was, now config.Config) []string {
 	return out
 }
 
+// A destination may become one of another type under its name: a plan says so,
+// and holds no setting of the one type against another of the other, least of all
+// what is secret.
+func TestADestinationOfAnotherTypeIsCompared(t *testing.T) {
+	t.Parallel()
+	secret := config.NewSecret("canary")
+	kinds := map[string]config.Destination{
+		config.TypePostgres: {URL: secret, Schema: "hubspot"},
+		config.TypeFiles: {URL: secret, Files: &config.Files{Format: config.FormatParquet, AccessKey: secret, SecretKey: secret,
+			FileSize: config.DefaultFileSize, Keep: config.DefaultKeep}},
+		config.TypeIceberg: {URL: secret, Iceberg: &config.Iceberg{Catalog: config.CatalogREST, Credential: secret, Token: secret, AccessKey: secret,
+			SecretKey: secret, Properties: map[string]config.Secret{"x": secret}}},
+	}
+	for from, was := range kinds {
+		for to, now := range kinds {
+			was.Type, now.Type, was.Name, now.Name = from, to, "lake", "lake"
+			said := strings.Join(configsDiffer(config.Config{Destinations: []config.Destination{was}}, config.Config{Destinations: []config.Destination{now}}), "\n")
+			if want := "destination lake: type: " + from + " → " + to; (from != to) != strings.Contains(said, want) {
+				t.Errorf("from %s to %s: %s", from, to, said)
+			}
+			if strings.Contains(said, "canary") {
+				t.Errorf("from %s to %s it shows a secret: %s", from, to, said)
+			}
+		}
+	}
+}
+
 // otherwise gives a field another value.
 func otherwise(t *testing.T, f reflect.Value) {
 	t.Helper()
