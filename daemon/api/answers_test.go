@@ -369,3 +369,22 @@ func TestRecordsAreNotSentTwice(t *testing.T) {
 		t.Errorf("%+v %v", page, err)
 	}
 }
+
+// A record that changes while it is answered has the tag of what is answered: it
+// is not taken for the newer one.
+func TestATagIsOfWhatWasRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	fill(b, 3)
+	const path = "/v1/streams/contacts/records/0001"
+	b.d.meantime = func() { b.d.add("contacts", stream.Record{Head: stream.Head{ID: "0001", State: stream.Archived}}) }
+	res := do(t, b, "GET", path, "")
+	b.d.meantime = nil
+	var was client.Record
+	if err := json.NewDecoder(res.Body).Decode(&was); err != nil || was.State != "live" {
+		t.Fatalf("%+v %v", was, err)
+	}
+	if res := do(t, b, "GET", path, "", "If-None-Match", res.Header.Get("ETag")); res.StatusCode != http.StatusOK {
+		t.Errorf("what changed in between: %s", res.Status)
+	}
+}

@@ -49,6 +49,7 @@ type daemon struct {
 	breakAt  string        // a record's id at which reading fails
 	shown    string        // which of the history, as it were
 	before   []stream.Head // what is left of older versions of any record
+	meantime func()        // what happens while a record that was read is on its way; nil for nothing
 }
 
 func newDaemon() *daemon {
@@ -295,6 +296,9 @@ func (d *daemon) Live() error  { return d.unwell }
 func (d *daemon) Ready() error { return d.unwell }
 
 func (d *daemon) Record(name, id string) (*stream.Record, error) {
+	if d.meantime != nil {
+		defer d.meantime()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.records[name] {

@@ -102,7 +102,7 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request, q params) error
 	}
 	o := newOutput(w, prefer(r, mediaJSON, mediaNDJSON))
 	lines := o.media == mediaNDJSON
-	if s.unchanged(w, r, name, o.media) {
+	if unchanged(w, r, s.tag(r, name, o.media)) {
 		return nil
 	}
 	o.least = maxHeld // so that the header can say where the next page is
@@ -155,12 +155,17 @@ func nextLink(r *http.Request, name, value string) string {
 	return "<" + r.URL.EscapedPath() + "?" + q.Encode() + `>; rel="next"`
 }
 
-// unchanged answers a request whose asker has what it asks for already. What is
-// read of a stream stays the same until its feed moves, or more or less of it is
-// shown.
-func (s *Server) unchanged(w http.ResponseWriter, r *http.Request, name, media string) bool {
+// tag names what is read of a stream from now on. That stays the same until its
+// feed moves, or more or less of it is shown. It is made before anything is read:
+// what is answered may be newer than its tag, and is then read once more; older,
+// it would be kept for the newest.
+func (s *Server) tag(r *http.Request, name, media string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s %s %s", s.o.Version, s.o.Epoch, s.o.Data.PositionOf(name), s.o.Data.Shown(name), r.URL.EscapedPath(), r.URL.RawQuery, media))
-	etag := `"` + hex.EncodeToString(sum[:12]) + `"`
+	return `"` + hex.EncodeToString(sum[:12]) + `"`
+}
+
+// unchanged answers a request whose asker has what it asks for already.
+func unchanged(w http.ResponseWriter, r *http.Request, etag string) bool {
 	h := w.Header()
 	h.Set("ETag", etag)
 	h.Set("Cache-Control", "private, no-cache")
@@ -202,12 +207,12 @@ func (s *Server) record(w http.ResponseWriter, r *http.Request, q params) error 
 	if err != nil {
 		return err
 	}
-	id := r.PathValue("id")
+	id, etag := r.PathValue("id"), s.tag(r, name, mediaJSON)
 	rec, err := s.o.Data.Record(name, id)
 	if err != nil {
 		return s.noRecord(err, name, id)
 	}
-	if s.unchanged(w, r, name, mediaJSON) {
+	if unchanged(w, r, etag) {
 		return nil
 	}
 	o := newOutput(w, mediaJSON)
