@@ -421,3 +421,15 @@ func TestDashboardAlone(t *testing.T) {
 		t.Errorf("other verbs: %v", err)
 	}
 }
+
+// The arguments of a program may come twice, as curl's -H does.
+func TestAProgramsArgumentsMayRepeat(t *testing.T) {
+	t.Parallel()
+	c, _ := loadText(t, `portal "main" { token = env("T") }
+stream "contacts" {}
+notify "ops" { exec = ["curl", "-H", "a: b", "-H", "c: d"] }
+`, vars("T", "x"))
+	if diff := cmp.Diff([]string{"curl", "-H", "a: b", "-H", "c: d"}, c.Notify[0].Exec); diff != "" {
+		t.Error(diff)
+	}
+}

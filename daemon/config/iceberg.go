@@ -91,7 +91,7 @@ func (s *section) iceberg(d *Destination) {
 	if s.has("access_key") != s.has("secret_key") {
 		s.at(s.line, s.title+": access_key and secret_key belong together", "set both, or none where the environment or the catalogue has them")
 	}
-	x.Properties = s.texts("properties")
+	x.Properties = s.secrets("properties")
 	s.duration("flush_interval", &x.FlushInterval, minFlushInterval)
 	s.duration("compact_interval", &x.CompactInterval, minCompactInterval)
 	s.duration("keep", &x.Keep, minKeepSnapshots)

@@ -42,16 +42,17 @@ func (s *section) one(n *Notify) {
 		}
 	}
 	s.oneOf("format", &n.Format, "slack", "json")
-	n.Exec, _ = s.list("exec", func(t string) error {
+	words, ok := s.texts("exec", func(t string) error {
 		if t == "" || strings.ContainsFunc(t, isControl) {
 			return errors.New("an argument is empty or holds a control character")
 		}
 		return nil
 	})
+	n.Exec = words
 	switch {
 	case s.has("webhook") == s.has("exec"):
 		s.at(s.line, s.title+" needs either webhook or exec", `write webhook = env("SLACK_URL"), or exec = ["/usr/local/bin/page"]`)
-	case s.has("exec") && len(n.Exec) == 0:
+	case ok && len(words) == 0:
 		s.bad("exec", `exec is empty; write ["program", "argument"]`)
 	case s.has("exec") && s.has("format"):
 		s.bad("format", "format belongs to webhook; exec gets JSON")

@@ -79,9 +79,10 @@ func allSettings() []string {
 	return slices.Compact(out)
 }
 
-// secretSettings are the settings that hold a secret.
+// secretSettings are the settings that hold a secret, or may: the arguments of a
+// program (exec) do.
 func secretSettings() []string {
-	return []string{"token", "password", "client_secret", "refresh_token", "webhook", "password_hash", "access_key", "secret_key", "credential"}
+	return []string{"token", "password", "client_secret", "refresh_token", "webhook", "password_hash", "access_key", "secret_key", "credential", "exec"}
 }
 
 // labelsOf is how many names a block of that type has, the most where several

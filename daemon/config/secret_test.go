@@ -103,6 +103,7 @@ func canaryFiles() []string {
 		"destination \"iceberg\" \"x\" {\n  catalog = \"sql\"\n  uri = \"postgres://me:%s@db/x\"\n  credential = \"%s\" \"\"\n}",
 		"destination \"iceberg\" \"x\" {\n  catalog = \"rest\"\n  uri = \"https://me:%s@c\"\n  token = %s\n  properties = { \"s3.session-token\" = %s }\n}",
 		"destination \"iceberg\" \"x\" {\n  catalog = \"rest\"\n  properties = { \"s3.session-token\" = \"%s\", x = 1 }\n}",
+		"notify \"x\" {\n  exec = [\"page\", \"--token\", \"%s\", \"\"]\n}",
 		"stream \"x\" {\n  # %s\n  interval = \"5x\" # %s\n}",
 		"token = \"%s\"\nHUBSPOT_TOKEN=%s\nexport HUBSPOT_TOKEN=%s\n",
 		"%s",

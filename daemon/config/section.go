@@ -340,8 +340,20 @@ func (s *section) duration(name string, into *time.Duration, low time.Duration) 
 	return true
 }
 
-// list reads a list of texts, each checked.
+// list reads a list of different texts, each checked.
 func (s *section) list(name string, check func(string) error) ([]string, bool) {
+	out, ok := s.texts(name, check)
+	for i, t := range out {
+		if slices.Contains(out[:i], t) {
+			s.bad(name, "%s names %q twice", name, scrub(t))
+			return nil, false
+		}
+	}
+	return out, ok
+}
+
+// texts reads a list of texts, each checked.
+func (s *section) texts(name string, check func(string) error) ([]string, bool) {
 	v, ok := s.value(name)
 	if !ok {
 		return nil, false
@@ -359,10 +371,6 @@ func (s *section) list(name string, check func(string) error) ([]string, bool) {
 		t := e.AsString()
 		if err := check(t); err != nil {
 			s.bad(name, "%s: %s", name, scrub(err.Error()))
-			return nil, false
-		}
-		if slices.Contains(out, t) {
-			s.bad(name, "%s names %q twice", name, scrub(t))
 			return nil, false
 		}
 		out = append(out, t)
@@ -392,8 +400,8 @@ func (s *section) numbers(name string, low, high int) (map[string]int, bool) {
 	return out, true
 }
 
-// texts reads texts by their names, which nobody shows.
-func (s *section) texts(name string) map[string]Secret {
+// secrets reads texts by their names, which nobody shows.
+func (s *section) secrets(name string) map[string]Secret {
 	v, ok := s.value(name)
 	if !ok {
 		return nil
