@@ -175,7 +175,7 @@ u, d, h, or Enter to leave: `, why)
 // until ctx ends. A daemon that goes away is waited for.
 func (c *command) watchStatus(ctx context.Context, d *client.Client, name string) error {
 	last := uint64(0)
-	known, told := map[string]string{}, false
+	known := map[string]string{}
 	for {
 		err := c.follow(ctx, d, name, &last, known)
 		if ctx.Err() != nil {
@@ -184,10 +184,9 @@ func (c *command) watchStatus(ctx context.Context, d *client.Client, name string
 		if problem := (*client.Problem)(nil); errors.As(err, &problem) || err != nil && last == 0 {
 			return err
 		}
-		if !told {
+		if len(known) > 0 { // it was there until now
 			fmt.Fprintf(c.env.Stderr, "%s the daemon is not there any more; waiting for it\n", time.Now().UTC().Format("15:04:05Z"))
 		}
-		told = len(known) > 0
 		clear(known)
 		if err := pause(ctx, 2*time.Second); err != nil {
 			return err
