@@ -103,7 +103,7 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 		},
 		TakenOver: func(next *config.Config) { replace(reloaded, next) }})
 	if err := d.Start(ctx); err != nil {
-		return err
+		return ended(ctx, err)
 	}
 	var w *workerProcess
 	if withWorker {
