@@ -126,10 +126,16 @@ func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 			if w == nil {
 				continue
 			}
-			w.stop(ctx)
 			own := *next
 			own.DataDir, own.Broker = cfg.DataDir, cfg.Broker // which wait for a restart
-			if w, err = startWorker(ctx, &own, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, tempo{}); err != nil {
+			made, err := newWorker(&own, cmp.Or(next.Worker.Name, "up"), d.Token(), c.env.Version, log, tempo{})
+			if err != nil {
+				log.Error("the worker goes on as it was, with the credentials of before: restart to take the new ones over", "error", err)
+				continue
+			}
+			w.stop(ctx)
+			w = made
+			if err := w.start(ctx); err != nil {
 				return errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 			}
 		}

@@ -181,6 +181,7 @@ type workerProcess struct {
 	w       *worker.Service
 	clients []*hubspot.Client
 	once    sync.Once
+	log     hclog.Logger
 }
 
 // portalOptions are how a portal is spoken to. The refresh token that OAuth gives
@@ -209,9 +210,19 @@ type tempo struct {
 	reread      time.Duration
 }
 
-// startWorker connects a worker where the configuration says: to the broker
-// that it names, else to the embedded one, by its socket where that is here.
+// startWorker makes a worker and connects it.
 func startWorker(ctx context.Context, cfg *config.Config, name, token, version string, log hclog.Logger, t tempo) (*workerProcess, error) {
+	p, err := newWorker(cfg, name, token, version, log, t)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.start(ctx)
+}
+
+// newWorker makes a worker that will connect where the configuration says: to the
+// broker that it names, else to the embedded one, by its socket where that is
+// here. It does nothing before start.
+func newWorker(cfg *config.Config, name, token, version string, log hclog.Logger, t tempo) (*workerProcess, error) {
 	p := &workerProcess{}
 	portals, limits := map[string]worker.Portal{}, map[string]func() protocol.PortalUsage{}
 	journals := map[string]worker.Journal{}
@@ -259,12 +270,19 @@ func startWorker(ctx context.Context, cfg *config.Config, name, token, version s
 	if err != nil {
 		return nil, err
 	}
+	p.log = log.With("name", name, "portals", len(portals))
+	return p, nil
+}
+
+// start lets it connect, in the background. Where that cannot begin it is
+// stopped.
+func (p *workerProcess) start(ctx context.Context) error {
 	if err := p.w.Start(ctx); err != nil {
 		p.stop(ctx)
-		return nil, err
+		return err
 	}
-	log.Info("worker is running", "name", name, "portals", len(portals))
-	return p, nil
+	p.log.Info("worker is running")
+	return nil
 }
 
 func (p *workerProcess) stop(ctx context.Context) {
