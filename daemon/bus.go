@@ -44,10 +44,12 @@ type bus struct {
 	log    hclog.Logger
 
 	session *broker.Session
+	post    func(context.Context, outMessage) error
 	intake  chan rawPage
 	busy    chan rawPage // found the intake full
 	outbox  chan outMessage
 	quit    chan struct{}
+	cut     context.CancelFunc // of what is on its way
 	wg      sync.WaitGroup
 
 	mu     sync.Mutex
@@ -74,10 +76,12 @@ type outMessage struct {
 }
 
 func newBus(topics protocol.Topics, codec *protocol.Codec, lease time.Duration, log hclog.Logger) *bus {
-	return &bus{topics: topics, codec: codec, lease: lease, log: log,
+	b := &bus{topics: topics, codec: codec, lease: lease, log: log,
 		intake: make(chan rawPage, intakeQueue), busy: make(chan rawPage, busyQueue),
 		outbox: make(chan outMessage, outboxQueue), quit: make(chan struct{}),
 		unread: map[string]uint64{}, joins: map[string]*protocol.Joiner{}, dropped: map[string]uint64{}}
+	b.post = b.overSession
+	return b
 }
 
 // subscriptions are what the daemon hears of its workers.
@@ -87,6 +91,7 @@ func (b *bus) subscriptions() []broker.Subscription {
 
 // start begins the goroutines that decode and publish.
 func (b *bus) start(ctx context.Context) {
+	ctx, b.cut = context.WithCancel(ctx)
 	for range intakeActors {
 		b.wg.Go(func() { b.each(b.intake, b.page) })
 	}
@@ -96,10 +101,17 @@ func (b *bus) start(ctx context.Context) {
 	}
 }
 
-// stop ends them; what waits is dropped, since all of it is said again.
+// lastWords is how long what is on its way, and the last answers, may take to
+// leave.
+const lastWords = time.Second
+
+// stop ends them; what waits then is dropped, since all of it is said again.
 func (b *bus) stop() {
 	close(b.quit)
+	late := time.AfterFunc(lastWords, b.cut)
 	b.wg.Wait()
+	late.Stop()
+	b.cut()
 }
 
 // message hands over what came in; it never blocks.
@@ -300,11 +312,9 @@ func (b *bus) publish(ctx context.Context) {
 	}
 }
 
-// flush sends the last answers, as far as they leave quickly.
+// flush sends the last answers.
 func (b *bus) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	for {
+	for ctx.Err() == nil {
 		select {
 		case m := <-b.outbox:
 			b.publishOne(ctx, m)
@@ -317,11 +327,7 @@ func (b *bus) flush(ctx context.Context) {
 func (b *bus) publishOne(ctx context.Context, m outMessage) {
 	ctx, cancel := context.WithTimeout(ctx, b.lease/3)
 	defer cancel()
-	publish := b.session.PublishWhole
-	if m.retain {
-		publish = b.session.Publish // whoever reads it knows of no pieces
-	}
-	err := publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Expiry: m.expiry})
+	err := b.post(ctx, m)
 	if err == nil {
 		failpoint.Hit(failpoint.Answered)
 	}
@@ -329,4 +335,12 @@ func (b *bus) publishOne(ctx context.Context, m outMessage) {
 		return
 	}
 	b.log.Debug("publish", "topic", m.topic, "error", err)
+}
+
+func (b *bus) overSession(ctx context.Context, m outMessage) error {
+	publish := b.session.PublishWhole
+	if m.retain {
+		publish = b.session.Publish // whoever reads it knows of no pieces
+	}
+	return publish(ctx, broker.Message{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Expiry: m.expiry})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hubpipe/hubpipe/broker"
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 )
 
 // publishEvery bounds how often a stream's retained status is sent.
@@ -16,12 +17,15 @@ const publishEvery = 500 * time.Millisecond
 // publisher keeps the retained topics true: the daemon's status and those of
 // the streams. They are for people; nothing decides by them.
 type publisher struct {
-	d     *Daemon
-	woken chan struct{}
-	again chan struct{}
-	quit  chan struct{}
-	wg    sync.WaitGroup
-	sent  map[string][]byte // by stream; used by the one goroutine
+	d      *Daemon
+	list   func(context.Context) ([]client.Status, error)
+	send   func(context.Context, broker.Message) error
+	self   func(state string) []byte // the daemon's own status
+	woken  chan struct{}
+	again  chan struct{}
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	sent   map[string][]byte // by stream; used by the one goroutine
 
 	mu    sync.Mutex
 	names map[string]bool // the streams that there are
@@ -32,7 +36,8 @@ func newPublisher(d *Daemon, names []string) *publisher {
 	for _, n := range names {
 		known[n] = true
 	}
-	return &publisher{d: d, names: known, woken: make(chan struct{}, 1), again: make(chan struct{}, 1), quit: make(chan struct{}), sent: map[string][]byte{}}
+	return &publisher{d: d, names: known, list: d.Streams, self: d.statusPayload, woken: make(chan struct{}, 1), again: make(chan struct{}, 1),
+		send: func(ctx context.Context, m broker.Message) error { return d.bus.session.Publish(ctx, m) }, sent: map[string][]byte{}}
 }
 
 // wake says that something may have changed; it never blocks.
@@ -50,6 +55,7 @@ func poke(ch chan struct{}) {
 
 func (p *publisher) start(ctx context.Context) {
 	poke(p.again)
+	ctx, p.cancel = context.WithCancel(ctx)
 	p.wg.Go(func() {
 		t := time.NewTicker(publishEvery)
 		defer t.Stop()
@@ -57,11 +63,11 @@ func (p *publisher) start(ctx context.Context) {
 		defer presence.Stop()
 		for {
 			select {
-			case <-p.quit:
+			case <-ctx.Done():
 				return
 			case <-p.again:
 				p.sent = map[string][]byte{}
-				p.retained(ctx, p.d.topics.Status(), p.d.statusPayload("online"))
+				p.retained(ctx, p.d.topics.Status(), p.self("online"))
 				p.streams(ctx)
 			case <-presence.C:
 				p.d.correctPresences(ctx)
@@ -76,16 +82,17 @@ func (p *publisher) start(ctx context.Context) {
 	})
 }
 
-// stop says that the daemon is gone, as its will would.
+// stop says that the daemon is gone, as its will would. What is on its way gives
+// way to that: a broker that has gone silent would hold it up for each stream.
 func (p *publisher) stop(ctx context.Context) error {
-	close(p.quit)
+	p.cancel()
 	p.wg.Wait()
-	p.retained(ctx, p.d.topics.Status(), p.d.statusPayload("offline"))
+	p.retained(ctx, p.d.topics.Status(), p.self("offline"))
 	return nil
 }
 
 func (p *publisher) streams(ctx context.Context) {
-	streams, err := p.d.Streams(ctx)
+	streams, err := p.list(ctx)
 	if err != nil {
 		return
 	}
@@ -103,6 +110,9 @@ func (p *publisher) streams(ctx context.Context) {
 		}
 	}
 	for _, s := range streams {
+		if ctx.Err() != nil {
+			return
+		}
 		s.LagSeconds = coarse(s.LagSeconds)
 		payload, err := json.Marshal(s)
 		if err != nil || bytes.Equal(payload, p.sent[s.Name]) {
@@ -134,7 +144,7 @@ func (p *publisher) knows(name string) bool {
 func (p *publisher) retained(ctx context.Context, topic string, payload []byte) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	err := p.d.bus.session.Publish(ctx, broker.Message{Topic: topic, Payload: payload, QoS: 1, Retain: true})
+	err := p.send(ctx, broker.Message{Topic: topic, Payload: payload, QoS: 1, Retain: true})
 	if err != nil {
 		p.d.log.Debug("publish a status", "topic", topic, "error", err)
 	}
