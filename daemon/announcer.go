@@ -44,7 +44,7 @@ type announcer struct {
 
 	places places
 	kept   time.Time
-	quit   chan struct{}
+	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
@@ -90,17 +90,12 @@ func (a *announcer) keep() error {
 }
 
 func (a *announcer) start(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	a.quit = make(chan struct{})
-	a.wg.Go(func() {
-		<-a.quit
-		cancel()
-	})
+	ctx, a.cancel = context.WithCancel(ctx)
 	a.wg.Go(func() { a.run(ctx) })
 }
 
 func (a *announcer) stop(context.Context) error {
-	close(a.quit)
+	a.cancel()
 	a.wg.Wait()
 	return a.keep()
 }
