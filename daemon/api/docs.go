@@ -75,7 +75,7 @@ func (m *markup) operation(r *Route, op *operation) {
 		m.row(name, typeName(p.schema), p.what)
 	}
 	if op.body != nil {
-		m.row("body", nameOf(op.body), "may be left out, or empty")
+		m.row("body", nameOf(op.body), op.aboutBody())
 	}
 	for _, a := range op.answers {
 		m.row(http.StatusText(a.status), strings.TrimSpace(nameOf(a.value)+" "+strings.Join(a.media, ", ")), a.what)

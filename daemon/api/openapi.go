@@ -118,7 +118,7 @@ func describe(made *schemas, r *Route, op *operation) (object, error) {
 		if err != nil {
 			return nil, err
 		}
-		out["requestBody"] = object{"required": op.id == "eraseRecord" || op.id == "setLogLevel", "description": "May be left out, or empty.",
+		out["requestBody"] = object{"required": op.needed, "description": op.aboutBody(),
 			"content": object{mediaJSON: object{"schema": schema}}}
 	}
 	answers := object{}

@@ -22,9 +22,13 @@ type described struct {
 			Schema                map[string]any
 			Example               any
 		}
-		RequestBody *struct{ Content map[string]any }
-		Responses   map[string]any
-		Security    *[]any
+		RequestBody *struct {
+			Content     map[string]any
+			Required    bool
+			Description string
+		}
+		Responses map[string]any
+		Security  *[]any
 	}
 }
 
@@ -93,6 +97,25 @@ func TestTheDocumentIsOfTheRoutes(t *testing.T) {
 		for m := range methods {
 			if !routes[strings.ToUpper(m)+" "+path] {
 				t.Errorf("%s %s is no route", m, path)
+			}
+		}
+	}
+}
+
+// A body that has to be there is said to be so, and no other.
+func TestTheDocumentSaysWhichBodiesMayBeLeftOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d, _ := document(t, b)
+	for path, methods := range d.Paths {
+		for m, op := range methods {
+			if op.RequestBody == nil {
+				continue
+			}
+			at := strings.NewReplacer("{stream}", "contacts", "{name}", "warehouse").Replace(path)
+			needed := do(t, b, strings.ToUpper(m), at, "").StatusCode == http.StatusBadRequest
+			if op.RequestBody.Required != needed || strings.Contains(op.RequestBody.Description, "left out") == needed {
+				t.Errorf("%s %s is answered well without a body: %v; it says %+v", m, path, !needed, op.RequestBody)
 			}
 		}
 	}

@@ -13,10 +13,17 @@ type operation struct {
 	id, tag string
 	more    string // what the summary does not say
 	body    any    // a value of the type of the body, nil where it takes none
+	needed  bool   // whether the body has to be there
 	answers []answer
-	// stream tells that the path's first name is that of a stream, and all that
-	// it may be "all".
-	all bool
+	all     bool // whether the path's first name, that of a stream, may be "all"
+}
+
+// aboutBody says whether a body may be left out.
+func (op *operation) aboutBody() string {
+	if op.needed {
+		return "It has to be there."
+	}
+	return "May be left out, or empty."
 }
 
 // answer is one of the good answers of a route.
@@ -77,7 +84,7 @@ func operations() map[string]operation {
 		"POST " + stream + "/resync": {id: "resyncStream", tag: tagControl, all: true, answers: begun()},
 		"POST " + stream + "/reconcile": {id: "reconcileStream", tag: tagControl, all: true, body: client.ReconcileBody{}, answers: begun(),
 			more: "The run's report says what was missing, stale or gone."},
-		"POST " + stream + "/erase": {id: "eraseRecord", tag: tagControl, body: client.EraseBody{}, answers: ok("It has gone.", client.Erased{})},
+		"POST " + stream + "/erase": {id: "eraseRecord", tag: tagControl, body: client.EraseBody{}, needed: true, answers: ok("It has gone.", client.Erased{})},
 		"GET /v1/erasures":          {id: "listErasures", tag: tagData, answers: ok("What was erased, by stream and id.", client.Erasures{})},
 		"GET /v1/streams":           {id: "listStreams", tag: tagControl, answers: ok("How they stand.", client.Statuses{})},
 		"GET " + stream:             {id: "getStream", tag: tagControl, answers: ok("How it stands.", client.Status{})},
@@ -108,7 +115,7 @@ func operations() map[string]operation {
 		"POST /v1/notify/{name}/test":        {id: "testNotify", tag: tagDaemon, answers: ok("It has arrived.", client.Said{})},
 		"POST /v1/webhooks/hubspot/{portal}": {id: "receiveWebhook", tag: tagDaemon, answers: []answer{{http.StatusNoContent, "What has changed is on its way.", nil, nil}}},
 		"GET /v1/log":                        {id: "getLogLevel", tag: tagDaemon, answers: ok("The level, and the configured one.", client.LogLevel{})},
-		"PUT /v1/log":                        {id: "setLogLevel", tag: tagDaemon, body: client.LevelBody{}, answers: ok("The level, and the configured one.", client.LogLevel{})},
+		"PUT /v1/log":                        {id: "setLogLevel", tag: tagDaemon, body: client.LevelBody{}, needed: true, answers: ok("The level, and the configured one.", client.LogLevel{})},
 		"GET /debug/pprof":                   {id: "listProfiles", tag: tagDaemon, answers: ok("Their names.", client.Profiles{})},
 		"GET /debug/pprof/{profile}":         {id: "profile", tag: tagDaemon, answers: []answer{{http.StatusOK, "The profile.", nil, []string{mediaBinary, "text/plain"}}}},
 		"GET /v1/doctor":                     {id: "doctor", tag: tagDaemon, answers: ok("What is wrong.", client.Diagnosis{})},
