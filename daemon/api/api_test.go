@@ -289,6 +289,7 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/streams/contacts/resync", `{"x":1}`, 400, "bad-body", "x"},
 		{"POST", "/v1/shutdown", `{"x":1}`, 400, "bad-body", "x"},
 		{"POST", "/v1/reload", `{"x":1}`, 400, "bad-body", "x"},
+		{"POST", "/v1/notify/ops/test", `{"x":1}`, 400, "bad-body", "x"},
 		{"GET", "/v1/streams/contacts/records?limit=0", "", 400, "bad-parameter", "limit"},
 		{"GET", "/v1/streams/contacts/records?limit=1001", "", 400, "bad-parameter", "limit"},
 		{"GET", "/v1/streams/contacts/records?limit=many", "", 400, "bad-parameter", "many"},

@@ -155,6 +155,9 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request, _ params)
 }
 
 func (s *Server) testNotification(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := readBody(w, r, noBody, &struct{}{}); err != nil {
+		return err
+	}
 	if err := s.o.Control.TestNotification(r.Context(), r.PathValue("name")); err != nil {
 		return err
 	}
