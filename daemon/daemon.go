@@ -70,6 +70,7 @@ type Daemon struct {
 	began        time.Time
 	address      atomic.Pointer[string]
 	presences    presences
+	reloading    sync.Mutex     // held by the one reload that goes on
 	running      *config.Config // taken over last; of the dispatcher's goroutine
 	shown        shown
 

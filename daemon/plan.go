@@ -44,8 +44,11 @@ func (d *Daemon) Plan(ctx context.Context) (plan client.Plan, err error) {
 
 // Reload takes over the configuration as it now is, and says what that does. All
 // of it takes effect, or nothing: the certificates are read before the dispatcher
-// is asked, and count once it has agreed.
+// is asked, and count once it has agreed. One that comes meanwhile waits, so that
+// none takes over what was read before another's.
 func (d *Daemon) Reload(ctx context.Context) (plan client.Plan, err error) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
 	next, streams, err := d.reread()
 	if err != nil {
 		return plan, err

@@ -184,6 +184,26 @@ user "ann" {
 	r.stands("all is right", "second", "second", false)
 }
 
+// A reload reads the configuration when the one before has taken effect: what was
+// read last is what counts.
+func TestNoReloadOvertakesAnother(t *testing.T) {
+	t.Parallel()
+	r := newReloading(t, `stream "contacts" {}`)
+	r.read = func() {
+		if r.reloading.TryLock() {
+			r.reloading.Unlock()
+			t.Error("another one could begin and end now")
+		}
+	}
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.read = nil
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A plan names what a reload takes over of users, of those that are told, of
 // workers and of certificates, and what waits for a restart; once it was taken
 // over only the latter is left.
