@@ -32,7 +32,6 @@ func (c *command) doctorHubSpot() *cobra.Command {
 		Use: "hubspot", Short: "Ask HubSpot about what it does not document, and print what it does",
 		Long: "It only reads, about thirty requests a portal, and prints no value of a record.\n" +
 			"hubpipe goes on whatever is found; what is not as assumed is worth a report.",
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.checkOutput(); err != nil {
 				return err
