@@ -217,7 +217,8 @@ type command struct {
 	terminal bool     // stdout is one
 	tty      *os.File // stdout, where it is a terminal
 	stop     context.CancelFunc
-	watching sync.WaitGroup // for a hangup
+	watching sync.WaitGroup     // for a hangup
+	unwatch  context.CancelFunc // ends that; nil where nobody watches
 }
 
 func (c *command) root() *cobra.Command {
@@ -284,7 +285,8 @@ func (c *command) before(cmd *cobra.Command, _ []string) error {
 	if cmd.Annotations[service] != "" || c.env.Hangup == nil || c.env.Detached {
 		return nil
 	}
-	ctx := cmd.Context()
+	ctx, unwatch := context.WithCancel(cmd.Context())
+	c.unwatch = unwatch
 	c.watching.Go(func() {
 		select {
 		case <-c.env.Hangup:
@@ -293,6 +295,14 @@ func (c *command) before(cmd *cobra.Command, _ []string) error {
 		}
 	})
 	return nil
+}
+
+// outlives has a hangup no longer end the verb: it has become a service.
+func (c *command) outlives() {
+	if c.unwatch != nil {
+		c.unwatch()
+		c.watching.Wait()
+	}
 }
 
 // service marks the verbs that outlive their terminal.

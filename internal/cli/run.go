@@ -82,6 +82,7 @@ func ownFiles() { syscall.Umask(0o077) }
 
 func (c *command) runDaemon(ctx context.Context, withWorker bool) error {
 	ownFiles()
+	c.outlives() // where it was offered
 	cfg, err := c.load()
 	if err != nil {
 		return err

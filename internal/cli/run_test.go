@@ -82,6 +82,29 @@ tls { ca = %q }`
 	}
 }
 
+// A daemon that `hubpipe` without a verb was told to start is one as any other: a
+// hangup has it read its configuration again, and ends nothing.
+func TestAHangupReloadsWhatWasOffered(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	hangup := make(chan struct{}, 1)
+	log := &until{says: map[string]func(){"ready": func() { hangup <- struct{}{} }, "was read again": stop}}
+	c := &command{stop: stop, env: Env{Stderr: log, Hangup: hangup, Getenv: func(string) (string, bool) { return "x", true }}}
+	root := c.root()
+	root.SetContext(ctx)
+	c.config = configFile(t, serviceConfig(shortDir(t), `listen = "127.0.0.1:0"`)) // the flag has its default by now
+	if err := c.before(root, nil); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(2*time.Minute, stop)
+	defer late.Stop()
+	if err := c.runDaemon(ctx, false); err != nil || len(log.says) > 0 {
+		t.Errorf("%v\n%s", err, &log.said)
+	}
+	c.watching.Wait()
+}
+
 func runService(ctx context.Context, log io.Writer, hangup <-chan struct{}, verb, path string) int {
 	return Run(ctx, Env{Args: []string{verb, "--config", path, "--log-level", "debug"}, Stdout: io.Discard, Stderr: log,
 		Getenv: func(string) (string, bool) { return "x", true }, Hangup: hangup})
