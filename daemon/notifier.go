@@ -102,7 +102,10 @@ func (n *notifier) run(ctx context.Context) {
 // look sends what is due. Targets are sent to side by side, so that one that
 // does not answer holds up no other by more than its own bound.
 func (n *notifier) look(ctx context.Context, now time.Time) {
-	wrong := n.wrong(ctx, now)
+	wrong, unknown, err := n.wrong(ctx)
+	if err != nil {
+		return // a daemon that is ending has nothing to tell
+	}
 	n.mu.Lock()
 	var due []func()
 	for _, t := range n.targets {
@@ -114,7 +117,7 @@ func (n *notifier) look(ctx context.Context, now time.Time) {
 			s = &notify.State{}
 			n.states[t.Name] = s
 		}
-		m := s.Step(now, notify.Rule{On: t.On, After: t.After}, wrong)
+		m := s.Step(now, notify.Rule{On: t.On, After: t.After}, append(slices.Clip(wrong), stillOpen(s, unknown)...))
 		if m == nil {
 			continue
 		}
@@ -159,27 +162,41 @@ func (n *notifier) save() {
 	n.saved = b
 }
 
-// wrong is all that is wrong now.
-func (n *notifier) wrong(ctx context.Context, now time.Time) (out []notify.Condition) {
+// stillOpen is what was wrong with destinations of which it is not known yet how
+// they stand now.
+func stillOpen(s *notify.State, unknown map[string]bool) (out []notify.Condition) {
+	for _, o := range s.Open {
+		if o.Kind == notify.Destination && o.Until == nil && unknown[o.Subject] {
+			out = append(out, o.Condition)
+		}
+	}
+	return out
+}
+
+// wrong is all that is wrong now. Unknown are the destinations that have been
+// neither reached nor given up since they began.
+func (n *notifier) wrong(ctx context.Context) (out []notify.Condition, unknown map[string]bool, err error) {
 	if err := n.d.loop.Err(); err != nil {
 		out = append(out, notify.Condition{Kind: notify.Disk, Subject: "daemon", Title: "the store cannot be written", Detail: err.Error(),
 			Hint: "make room on the disk of " + n.d.o.Config.DataDir})
 	}
+	unknown = map[string]bool{}
 	for _, s := range n.d.destinations.Status(ctx) {
 		out = append(out, wrongWithDestination(s)...)
+		unknown[s.Name] = s.State == destination.Running && !s.Reached
 	}
 	n.mu.Lock()
 	maxLag := n.maxLag
 	n.mu.Unlock()
-	_ = n.d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
+	err = n.d.ask(ctx, func(x *dispatch.Dispatcher, now time.Time) error {
 		for _, name := range x.Names() {
 			if v, err := x.View(now, name); err == nil {
 				out = append(out, wrongWith(n.d.status(v, now), v.Stream, maxLag[name])...)
 			}
 		}
 		return nil
-	}) // a daemon that is ending has nothing to tell
-	return out
+	})
+	return out, unknown, err
 }
 
 // wrongWith is what is wrong with a stream. One that was stopped is as somebody

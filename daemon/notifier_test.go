@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/notify"
@@ -36,5 +39,39 @@ func TestWhatIsWrongWithDestinations(t *testing.T) {
 	}
 	if kinds := strings.Join(notify.Kinds(), " "); !strings.Contains(kinds, notify.Destination) {
 		t.Errorf("it is none of the kinds %s", kinds)
+	}
+}
+
+// Nobody is told that a destination is well again because the daemon was started
+// anew and nobody knows yet how it stands.
+func TestWhatIsNotKnownYetHasNotEnded(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it answers nobody
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	r := newReloading(t, fmt.Sprintf(`
+stream "contacts" {}
+destination "postgres" "lake" { url = "postgres://me@%s/x" }
+notify "ops" { exec = ["true"] }
+`, silent.Addr()))
+	lake := notify.Condition{Kind: notify.Destination, Subject: "lake", Title: "it does not answer"}
+	gone := notify.Condition{Kind: notify.Destination, Subject: "gone", Title: "it does not answer"}
+	since := time.Now().Add(-time.Hour)
+	state := &notify.State{Sent: time.Now(), Open: map[string]*notify.Open{
+		"destination lake": {Condition: lake, Since: since, Told: true}, "destination gone": {Condition: gone, Since: since, Told: true}}}
+	n := r.notifier
+	n.mu.Lock()
+	n.states["ops"] = state
+	n.mu.Unlock()
+	n.look(t.Context(), time.Now())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o := state.Open["destination lake"]; o == nil || o.Until != nil {
+		t.Errorf("what is not known counts as ended: %+v", o)
+	}
+	if o := state.Open["destination gone"]; o == nil || o.Until == nil {
+		t.Errorf("a destination that there is not goes on failing: %+v", o)
 	}
 }
