@@ -192,6 +192,9 @@ func (c *command) printUnauthorized() {
 		fmt.Fprintf(w, "hubpipe: the daemon at %s asks for its token\n  hint: set %s to what `hubpipe token` prints where that daemon runs\n", c.asked, tokenVariable)
 	case c.addr != "":
 		fmt.Fprintf(w, "hubpipe: the token in %s is not that of the daemon at %s\n  hint: set it to what `hubpipe token` prints where that daemon runs\n", tokenVariable, c.asked)
+	case c.unread != nil:
+		fmt.Fprintf(w, "hubpipe: the daemon at %s asks for its token, and this user has none: %v\n"+
+			"  hint: run this as the user of the daemon, or give --addr, with a token in %s\n", c.asked, c.unread, tokenVariable)
 	default:
 		fmt.Fprintf(w, "hubpipe: another daemon is at %s: it does not take the token of this configuration's data folder\n"+
 			"  hint: name the one you mean by --config, or this one by --addr, with its token in %s\n", c.asked, tokenVariable)
@@ -214,6 +217,7 @@ type command struct {
 	ca, certificate, key string // PEM files, for --addr
 
 	asked    string   // the address of the daemon that was asked
+	unread   error    // why its token in the data folder could not be read
 	terminal bool     // stdout is one
 	tty      *os.File // stdout, where it is a terminal
 	stop     context.CancelFunc

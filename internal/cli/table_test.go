@@ -3,6 +3,8 @@ package cli
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +68,12 @@ func TestTheTokenIsAnothers(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	own := configFile(t, "data_dir = \"none\"\nhttp { listen = \""+strings.TrimPrefix(s.URL, "http://")+"\" }\n")
+	// A folder in its place cannot be read by anybody, root included.
+	closed := filepath.Join(t.TempDir(), "closed")
+	if err := os.MkdirAll(filepath.Join(closed, "token"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	notMine := configFile(t, "data_dir = \""+closed+"\"\nhttp { listen = \""+strings.TrimPrefix(s.URL, "http://")+"\" }\n")
 	for name, c := range map[string]struct {
 		vars map[string]string
 		args []string
@@ -73,6 +81,7 @@ func TestTheTokenIsAnothers(t *testing.T) {
 	}{
 		"no token":     {nil, []string{"status", "--addr", s.URL}, "asks for its token\n  hint: set HUBPIPE_TOKEN"},
 		"wrong token":  {map[string]string{"HUBPIPE_TOKEN": "x"}, []string{"status", "--addr", s.URL}, "the token in HUBPIPE_TOKEN is not that of the daemon"},
+		"unreadable":   {nil, []string{"status", "--config", notMine}, "asks for its token, and this user has none: read the token: "},
 		"another's":    {nil, []string{"status", "--config", own}, "another daemon is at " + s.URL},
 		"no workers":   {map[string]string{"HUBPIPE_TOKEN": "right"}, []string{"workers", "--addr", s.URL}, "no worker has been heard of"},
 		"none as JSON": {map[string]string{"HUBPIPE_TOKEN": "right"}, []string{"workers", "-o", "json", "--addr", s.URL}, "no worker has been heard of"},

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -92,7 +94,10 @@ func (c *command) client() (*client.Client, error) {
 	if _, err := os.Stat(socket); err == nil {
 		return client.New(client.Options{Addr: socket}), nil
 	}
-	token, _ := daemon.LoadToken(cfg.DataDir, false) // without one it says so
+	token, err := daemon.LoadToken(cfg.DataDir, false) // where there is none the daemon says so
+	if _, there := errors.AsType[*fs.PathError](err); there {
+		c.unread = err
+	}
 	c.asked = "http://" + cfg.HTTPListen
 	if cfg.HTTPS {
 		c.asked = "https://" + cfg.HTTPListen
