@@ -69,7 +69,7 @@ func streamConfigs(c *config.Config) ([]dispatch.StreamConfig, error) {
 	}
 	out := make([]dispatch.StreamConfig, 0, len(c.Streams))
 	for _, s := range c.Streams {
-		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Autostart: s.Autostart,
+		sc := dispatch.StreamConfig{Name: s.Name, Portal: s.Portal, Object: s.Object, Cron: s.Cron, Autostart: s.Autostart,
 			Properties: s.Properties, Exclude: s.Exclude, Named: s.Named, Tail: s.Tail, Settle: s.Settle, Problem: problems[s.Portal],
 			StartDate: startDate(s.StartDate), Volatile: s.Volatile, Associations: slices.Sorted(slices.Values(s.Associations)), AssociateEvery: associateEvery, History: slices.Sorted(slices.Values(s.History)),
 			ArchivedEvery: s.ArchivedInterval, ReconcileEvery: s.ReconcileInterval, MaxDeletes: s.MaxDeletes,

@@ -268,13 +268,13 @@ func (a apiControl) made(ctx context.Context, id string, err error) (client.Run,
 // status is a view as it travels.
 func (d *Daemon) status(v dispatch.View, now time.Time) client.Status {
 	s, c := v.Stream, d.store.Counts(v.Config.Name)
-	out := client.Status{Name: s.Name, Portal: s.Portal, Object: s.Object, State: v.State, Interval: v.Config.Interval,
+	out := client.Status{Name: s.Name, Portal: s.Portal, Object: s.Object, State: v.State, Interval: v.Config.Interval, Cron: v.Config.Cron,
 		SetBy: s.SetBy, Records: c.Live, Tombstones: c.Tombstones(), OpenIDs: len(s.Open), Error: wireProblem(v.Error), Failures: s.Fails}
 	if n, ok := d.store.Bytes(v.Config.Name); ok {
 		out.Bytes = &n
 	}
 	if s.Interval != "" {
-		out.Interval = s.Interval
+		out.Interval, out.Cron = s.Interval, ""
 	}
 	out.EffectiveInterval = out.Interval
 	stretch(&out, v.Stretched)

@@ -110,3 +110,21 @@ func TestStatusNamesTheAddress(t *testing.T) {
 }
 
 var _ api.Health = (*Daemon)(nil)
+
+// A stream with a cron schedule shows it, until somebody sets an interval.
+func TestACronScheduleIsShown(t *testing.T) {
+	t.Parallel()
+	r := newReloading(t, `
+stream "contacts" {
+  cron = "*/5 * * * *"
+  autostart = false
+}
+`)
+	s, err := r.Stream(t.Context(), "contacts")
+	if err != nil || s.Cron != "*/5 * * * *" || s.Interval != "" {
+		t.Errorf("cron %q, interval %q, %v", s.Cron, s.Interval, err)
+	}
+	if s, err = r.StartStream(t.Context(), "contacts", "1h"); err != nil || s.Cron != "" || s.Interval != "1h" {
+		t.Errorf("with an interval of somebody's: cron %q, interval %q, %v", s.Cron, s.Interval, err)
+	}
+}

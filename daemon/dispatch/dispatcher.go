@@ -75,6 +75,7 @@ type Schedule interface {
 type StreamConfig struct {
 	Name, Portal, Object string
 	Interval             string // as shown; empty with a cron expression
+	Cron                 string // as shown; empty with an interval
 	Schedule             Schedule
 	Autostart            bool
 	Properties, Exclude  []string
