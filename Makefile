@@ -63,8 +63,8 @@ torture: ## kills, failpoints, reconnects and bad weather, as many as docs/RELIA
 	CGO_ENABLED=0 HUBPIPE_TORTURE=1 $(GO) test -run='^TestTorture' -v -count=1 -timeout 2h ./internal/e2e/...
 
 .PHONY: warehouse
-warehouse: ## PostgreSQL and files while the daemon is killed 30 times each, at each step too, and PostgreSQL 5 times (needs PostgreSQL)
-	CGO_ENABLED=0 HUBPIPE_WAREHOUSE=1 HUBPIPE_TEST_REQUIRE=all $(GO) test -run='^TestWarehouse' -v -count=1 -timeout 1h ./internal/e2e
+warehouse: ## PostgreSQL, files and tables of Iceberg while the daemon is killed 30 times each, at each step too, and PostgreSQL 5 times (needs PostgreSQL)
+	CGO_ENABLED=0 HUBPIPE_WAREHOUSE=1 HUBPIPE_TEST_REQUIRE=all $(GO) test -tags iceberg -run='^TestWarehouse' -v -count=1 -timeout 1h ./internal/e2e
 
 .PHONY: clouds
 clouds: ## Google's and Microsoft's stores, as fake-gcs-server and azurite stand for them (needs both in PATH)
@@ -85,9 +85,10 @@ iceberg-build: ## bin/hubpipe that writes tables of Apache Iceberg, too (92 MB)
 .PHONY: iceberg
 iceberg: ## builds with the tag iceberg, and its tests (needs PostgreSQL)
 	CGO_ENABLED=0 $(GO) build -tags iceberg -o /dev/null .
-	CGO_ENABLED=0 $(GO) vet -tags iceberg ./daemon ./daemon/destination/iceberg
+	CGO_ENABLED=0 $(GO) vet -tags iceberg ./daemon ./daemon/destination/iceberg ./internal/e2e
 	CGO_ENABLED=0 HUBPIPE_TEST_REQUIRE=all $(GO) test -tags iceberg -timeout $(TIMEOUT) ./daemon/destination/iceberg
 	CGO_ENABLED=0 $(GO) test -tags iceberg -run='^(TestCheck|TestIcebergIsBuiltIn)' ./internal/cli ./daemon
+	CGO_ENABLED=0 HUBPIPE_TEST_REQUIRE=all $(GO) test -tags iceberg -run='^TestWarehouseIceberg$$' -timeout $(TIMEOUT) ./internal/e2e
 
 .PHONY: bench-iceberg
 bench-iceberg: ## rows a second into tables of Iceberg in a local folder, from a million contacts

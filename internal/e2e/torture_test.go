@@ -220,12 +220,13 @@ func TestTortureFailpoints(t *testing.T) {
 	v.exact(rounds*len(failpoint.Points()), 1800)
 }
 
-// withFailpoints builds the program so that a step can be made the last one.
-func withFailpoints(t testing.TB) (bin string) {
+// withFailpoints builds the program, by more tags where there are, so that a step
+// can be made the last one.
+func withFailpoints(t testing.TB, tags ...string) (bin string) {
 	t.Helper()
 	worthDetecting(t)
 	bin = filepath.Join(t.TempDir(), "hubpipe")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", bin, "../..").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", strings.Join(append(tags, "failpoints"), ","), "-o", bin, "../..").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return bin

@@ -23,8 +23,10 @@ import (
 const warehouseVar = "HUBPIPE_WAREHOUSE"
 
 // destination is how the one that these tests have stands.
-func (s *system) destination() (client.Destination, error) {
-	out, err := s.hubpipe("destinations", "warehouse", "--output", "json")
+func (s *system) destination() (client.Destination, error) { return s.destinationOf("warehouse") }
+
+func (s *system) destinationOf(name string) (client.Destination, error) {
+	out, err := s.hubpipe("destinations", name, "--output", "json")
 	if err != nil {
 		return client.Destination{}, err
 	}
@@ -33,11 +35,13 @@ func (s *system) destination() (client.Destination, error) {
 }
 
 // delivered waits until the warehouse has all that the store has.
-func (s *system) delivered() client.Destination {
+func (s *system) delivered() client.Destination { s.t.Helper(); return s.deliveredTo("warehouse") }
+
+func (s *system) deliveredTo(name string) client.Destination {
 	s.t.Helper()
 	var d client.Destination
-	until(s.t, "the warehouse", func() (err error) {
-		if d, err = s.destination(); err == nil && d.State != client.DestinationCurrent {
+	until(s.t, "the "+name, func() (err error) {
+		if d, err = s.destinationOf(name); err == nil && d.State != client.DestinationCurrent {
 			err = fmt.Errorf("it is %s, %d behind: %s", d.State, d.Behind, says(d.Error))
 		}
 		return err

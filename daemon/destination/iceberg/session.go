@@ -286,6 +286,7 @@ func (s *session) commit(ctx context.Context, t *tableState, st *state, stage fu
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.Delivered)
 	t.tbl, t.st = tbl, st
 	if snap := tbl.CurrentSnapshot(); snap != nil && st.Reread != nil {
 		s.e.building(t).own[snap.SnapshotID] = true

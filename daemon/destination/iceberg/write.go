@@ -17,7 +17,6 @@ import (
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/destination/files"
 	"github.com/hubpipe/hubpipe/daemon/stream"
-	"github.com/hubpipe/hubpipe/internal/failpoint"
 )
 
 const (
@@ -212,7 +211,6 @@ func (s *session) flush(ctx context.Context, t *tableState) error {
 		return err
 	}
 	t.drop()
-	failpoint.Hit(failpoint.Delivered)
 	return nil
 }
 
