@@ -97,7 +97,7 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	moved := t.st.Position != t.st.Reread.Position
 	others, known := t.othersSince(t.st.Reread.Sequence)
 	if others || !known && strange || moved && len(before.data) == 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
-		return s.beginAgain(ctx, t, t.st.Reread.Reason, t.st.Position)
+		return s.beginAgain(ctx, t, t.st.Reread.Reason)
 	}
 	st := s.next(t)
 	st.count(b.unread)

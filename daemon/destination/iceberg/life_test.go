@@ -203,9 +203,9 @@ func (d *direct) refused(since uint64) {
 	}
 }
 
-func (d *direct) reread() {
+func (d *direct) reread(head uint64) {
 	d.r.t.Helper()
-	d.step(d.s.Reread(d.r.t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: d.place.Position, Sweep: true}))
+	d.step(d.s.Reread(d.r.t.Context(), "contacts", destination.Reread{Reason: destination.ReasonResync, Until: head, Sweep: true}))
 }
 
 // Properties come, change their type and are hashed: columns come, become others,
@@ -298,7 +298,7 @@ func TestEpoch(t *testing.T) {
 			r.fill(20, 22)
 			r.Start()
 			r.Until(func(s destination.Status) bool {
-				return s.State == destination.Current && s.Streams[0].Place.Rows >= 24
+				return s.State == destination.Current && s.Streams[0].Place.Rows >= 22
 			})
 			r.Equal()
 			r.same("contacts")
@@ -412,7 +412,7 @@ func TestSummaryWithoutTotals(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.prepare()
-	d.reread() // a commit without rows
+	d.reread(d.place.Position) // a commit without rows
 	d.place.Reread = nil
 	r.fill(5, 12)
 	d.write(d.place.Position)
@@ -483,7 +483,7 @@ func TestColumnsComeMeanwhile(t *testing.T) {
 			if x := r.newest("contacts"); len(x) != 2 || x["1"]["a"] != "1" || x["2"]["a"] != "2" || x["2"]["b"] != "x" {
 				t.Errorf("the table has %v", x)
 			}
-			d.reread()
+			d.reread(d.place.Position)
 			d.write(0)
 			if d.place.Reread == nil || d.place.Reread.Position != d.place.Position {
 				t.Fatalf("the rereading is at %+v", d.place.Reread)

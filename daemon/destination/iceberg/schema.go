@@ -146,7 +146,7 @@ func (s *session) reshape(ctx context.Context, t *tableState, reason string) err
 	}
 	st := s.next(t)
 	if reason != "" {
-		st.again(reason, t.info.Head, t.sequence())
+		st.again(reason, t.sequence())
 	}
 	return s.commit(ctx, t, st, func(tx *table.Transaction) error {
 		if len(add)+len(gone) > 0 {

@@ -139,16 +139,17 @@ func (s *session) next(t *tableState) *state {
 }
 
 // again begins a rereading, or begins the one that goes on anew. sequence is what
-// Iceberg will give the commit.
-func (st *state) again(reason string, until uint64, sequence int64) {
+// Iceberg will give the commit. It ends where the table is: what lies behind comes
+// with the commits behind this one, which it does not replace, and would be there
+// twice.
+func (st *state) again(reason string, sequence int64) {
 	if was := st.Reread; was != nil {
 		weight := []string{destination.ReasonSnapshot, destination.ReasonColumns, destination.ReasonErasure, destination.ReasonResync, destination.ReasonEpoch}
 		if slices.Index(weight, was.Reason) > slices.Index(weight, reason) {
 			reason = was.Reason
 		}
-		until = max(until, was.Until)
 	}
-	st.Reread = &rereading{Reason: reason, Until: max(until, st.Position), Began: st.Number, Writer: st.Writer, Sequence: sequence, Position: st.Position}
+	st.Reread = &rereading{Reason: reason, Until: st.Position, Began: st.Number, Writer: st.Writer, Sequence: sequence, Position: st.Position}
 	st.Erase = false
 }
 

@@ -47,7 +47,7 @@ func (e *Engine) upkeepOf(name string) *upkeep {
 
 // Tend begins to write everything again where that is due, and takes away what
 // nobody needs.
-func (s *session) Tend(ctx context.Context, name string, head uint64) (destination.Place, error) {
+func (s *session) Tend(ctx context.Context, name string, _ uint64) (destination.Place, error) {
 	t := s.of(name)
 	st := t.st
 	if st.Number == 0 || st.Reread != nil {
@@ -62,7 +62,7 @@ func (s *session) Tend(ctx context.Context, name string, head uint64) (destinati
 	}
 	var err error
 	if reason != "" {
-		err = s.beginAgain(ctx, t, reason, head)
+		err = s.beginAgain(ctx, t, reason)
 	} else {
 		err = s.e.explain("look after table "+name, s.tidy(ctx, t))
 		if p, ok := errors.AsType[*stream.Problem](err); ok && p.Type == typeRefused {

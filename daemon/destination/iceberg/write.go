@@ -203,7 +203,7 @@ func (s *session) flush(ctx context.Context, t *tableState) error {
 			st.Owed = &owed
 		}
 		if st.Reread != nil { // what it has read so far may have what was erased
-			st.again(destination.ReasonErasure, st.Position, t.sequence())
+			st.again(destination.ReasonErasure, t.sequence())
 		}
 	}
 	err := s.commit(ctx, t, st, func(tx *table.Transaction) error { return s.stage(ctx, t, tx, st) })
