@@ -53,8 +53,8 @@ type Iceberg struct {
 func (s *section) iceberg(d *Destination) {
 	x := &Iceberg{CatalogName: d.Name, Namespace: DefaultSchema, Mode: ModeAppend, FlushInterval: DefaultFlushInterval,
 		CompactInterval: DefaultCompactInterval, Keep: DefaultKeepSnapshots, FileSize: DefaultFileSize}
-	d.Iceberg = x
-	s.foreign(d, "url", "schema", "schema_changes", "views", "versions", "format")
+	d.Iceberg, d.SchemaChanges = x, SchemaApply
+	s.foreign(d, "url", "schema", "views", "versions", "format")
 	if !s.has("catalog") {
 		s.at(s.line, s.title+" needs catalog", `write catalog = "rest" or catalog = "sql"`)
 	}
@@ -85,6 +85,7 @@ func (s *section) iceberg(d *Destination) {
 		}
 	}
 	s.oneOf("mode", &x.Mode, ModeAppend, ModeUpsert)
+	s.oneOf("schema_changes", &d.SchemaChanges, SchemaApply, SchemaBlock, SchemaIgnore)
 	s.ofCatalog(x)
 	s.secret("access_key", &x.AccessKey)
 	s.secret("secret_key", &x.SecretKey)

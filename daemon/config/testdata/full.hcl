@@ -165,6 +165,8 @@ destination "iceberg" "tables" {
   token        = env("SECRET")
   properties   = { "s3.region" = "eu-central-1" }
   keep         = "48h"
+
+  schema_changes = "block"
 }
 
 destination "iceberg" "own" {

@@ -24,7 +24,7 @@ const (
 	changeType = "type"
 )
 
-// Ignored is a change of HubSpot's that the files do not follow.
+// Ignored is a change of HubSpot's that the columns do not follow.
 type Ignored struct {
 	Property string `json:"property"`
 	// Change is new or type, Type what its column would be.
@@ -33,8 +33,8 @@ type Ignored struct {
 	At     time.Time `json:"at"`
 }
 
-// drift is what becomes of changes while columns are made to fit.
-type drift struct {
+// Drift is what becomes of HubSpot's changes while columns are made to fit.
+type Drift struct {
 	policy string
 	// chosen says that the destination gets others of the properties than before:
 	// what is new by that is no change of HubSpot's.
@@ -44,18 +44,25 @@ type drift struct {
 	waits  []string
 }
 
-// drifts begins to make the columns of a stream fit. Before the first commit
-// nothing has changed.
-func (s *session) drifts(m *Manifest, was []Ignored, chosen bool) *drift {
-	d := &drift{policy: s.e.o.SchemaChanges, chosen: chosen, was: was}
-	if m.Number == 0 {
-		d.policy = Apply
-	}
-	return d
+// NewDrift begins to make the columns of a stream fit. was is what was ignored when
+// that was done last; chosen says that the destination gets others of the properties
+// than then. Before the first commit nothing has changed: its policy is Apply.
+func NewDrift(policy string, was []Ignored, chosen bool) *Drift {
+	return &Drift{policy: policy, chosen: chosen, was: was}
 }
 
+func (s *session) drifts(m *Manifest, was []Ignored, chosen bool) *Drift {
+	if m.Number == 0 {
+		return NewDrift(Apply, was, chosen)
+	}
+	return NewDrift(s.e.o.SchemaChanges, was, chosen)
+}
+
+// Ignored are the changes that are not followed.
+func (d *Drift) Ignored() []Ignored { return d.now }
+
 // takes tells whether a change is followed.
-func (d *drift) takes(property, change string, wants kind) bool {
+func (d *Drift) takes(property, change string, wants kind) bool {
 	i := slices.IndexFunc(d.was, func(x Ignored) bool { return x.Property == property && x.Change == change })
 	if d.policy == Apply || d.chosen && i < 0 {
 		return true
@@ -74,7 +81,7 @@ func (d *drift) takes(property, change string, wants kind) bool {
 
 // rest keeps what was ignored of properties that nothing defines: records have
 // them, and they are not met again until they are let in.
-func (d *drift) rest(columns []Column) {
+func (d *Drift) rest(columns []Column) {
 	if d.policy == Apply {
 		return
 	}
@@ -88,7 +95,7 @@ func (d *drift) rest(columns []Column) {
 }
 
 // unknown leaves those properties that get a column.
-func (d *drift) unknown(met map[string]kind) map[string]kind {
+func (d *Drift) unknown(met map[string]kind) map[string]kind {
 	out := maps.Clone(met)
 	for _, property := range slices.Sorted(maps.Keys(met)) {
 		if !d.takes(property, changeNew, met[property]) {
@@ -98,9 +105,9 @@ func (d *drift) unknown(met map[string]kind) map[string]kind {
 	return out
 }
 
-// released tells whether properties are followed that were not: older files lack
+// Released tells whether properties are followed that were not: older rows lack
 // values of theirs.
-func (d *drift) released() bool {
+func (d *Drift) Released() bool {
 	return slices.ContainsFunc(d.was, func(x Ignored) bool {
 		return x.Change == changeNew && !slices.ContainsFunc(d.now, func(y Ignored) bool { return y.Property == x.Property })
 	})
@@ -109,8 +116,8 @@ func (d *drift) released() bool {
 // shown is how many properties are named at once.
 const shown = 10
 
-// waiting is why nothing is written, nil where something may be.
-func (d *drift) waiting(name string) error {
+// Waiting is why nothing is written, nil where something may be.
+func (d *Drift) Waiting(name string) error {
 	if len(d.waits) == 0 {
 		return nil
 	}
@@ -118,9 +125,25 @@ func (d *drift) waiting(name string) error {
 	if n := len(d.waits) - shown; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return &stream.Problem{Type: typeSchema, Title: "HubSpot's properties have changed, and the files wait for you", Blocked: true,
+	return &stream.Problem{Type: typeSchema, Title: "HubSpot's properties have changed, and the destination waits for you", Blocked: true,
 		Detail: name + ": " + strings.Join(d.waits[:min(len(d.waits), shown)], ", ") + more,
 		Hint:   `set schema_changes = "apply" (or "ignore") in the destination and reload; then "block" again`}
+}
+
+// Remarks say to a person what is ignored.
+func Remarks(list []Ignored) []string {
+	var out []string
+	for i, x := range list {
+		if i == shown {
+			return append(out, fmt.Sprintf("%d more changes of properties are ignored", len(list)-shown))
+		}
+		what := "has no column"
+		if x.Change == changeType {
+			what = "has a column of another type, and what does not fit is null"
+		}
+		out = append(out, fmt.Sprintf("property %s %s: HubSpot's is %s since %s, and schema_changes is %q", x.Property, what, x.Type, x.At.Format(time.DateOnly), Ignore))
+	}
+	return out
 }
 
 // skipped are the properties that are ignored though values of theirs come.
@@ -136,7 +159,7 @@ func skipped(list []Ignored) map[string]bool {
 
 // columnsFor are the columns that a stream needs, by those that it has; raw adds
 // one with all properties.
-func columnsFor(has []Column, t destination.Table, raw bool, d *drift) []Column {
+func columnsFor(has []Column, t destination.Table, raw bool, d *Drift) []Column {
 	out := slices.Clone(has)
 	at := map[string]int{}
 	names := map[string]bool{colDay: true}

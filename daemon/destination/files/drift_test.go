@@ -286,6 +286,10 @@ func TestSchemaChanges(t *testing.T) {
 					t.Errorf("row %v", got)
 				}
 				r.Equal()
+				checked, err := r.M.Check(t.Context(), "lake")
+				if err != nil || len(checked[0].Remarks) != 3 || !strings.Contains(checked[0].Remarks[1], "property born has no column: HubSpot's is string since") {
+					t.Errorf("a check says %+v, %v", checked, err)
+				}
 				again(files.Ignore)
 			}
 

@@ -30,7 +30,10 @@ type session struct {
 	described time.Time
 }
 
-var _ destination.Gatherer = (*session)(nil)
+var _ interface {
+	destination.Gatherer
+	destination.Remarker
+} = (*session)(nil)
 
 // table is what is known of a stream.
 type table struct {
@@ -83,6 +86,9 @@ func (s *session) setLayout(t *table, columns []Column, ignored []Ignored) {
 	defer s.mu.Unlock()
 	t.columns, t.ignored, t.layout = columns, ignored, l
 }
+
+// Remarks are what a person should know of the shape of a stream's files.
+func (s *session) Remarks(name string) []string { return Remarks(s.of(name).ignored) }
 
 // Close ends the session; what was not committed is dropped.
 func (s *session) Close() {
@@ -147,7 +153,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	}
 	d := s.drifts(t.m, t.m.Ignored, otherwise)
 	columns := columnsFor(has, info, s.e.o.Raw, d)
-	if err := d.waiting(info.Name); err != nil {
+	if err := d.Waiting(info.Name); err != nil {
 		return place, err
 	}
 	s.setLayout(t, columns, d.now)
@@ -155,7 +161,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	switch {
 	case t.m.Number > 0 && t.m.Epoch < s.origin.Epoch:
 		reason = destination.ReasonEpoch
-	case otherwise || widened(t.m.Columns, t.columns) || d.released() || t.m.Format != s.e.o.Format:
+	case otherwise || widened(t.m.Columns, t.columns) || d.Released() || t.m.Format != s.e.o.Format:
 		reason = destination.ReasonColumns // some files have another type, or format
 	}
 	if reason != "" {

@@ -11,13 +11,16 @@ import (
 // by another library. It is never changed, and may be used by several goroutines.
 type Sheet struct{ l *layout }
 
-// NewSheet makes one of columns; defined says that the stream has definitions.
-func NewSheet(columns []Column, defined bool) *Sheet { return &Sheet{newLayout(columns, nil, defined)} }
+// NewSheet makes one of columns; defined says that the stream has definitions. What
+// of ignored has no column is not met again.
+func NewSheet(columns []Column, ignored []Ignored, defined bool) *Sheet {
+	return &Sheet{newLayout(columns, skipped(ignored), defined)}
+}
 
-// ColumnsFor are the columns that a stream needs, by those that it has; raw adds
-// one with all properties. Whatever HubSpot changes is followed.
-func ColumnsFor(has []Column, t destination.Table, raw bool) []Column {
-	return columnsFor(has, t, raw, &drift{policy: Apply})
+// Columns are those that a stream needs, by those that it has; raw adds one with all
+// properties.
+func (d *Drift) Columns(has []Column, t destination.Table, raw bool) []Column {
+	return columnsFor(has, t, raw, d)
 }
 
 // Columns are its columns, by their names.
@@ -39,9 +42,10 @@ func (r *Rows) Records() []*stream.Record { return r.p.records }
 // not, Wants are columns that have.
 func (r *Rows) Fits() bool { return r.p.fits() }
 
-// Wants are columns with those that the records want besides, and wider ones.
-func (r *Rows) Wants(has []Column, rules *destination.Rules) []Column {
-	return with(has, r.p.unknown, r.p.wide, rules)
+// Wants are columns with those that the records want besides, as far as d follows
+// them, and wider ones.
+func (r *Rows) Wants(has []Column, rules *destination.Rules, d *Drift) []Column {
+	return with(has, d.unknown(r.p.unknown), r.p.wide, rules)
 }
 
 // Erased tells whether one of the records was erased.

@@ -50,7 +50,7 @@ func (s *session) take(ctx context.Context, t *table, b *destination.Batch) (pla
 		}
 		d := s.drifts(t.m, t.ignored, false)
 		unknown := d.unknown(p.unknown)
-		if err := d.waiting(t.info.Name); err != nil {
+		if err := d.Waiting(t.info.Name); err != nil {
 			return place, err
 		}
 		s.setLayout(t, with(t.columns, unknown, p.wide, t.info.Rules), slices.Concat(t.ignored, d.now))

@@ -3,6 +3,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/url"
@@ -53,8 +54,10 @@ type Options struct {
 	Properties map[string]string
 	// Delete says that records that have ended leave the table.
 	Delete bool
-	// Raw adds a column with all properties.
-	Raw bool
+	// Raw adds a column with all properties. SchemaChanges is what a change of
+	// HubSpot's properties does: files.Apply, also where it is empty, Block or Ignore.
+	Raw           bool
+	SchemaChanges string
 	// FileSize is about how large files become. Compact is how old the last writing
 	// of everything may become, Keep how long snapshots of the table stay when they
 	// are the newest no more.
@@ -81,6 +84,7 @@ var (
 
 // New returns a catalogue that is not looked at yet.
 func New(o Options) *Engine {
+	o.SchemaChanges = cmp.Or(o.SchemaChanges, files.Apply)
 	return &Engine{o: o, builds: map[string]*build{}, upkeeps: map[string]*upkeep{}}
 }
 

@@ -50,8 +50,8 @@ func plain(columns []files.Column) []files.Column {
 }
 
 // columnsFor are the columns that a stream needs, by those that it has.
-func (s *session) columnsFor(has []files.Column, info destination.Table) []files.Column {
-	return plain(files.ColumnsFor(has, info, s.e.o.Raw))
+func (s *session) columnsFor(has []files.Column, info destination.Table, d *files.Drift) []files.Column {
+	return plain(d.Columns(has, info, s.e.o.Raw))
 }
 
 // typeOf is a column's type in Iceberg. The element's id is given by whoever makes

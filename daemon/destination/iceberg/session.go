@@ -37,7 +37,10 @@ type session struct {
 	streams map[string]*tableState
 }
 
-var _ destination.Gatherer = (*session)(nil)
+var _ interface {
+	destination.Gatherer
+	destination.Remarker
+} = (*session)(nil)
 
 // tableState is what is known of a stream.
 type tableState struct {
@@ -45,6 +48,7 @@ type tableState struct {
 	tbl     *table.Table // the newest
 	st      *state       // that of tbl
 	columns []files.Column
+	ignored []files.Ignored // of what has no column
 	sheet   *files.Sheet
 
 	// What was taken in, and is not committed: whether there is anything, of which
@@ -78,12 +82,23 @@ func (s *session) of(name string) *tableState {
 	return s.streams[name]
 }
 
-func (s *session) setSheet(t *tableState, columns []files.Column) {
-	x := files.NewSheet(columns, len(t.info.Definitions) > 0)
+func (s *session) setSheet(t *tableState, columns []files.Column, ignored []files.Ignored) {
+	x := files.NewSheet(columns, ignored, len(t.info.Definitions) > 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.columns, t.sheet = columns, x
+	t.columns, t.ignored, t.sheet = columns, ignored, x
 }
+
+// drift begins to make columns fit.
+func (s *session) drift(t *tableState, was []files.Ignored, chosen bool) *files.Drift {
+	if t.st.Position == 0 { // nothing was written yet
+		return files.NewDrift(files.Apply, was, chosen)
+	}
+	return files.NewDrift(s.e.o.SchemaChanges, was, chosen)
+}
+
+// Remarks are what a person should know of the shape of a stream's table.
+func (s *session) Remarks(name string) []string { return files.Remarks(s.of(name).ignored) }
 
 // Close ends the session; what was not committed is dropped.
 func (s *session) Close() {
@@ -156,17 +171,28 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 			has[i].Unparsed, has[i].Example = 0, "" // an id may be hashed now
 		}
 	}
-	s.setSheet(t, s.columnsFor(has, info))
+	d := s.drift(t, t.st.Ignored, otherwise)
+	columns := s.columnsFor(has, info, d)
+	if err := d.Waiting(info.Name); err != nil {
+		return place, err
+	}
+	s.setSheet(t, columns, d.Ignored())
 	reason := ""
 	switch {
 	case t.st.Number == 0: // it has no rows
 	case t.st.Epoch < s.origin.Epoch:
 		reason = destination.ReasonEpoch
-	case otherwise, t.st.Mode != s.e.o.Mode && s.e.o.Mode == Upsert:
+	case otherwise, d.Released(), t.st.Mode != s.e.o.Mode && s.e.o.Mode == Upsert:
 		reason = destination.ReasonColumns // there are rows that have to go
 	}
 	if err := s.reshape(ctx, t, reason); err != nil {
 		return place, err
+	}
+	if !slices.Equal(t.st.Ignored, t.ignored) && !info.Look {
+		st := s.next(t)
+		if err := s.commit(ctx, t, st, func(tx *table.Transaction) error { return s.empty(ctx, t, tx, st) }); err != nil {
+			return place, err
+		}
 	}
 	s.mu.Lock()
 	s.streams[info.Name] = t
@@ -180,7 +206,7 @@ func (s *session) create(ctx context.Context, t *tableState) error {
 		return t.info.Unready()
 	}
 	t.st = s.first(&t.info)
-	t.st.Columns = s.columnsFor(nil, t.info)
+	t.st.Columns = s.columnsFor(nil, t.info, s.drift(t, nil, false))
 	text, err := json.Marshal(t.st)
 	if err != nil {
 		return err

@@ -62,6 +62,8 @@ type state struct {
 	// Choice differs where what of the properties comes does: destination.Rules.Key.
 	Choice  string         `json:"choice,omitempty"`
 	Columns []files.Column `json:"columns"`
+	// Ignored are changes of HubSpot's properties that the columns do not follow.
+	Ignored []files.Ignored `json:"ignored,omitempty"`
 }
 
 // rereading is a reading of the feed from its beginning, whose files replace those
@@ -130,7 +132,7 @@ func (s *session) next(t *tableState) *state {
 	out := *t.st
 	out.Number, out.Writer, out.Committed = t.st.Number+1, s.writer, time.Now().UTC().Truncate(time.Millisecond)
 	out.Store, out.Epoch, out.Mode, out.Choice = s.origin.Store, s.origin.Epoch, s.e.o.Mode, t.info.Rules.Key()
-	out.Columns = slices.Clone(t.columns)
+	out.Columns, out.Ignored = slices.Clone(t.columns), slices.Clone(t.ignored)
 	if out.Reread != nil {
 		r := *out.Reread
 		out.Reread = &r

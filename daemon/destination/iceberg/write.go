@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -86,6 +87,11 @@ func (s *session) take(ctx context.Context, t *tableState, b *destination.Batch,
 		if tries == maxShapes {
 			return fmt.Errorf("the columns of %s do not come to fit its records", t.info.Name)
 		}
+		d := s.drift(t, t.ignored, false)
+		columns := plain(rows.Wants(t.columns, t.info.Rules, d))
+		if err := d.Waiting(t.info.Name); err != nil {
+			return err
+		}
 		began := uint64(0)
 		if t.st.Reread != nil {
 			began = t.st.Reread.Began
@@ -94,7 +100,7 @@ func (s *session) take(ctx context.Context, t *tableState, b *destination.Batch,
 		if err := s.flush(ctx, t); err != nil {
 			return err
 		}
-		s.setSheet(t, plain(rows.Wants(t.columns, t.info.Rules)))
+		s.setSheet(t, columns, slices.Concat(t.ignored, d.Ignored()))
 		if err := s.reshape(ctx, t, ""); err != nil {
 			return err
 		}
