@@ -289,9 +289,9 @@ func destinationOf(s *destination.Status) client.Destination {
 	for _, x := range s.Streams {
 		one := client.DestinationStream{Stream: x.Stream, Table: cmp.Or(x.Place.Table, x.Stream), Position: x.Place.Position, Head: x.Head,
 			Behind: x.Behind, RowsWritten: x.Place.Rows, LastCommit: api.TimeOf(x.Place.LastCommit), Unparsed: x.Place.Unparsed,
-			VersionsLost: x.Lost, Error: api.ProblemOf(x.Error)}
+			VersionsLost: x.Lost, Error: api.ProblemOf(x.Error), Untidy: api.ProblemOf(x.Place.Untidy)}
 		if r := x.Place.Reread; r != nil {
-			one.Reread = &client.Reread{Reason: r.Reason, Position: r.Position, Until: r.Until}
+			one.Reread = &client.Reread{Reason: r.Reason, Position: r.Position, Until: r.Until, Anew: r.Anew, Why: r.Why}
 		}
 		out.Streams = append(out.Streams, one)
 	}
@@ -306,9 +306,9 @@ func destinationThing(c client.Destination) thing {
 	same.LastCommit = toSecond(c.LastCommit)
 	same.Streams = make([]client.DestinationStream, len(c.Streams))
 	for i, s := range c.Streams {
-		same.Streams[i] = client.DestinationStream{Stream: s.Stream, Table: s.Table, Unparsed: s.Unparsed, VersionsLost: s.VersionsLost, Error: s.Error}
+		same.Streams[i] = client.DestinationStream{Stream: s.Stream, Table: s.Table, Unparsed: s.Unparsed, VersionsLost: s.VersionsLost, Error: s.Error, Untidy: s.Untidy}
 		if s.Reread != nil {
-			same.Streams[i].Reread = &client.Reread{Reason: s.Reread.Reason}
+			same.Streams[i].Reread = &client.Reread{Reason: s.Reread.Reason, Anew: s.Reread.Anew, Why: s.Reread.Why}
 		}
 	}
 	return thing{kind: client.EventDestination, name: c.Name, value: c, same: same}

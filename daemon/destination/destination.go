@@ -217,6 +217,9 @@ type Place struct {
 	// column's type.
 	Rows, Unparsed uint64
 	LastCommit     time.Time
+	// Untidy is why what nobody needs is not taken away, nil where it is. Nothing that
+	// is written waits for that; what was erased does.
+	Untidy *stream.Problem
 }
 
 // Reread is a second reading of the feed, up to Until.
@@ -225,6 +228,10 @@ type Reread struct {
 	Position, Until uint64
 	// Sweep says that rows that the store has not end behind it.
 	Sweep bool
+	// Anew counts how often it has begun anew, Why says after what, where that is not
+	// the Reason.
+	Anew uint64
+	Why  string
 }
 
 // Why a feed is read again.

@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -203,7 +204,7 @@ func (r *runner) connected() {
 func (r *runner) placed(name string, p Place) {
 	r.mu.Lock()
 	s := r.streams[name]
-	again := s.err != nil
+	again, was := s.err != nil, s.place
 	if p.Cleared == 0 {
 		p.Cleared = p.Position // what is replaced is gone at once
 	}
@@ -213,7 +214,27 @@ func (r *runner) placed(name string, p Place) {
 	if again {
 		r.log.Info("a stream is written again", "stream", name)
 	}
+	r.tell(name, &was, &p)
 	r.m.o.Changed()
+}
+
+// tell logs what has happened to a stream besides that more of it is written.
+func (r *runner) tell(name string, was, now *Place) {
+	switch a, b := was.Reread, now.Reread; {
+	case a == nil && b != nil:
+		r.log.Info("everything is written anew", "stream", name, "reason", b.Reason, "from", b.Position, "until", b.Until)
+	case a != nil && b != nil && (b.Anew > a.Anew || b.Position < a.Position):
+		// With each time it comes nearer that this has no end.
+		r.log.Warn("everything is written anew, from the beginning once more", "stream", name, "reason", b.Reason, "why", cmp.Or(b.Why, b.Reason), "times", b.Anew, "until", b.Until)
+	case a != nil && b == nil:
+		r.log.Info("everything was written anew", "stream", name, "reason", a.Reason)
+	}
+	switch a, b := was.Untidy, now.Untidy; {
+	case b != nil && (a == nil || a.Detail != b.Detail):
+		r.log.Warn("what nobody needs of a stream is not taken away", "stream", name, "error", b)
+	case a != nil && b == nil:
+		r.log.Info("what nobody needs of a stream is taken away again", "stream", name)
+	}
 }
 
 func (r *runner) streamFailed(name string, err error) {
@@ -266,6 +287,9 @@ func (r *runner) status(ctx context.Context) Status {
 	now, rereading, unread := time.Now(), false, false
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		s := known[name]
+		if s.err == nil && s.place.Cleared < s.place.Position {
+			s.err = s.place.Untidy // what was erased waits for somebody
+		}
 		lost := uint64(0)
 		if s.versions {
 			lost = r.m.o.Source.VersionsLost(name)[r.spec.Name]

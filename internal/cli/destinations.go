@@ -119,9 +119,12 @@ func destinationStreams(w io.Writer, d client.Destination, now time.Time) error 
 		reread := "-"
 		if s.Reread != nil {
 			reread = fmt.Sprintf("%s, %d of %d", s.Reread.Reason, s.Reread.Position, s.Reread.Until)
+			if s.Reread.Anew > 0 {
+				reread += fmt.Sprintf(", begun %d times", s.Reread.Anew+1)
+			}
 		}
 		rows = append(rows, []string{s.Stream, s.Table, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Behind), fmt.Sprint(s.RowsWritten),
-			fmt.Sprint(s.Unparsed), reread, p.add(s.Error, s.Stream)})
+			fmt.Sprint(s.Unparsed), reread, p.add(cmp.Or(s.Error, s.Untidy), s.Stream)})
 	}
 	if _, err := fmt.Fprintf(w, "\nit writes to %s\n", clean(d.Target)); err != nil {
 		return fmt.Errorf("write a table: %w", err)
@@ -130,10 +133,14 @@ func destinationStreams(w io.Writer, d client.Destination, now time.Time) error 
 		return err
 	}
 	for _, s := range d.Streams {
-		if s.VersionsLost == 0 {
-			continue
+		said := ""
+		if s.VersionsLost > 0 {
+			said = fmt.Sprintf("dropped %d versions of %s that %s had not read: it was behind for longer than keep_versions\n", s.VersionsLost, s.Stream, d.Name)
 		}
-		if _, err := fmt.Fprintf(w, "dropped %d versions of %s that %s had not read: it was behind for longer than keep_versions\n", s.VersionsLost, s.Stream, d.Name); err != nil {
+		if s.Reread != nil && s.Reread.Why != "" {
+			said += fmt.Sprintf("%s is written anew from the beginning once more: %s\n", s.Stream, clean(s.Reread.Why))
+		}
+		if _, err := io.WriteString(w, said); err != nil {
 			return fmt.Errorf("write a table: %w", err)
 		}
 	}

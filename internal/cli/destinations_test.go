@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -44,5 +45,24 @@ tasks: it is paused
 `, "^", "`")
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What is written anew, and what is not taken away, is said below the table.
+func TestDestinationStreams(t *testing.T) {
+	t.Parallel()
+	x := client.Destination{Name: "lake", Target: "somewhere", State: client.DestinationRunning, Streams: []client.DestinationStream{
+		{Stream: "contacts", Reread: &client.Reread{Reason: client.RereadResync, Position: 10, Until: 200, Anew: 2, Why: "somebody else has written"}},
+		{Stream: "deals", Untidy: &client.Problem{Title: "old files stay", Detail: "it is refused", Hint: "let the key delete"}},
+	}}
+	var b bytes.Buffer
+	if err := destinationStreams(&b, x, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"resync, 10 of 200, begun 3 times", "contacts is written anew from the beginning once more: somebody else has written\n",
+		"deals: old files stay: it is refused\n  hint: let the key delete\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("it lacks %q:\n%s", want, b.String())
+		}
 	}
 }

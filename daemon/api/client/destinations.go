@@ -75,6 +75,9 @@ type DestinationStream struct {
 	// Reread is null unless the feed is read again beside what is new.
 	Reread *Reread  `json:"reread"`
 	Error  *Problem `json:"error"`
+	// Untidy is why what nobody needs is not taken away there, absent where it is. It
+	// is the Error, too, where something that was erased waits for it.
+	Untidy *Problem `json:"untidy,omitempty"`
 }
 
 // Reread is a stream's feed being read again, from its beginning to Until.
@@ -82,6 +85,10 @@ type Reread struct {
 	Reason   string `json:"reason"` // one of the Reread constants
 	Position uint64 `json:"position"`
 	Until    uint64 `json:"until"`
+	// Anew counts how often that has begun from the beginning once more, Why says
+	// after what, where that is not the Reason.
+	Anew uint64 `json:"anew,omitempty"`
+	Why  string `json:"why,omitempty"`
 }
 
 // ResyncDestinationBody is the body of a destination's resync; an empty Stream

@@ -97,7 +97,11 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 	moved := t.st.Position != t.st.Reread.Position
 	others, known := t.othersSince(t.st.Reread.Sequence)
 	if others || !known && strange || moved && len(before.data) == 0 && len(b.files) > 0 && s.e.o.Mode == Upsert {
-		return s.beginAgain(ctx, t, t.st.Reread.Reason)
+		why := "somebody else has written to the table meanwhile"
+		if !others && (known || !strange) {
+			why = "the table had no rows to put these in the place of"
+		}
+		return s.beginAgain(ctx, t, t.st.Reread.Reason, why)
 	}
 	st := s.next(t)
 	st.count(b.unread)

@@ -94,6 +94,9 @@ func TestResyncBeginsAnew(t *testing.T) {
 			if d.place.Reread == nil || d.place.Reread.Position != 0 {
 				t.Fatalf("it ends over what somebody else did: %+v", d.place)
 			}
+			if again := d.place.Reread; again.Anew != 1 || again.Why != "somebody else has written to the table meanwhile" {
+				t.Errorf("it does not say that it begins anew, nor why: %+v", again)
+			}
 			d.write(0)
 			d = r.session() // another process
 			if d.place.Reread == nil || d.place.Reread.Position != 0 {

@@ -265,15 +265,16 @@ func unbound(tx *table.Transaction, has iceberg.Properties) error {
 // Reread begins to write everything again.
 func (s *session) Reread(ctx context.Context, name string, r destination.Reread) (destination.Place, error) {
 	t := s.of(name)
-	if err := s.beginAgain(ctx, t, r.Reason); err != nil {
+	if err := s.beginAgain(ctx, t, r.Reason, ""); err != nil {
 		return destination.Place{}, s.fail(t, "begin to write "+name+" again", err)
 	}
 	return s.place(t), nil
 }
 
-func (s *session) beginAgain(ctx context.Context, t *tableState, reason string) error {
+func (s *session) beginAgain(ctx context.Context, t *tableState, reason, why string) error {
 	st := s.next(t)
 	st.again(reason, t.sequence())
+	st.Reread.Why = why
 	return s.commit(ctx, t, st, func(tx *table.Transaction) error { return s.empty(ctx, t, tx, st) })
 }
 

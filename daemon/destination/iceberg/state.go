@@ -77,6 +77,10 @@ type rereading struct {
 	Writer   string `json:"writer"`
 	Sequence int64  `json:"sequence"`
 	Position uint64 `json:"position"`
+	// Anew counts how often it has begun anew, Why says after what, where that is none
+	// of its reasons.
+	Anew uint64 `json:"anew,omitempty"`
+	Why  string `json:"why,omitempty"`
 }
 
 // clean is a place up to which nothing of what was erased is in the table, nor in
@@ -145,13 +149,15 @@ func (s *session) next(t *tableState) *state {
 // with the commits behind this one, which it does not replace, and would be there
 // twice.
 func (st *state) again(reason string, sequence int64) {
+	anew := uint64(0)
 	if was := st.Reread; was != nil {
+		anew = was.Anew + 1
 		weight := []string{destination.ReasonSnapshot, destination.ReasonColumns, destination.ReasonErasure, destination.ReasonResync, destination.ReasonEpoch}
 		if slices.Index(weight, was.Reason) > slices.Index(weight, reason) {
 			reason = was.Reason
 		}
 	}
-	st.Reread = &rereading{Reason: reason, Until: st.Position, Began: st.Number, Writer: st.Writer, Sequence: sequence, Position: st.Position}
+	st.Reread = &rereading{Reason: reason, Until: st.Position, Began: st.Number, Writer: st.Writer, Sequence: sequence, Position: st.Position, Anew: anew}
 	st.Erase = false
 }
 
@@ -172,9 +178,14 @@ func (s *session) place(t *tableState) destination.Place {
 		p.Cleared = *st.Owed
 	}
 	if r := st.Reread; r != nil {
-		p.Reread = &destination.Reread{Reason: r.Reason, Until: r.Until, Sweep: true}
+		p.Reread = &destination.Reread{Reason: r.Reason, Until: r.Until, Sweep: true, Anew: r.Anew, Why: r.Why}
 		if b := s.e.buildOf(t); b != nil {
 			p.Reread.Position = b.position
+		}
+	}
+	if st.Reread == nil && !st.Erase {
+		if p.Untidy = t.hinders(); p.Untidy == nil {
+			p.Untidy = s.e.refusal(st.Stream)
 		}
 	}
 	if t.taken {

@@ -28,12 +28,20 @@ const (
 const gcKey = "gc.enabled"
 
 // notTidy is why what nobody needs stays where it is. It hinders no writing.
-func notTidy(detail, hint string) error {
+func notTidy(detail, hint string) *stream.Problem {
 	return &stream.Problem{Type: typeFailed, Title: "what nobody needs of the table is not taken away", Detail: detail, Hint: hint}
 }
 
-// upkeep is when a table was last tidied, and snapshots of it last expired.
-type upkeep struct{ tidied, expired time.Time }
+// looksEvery is how often a table is read again whose owner wants its files to stay.
+const looksEvery = time.Minute
+
+// upkeep is when a table was last tidied, snapshots of it last expired, and it was
+// last looked whether its files still have to stay.
+type upkeep struct {
+	tidied, expired, looked time.Time
+	// refused is why the last tidying came to nothing. Guarded by the engine's mu.
+	refused *stream.Problem
+}
 
 // upkeepOf is that of a stream. Only the session that there is changes it.
 func (e *Engine) upkeepOf(name string) *upkeep {
@@ -43,6 +51,23 @@ func (e *Engine) upkeepOf(name string) *upkeep {
 		e.upkeeps[name] = &upkeep{}
 	}
 	return e.upkeeps[name]
+}
+
+// refusal is why the last tidying of a stream's table came to nothing.
+func (e *Engine) refusal(name string) *stream.Problem {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if u := e.upkeeps[name]; u != nil {
+		return u.refused
+	}
+	return nil
+}
+
+func (e *Engine) refuse(name string, p *stream.Problem) {
+	u := e.upkeepOf(name)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u.refused = p
 }
 
 // Tend begins to write everything again where that is due, and takes away what
@@ -62,14 +87,12 @@ func (s *session) Tend(ctx context.Context, name string, _ uint64) (destination.
 	}
 	var err error
 	if reason != "" {
-		err = s.beginAgain(ctx, t, reason)
+		err = s.beginAgain(ctx, t, reason, "")
 	} else {
 		err = s.e.explain("look after table "+name, s.tidy(ctx, t))
 		if p, ok := errors.AsType[*stream.Problem](err); ok && p.Type == typeRefused {
-			err = notTidy(p.Detail, "let the key list and delete objects below the table's location, too (s3:ListBucket, s3:DeleteObject); in a folder, the user that hubpipe runs as")
-		}
-		if err == nil {
-			err = t.hinders()
+			s.e.refuse(name, notTidy(p.Detail, "let the key list and delete objects below the table's location, too (s3:ListBucket, s3:DeleteObject); in a folder, the user that hubpipe runs as"))
+			err = nil // it is tried again in an hour
 		}
 	}
 	if err != nil {
@@ -81,18 +104,24 @@ func (s *session) Tend(ctx context.Context, name string, _ uint64) (destination.
 // tidy takes away snapshots that were replaced a while ago, and files that none
 // names.
 func (s *session) tidy(ctx context.Context, t *tableState) error {
-	if t.stays() {
-		return nil
-	}
 	now := time.Now()
 	every := min(tidyEvery, s.e.o.Keep)
+	last := s.e.upkeepOf(t.info.Name)
+	if t.stays() {
+		if now.Sub(last.looked) < min(every, looksEvery) {
+			return nil
+		}
+		last.looked = now
+		if err := s.reload(ctx, t); err != nil || t.stays() {
+			return err
+		}
+	}
 	if owed := t.st.Owed; owed != nil && t.st.Clean == nil && !t.st.Erase {
 		// What is valid now has nothing of it: everything was written again since.
 		st := s.next(t)
 		st.Clean = &clean{st.Position, t.tbl.Metadata().LastSequenceNumber(), st.Committed}
 		return s.commit(ctx, t, st, nil)
 	}
-	last := s.e.upkeepOf(t.info.Name)
 	_, due := t.expirable(now, s.e.o.Keep)
 	due = due && now.Sub(last.expired) >= every
 	if c := t.st.Clean; c != nil { // which may be done at once then
@@ -121,6 +150,7 @@ func (s *session) tidy(ctx context.Context, t *tableState) error {
 	if _, err := t.tbl.DeleteOrphanFiles(ctx, table.WithFilesOlderThan(s.e.o.Keep)); err != nil {
 		return err
 	}
+	s.e.refuse(t.info.Name, nil)
 	if c := t.st.Clean; c != nil && t.st.Outside == "" && t.oldest() >= c.Sequence && !now.Before(c.gone(s.e.o.Keep)) {
 		st := s.next(t)
 		st.Owed, st.Clean = nil, nil
@@ -140,7 +170,7 @@ func (c *clean) gone(keep time.Duration) time.Time { return c.At.Add(keep + min(
 func (t *tableState) stays() bool { return !t.tbl.Properties().GetBool(gcKey, true) }
 
 // hinders is why what was erased is not gone one day by itself.
-func (t *tableState) hinders() error {
+func (t *tableState) hinders() *stream.Problem {
 	switch {
 	case t.st.Owed == nil:
 		return nil
