@@ -81,10 +81,18 @@ func (d *Dispatcher) Heartbeat(now time.Time, hb *protocol.Heartbeat) ([]Out, er
 	if err != nil {
 		return nil, c.abandon(err)
 	}
-	if len(c.outs) == 0 || len(places) > 0 {
+	if !c.tells(hb) || len(places) > 0 {
 		c.answer(hb.Worker, protocol.Answer{Type: protocol.Seen, Process: hb.Process, Journals: places})
 	}
 	return c.commit()
+}
+
+// tells is whether anything is said to the process of a heartbeat. What is said to
+// the one from which it took its name is no answer to it.
+func (c *change) tells(hb *protocol.Heartbeat) bool {
+	return slices.ContainsFunc(c.outs, func(o Out) bool {
+		return o.Worker == hb.Worker && (o.Command != nil && o.Command.Process == hb.Process || o.Answer != nil && o.Answer.Process == hb.Process)
+	})
 }
 
 // take gives a worker's id to the process that the heartbeat names. Of two
