@@ -268,7 +268,7 @@ func (d *Daemon) DestinationTables(ctx context.Context, name string) (client.Des
 	where, list, err := d.destinations.Tables(ctx, name)
 	out := client.DestinationTables{Name: st.Name, Kind: st.Kind, Database: where.Database, Schema: where.Schema, Location: where.Location}
 	for _, x := range list {
-		t := client.DestinationTable{Stream: x.Stream, Object: x.Object, Table: x.Table, Associations: x.Associations, History: x.History, Columns: []client.DestinationColumn{}}
+		t := client.DestinationTable{Stream: x.Stream, Object: x.Object, Table: x.Table, Associations: x.Associations, History: x.History, Versions: x.Versions, Columns: []client.DestinationColumn{}}
 		for _, c := range x.Columns {
 			t.Columns = append(t.Columns, client.DestinationColumn(c))
 		}

@@ -34,8 +34,10 @@ type Column struct {
 // Described is a stream's table.
 type Described struct {
 	Stream, Object, Table string
-	Associations, History string // tables beside it, "" for none
-	Columns               []Column
+	// Tables beside it, "" for none. Versions is that of every version: of files, which
+	// are no tables, what its table is called where they are loaded.
+	Associations, History, Versions string
+	Columns                         []Column
 }
 
 // sampled is how many records are looked at where HubSpot has no definitions.
@@ -80,6 +82,9 @@ func (m *Manager) Tables(ctx context.Context, name string) (Whereabouts, []Descr
 		}
 		if x.History {
 			d.History = beside("__history")
+		}
+		if x.Versions > 0 {
+			d.Versions = beside("__versions")
 		}
 		for i, c := range columns {
 			c.Name = names[i]

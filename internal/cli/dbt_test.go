@@ -49,7 +49,7 @@ func someTables() client.DestinationTables {
 		{Stream: "contacts", Object: "contacts", Table: "contacts", Associations: "contacts__associations", History: "contacts__history",
 			Columns: append(own[:8:8], p("email", "string", "E-mail"), p("score", "double", ""), p("opted_out", "boolean", "Opted out: yes # or no"), p("born", "date", `The "day"`),
 				p("seen", "timestamp", "Seen {{ at }}\n{% last %}"), p("kinds", "list<string>", "Kinds\u007f\ufeff of 'it'"))},
-		{Stream: "eu-deals", Object: "deals", Table: "eu-deals", Columns: append(own[:8:8], p("order", "string", "a word of SQL"), p("Amount", "double", ""), p("amount", "double", ""),
+		{Stream: "eu-deals", Object: "deals", Table: "eu-deals", Versions: "eu-deals__versions", Columns: append(own[:8:8], p("order", "string", "a word of SQL"), p("Amount", "double", ""), p("amount", "double", ""),
 			p("Größe in €", "string", ""), p(`a "b" `+"`c`"+` 'd' \`, "string", ""), p("{{ hostile }}", "string", ""), p("1st", "json", ""))},
 	}}
 }

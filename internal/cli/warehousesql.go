@@ -43,8 +43,10 @@ files of a destination into it, and merges them: each record once, as it is now.
 goes to stdout and is run by you: the first part once, the second again and again.
 
 Of a record the row with the highest _hubpipe_seq holds; tombstones are rows, whose
-_hubpipe_state is not live. Names need no quotes there: what is no letter or digit
-becomes _. Write it again when HubSpot's properties have changed.`
+_hubpipe_state is not live. A stream whose versions the files keep has a view of them
+besides: which is the current one, and which was valid on a day. Names need no quotes
+there: what is no letter or digit becomes _. Write it again when HubSpot's properties
+have changed.`
 	f := cmd.Flags()
 	f.StringVar(&name, "destination", "", "whose tables (default: the only one)")
 	f.StringVar(&location, "location", "", "the URL of the folder that has one for each stream, as the warehouse reaches it")
@@ -59,7 +61,9 @@ type warehouse struct {
 	types map[string]string
 	// evolves is what makes MERGE add columns, where nothing else does.
 	evolves string
-	each    func(b *bytes.Buffer, x warehouseTable)
+	// next is what a column has in the next version, in SQL; nil for LEAD.
+	next func(column, partition, order string) string
+	each func(b *bytes.Buffer, x warehouseTable)
 }
 
 // warehouseColumn is a column by its names there and in the files, quoted.
@@ -75,6 +79,7 @@ type warehouseTable struct {
 	// stream is the name of the folder of its files, folder the URL.
 	stream, folder string
 	columns        []warehouseColumn
+	versions       *warehouseVersions // nil where there are none
 }
 
 func warehouses() map[string]*warehouse {
@@ -104,7 +109,7 @@ func (w *warehouse) script(t client.DestinationTables, schema string) []byte {
 	used := map[string]bool{}
 	for _, x := range t.Tables {
 		name := unique(used, plain(x.Table))
-		for _, beside := range []string{"_load", "_loader", "_live"} {
+		for _, beside := range []string{"_load", "_loader", "_live", "__versions", versionsRows, versionsLoader} {
 			used[name+beside] = true
 		}
 		tab := warehouseTable{w: w, schema: schema, name: name, table: w.quote(schema) + "." + w.quote(name), load: w.quote(schema) + "." + w.quote(name+"_load"),
@@ -118,6 +123,9 @@ func (w *warehouse) script(t client.DestinationTables, schema string) []byte {
 		}
 		for _, c := range columns {
 			tab.columns = append(tab.columns, warehouseColumn{name: w.quote(unique(taken, plain(c.Name))), raw: c.Name, kind: c.Type, column: w.types[c.Type]})
+		}
+		if x.Versions != "" {
+			tab.versions = tab.versioned(columns)
 		}
 		fmt.Fprintf(b, "\n-- %s\n", strings.Join(strings.Fields(plain(x.Stream)+" (HubSpot "+plain(x.Object)+")"), " "))
 		w.each(b, tab)
@@ -198,6 +206,14 @@ ALTER SESSION SET TIMEZONE = 'UTC';
 				}
 			}
 			x.live(b, x.table)
+			if x.versions != nil {
+				fmt.Fprintf(b, "CREATE TABLE IF NOT EXISTS %s (\n%s\n);\n", x.versions.rows.table, x.versions.rows.defined(""))
+				if len(x.columns) > own {
+					fmt.Fprintf(b, "ALTER TABLE %s ADD COLUMN%s;\n", x.versions.rows.table, x.versions.rows.added("IF NOT EXISTS "))
+				}
+				x.begin(b, "")
+				x.versions.view(b, x.versions.rows.table)
+			}
 			fmt.Fprintf(b, "-- again and again: a file is loaded once\nCOPY INTO %s (%s, %s) FROM (\n  SELECT %s,\n    METADATA$FILENAME\n  FROM %s\n) PATTERN = '.*/day=.*[.]parquet' ON_ERROR = ABORT_STATEMENT;\n",
 				x.load, x.names(""), q("_hubpipe_file"), x.list(",\n    ", func(c warehouseColumn) string {
 					from := `$1:"` + strings.ReplaceAll(c.raw, `"`, `""`) + `"`
@@ -207,6 +223,7 @@ ALTER SESSION SET TIMEZONE = 'UTC';
 					return from + "::" + c.column
 				}), sqlText("@"+strings.Join([]string{q(x.schema), q("hubpipe")}, ".")+"/"+x.stream+"/"))
 			x.merge(b, "      SELECT * FROM "+x.load, q("_hubpipe_file"))
+			x.keep(b, q("_hubpipe_file"))
 			fmt.Fprintf(b, "DELETE FROM %s; -- not TRUNCATE, which forgets what was loaded\n", x.load)
 		}}
 }
@@ -229,21 +246,35 @@ CREATE SCHEMA IF NOT EXISTS $schema;
 			if len(x.columns) > own {
 				fmt.Fprintf(b, "ALTER TABLE %s%s;\n", x.table, x.added("ADD COLUMN IF NOT EXISTS "))
 			}
-			fmt.Fprintf(b, "CREATE OR REPLACE EXTERNAL TABLE %s (\n%s\n) OPTIONS (\n  format = 'PARQUET', enable_list_inference = TRUE,\n  file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = [%s]\n);\n",
-				x.load, files, backslashed(x.folder+"/_hubpipe/latest.txt"))
+			x.filesOf(b, x.load, files, "latest.txt")
 			x.live(b, x.table)
+			if x.versions != nil {
+				x.filesOf(b, x.versions.rows.table, files, "versions.txt")
+				x.versions.view(b, x.newestOf(x.versions.rows))
+			}
 			b.WriteString("-- again and again\n")
-			x.merge(b, "      SELECT "+x.list(", ", func(c warehouseColumn) string {
-				from := backticks(c.raw)
-				if c.kind == "json" {
-					from = "SAFE.PARSE_JSON(" + from + ")"
-				}
-				if from == c.name {
-					return from
-				}
-				return from + " AS " + c.name
-			})+", _FILE_NAME AS file FROM "+x.load, "file")
+			x.merge(b, "      SELECT "+x.asRead()+", _FILE_NAME AS file FROM "+x.load, "file")
 		}}
+}
+
+// filesOf makes a table of files that BigQuery reads where they are, those of a list.
+func (x warehouseTable) filesOf(b *bytes.Buffer, table, columns, list string) {
+	fmt.Fprintf(b, "CREATE OR REPLACE EXTERNAL TABLE %s (\n%s\n) OPTIONS (\n  format = 'PARQUET', enable_list_inference = TRUE,\n  file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = [%s]\n);\n",
+		table, columns, backslashed(x.folder+"/_hubpipe/"+list))
+}
+
+// asRead are the columns of such a table under their names.
+func (x warehouseTable) asRead() string {
+	return x.list(", ", func(c warehouseColumn) string {
+		from := backticks(c.raw)
+		if c.kind == "json" {
+			from = "SAFE.PARSE_JSON(" + from + ")"
+		}
+		if from == c.name {
+			return from
+		}
+		return from + " AS " + c.name
+	})
 }
 
 func databricks() *warehouse {
@@ -256,9 +287,15 @@ CREATE SCHEMA IF NOT EXISTS $schema;
 			q := x.w.quote
 			fmt.Fprintf(b, "-- once\nCREATE TABLE IF NOT EXISTS %s (\n%s\n);\nCREATE TABLE IF NOT EXISTS %s (\n%s,\n  %s STRING\n);\n", x.table, x.defined(" NOT NULL"), x.load, x.defined(""), q("_hubpipe_file"))
 			x.live(b, x.table)
+			if x.versions != nil {
+				fmt.Fprintf(b, "CREATE TABLE IF NOT EXISTS %s (\n%s\n);\n", x.versions.rows.table, x.versions.rows.defined(""))
+				x.begin(b, "BY NAME ")
+				x.versions.view(b, x.versions.rows.table)
+			}
 			fmt.Fprintf(b, "-- again and again: a file is loaded once\nCOPY INTO %s FROM (\n  SELECT %s,\n    _metadata.file_path AS %s\n  FROM %s\n) FILEFORMAT = PARQUET PATTERN = 'day=*/*.parquet' FORMAT_OPTIONS ('mergeSchema' = 'true') COPY_OPTIONS ('mergeSchema' = 'true');\n",
 				x.load, x.list(",\n    ", func(c warehouseColumn) string { return "CAST(" + q(c.raw) + " AS " + c.column + ") AS " + c.name }), q("_hubpipe_file"), backslashed(x.folder))
 			x.merge(b, "      SELECT * FROM "+x.load, q("_hubpipe_file"))
+			x.keep(b, q("_hubpipe_file"))
 			fmt.Fprintf(b, "DELETE FROM %s;\n", x.load)
 		}}
 }
@@ -267,6 +304,10 @@ func clickhouse() *warehouse {
 	return &warehouse{quote: backticks,
 		types: map[string]string{"string": "Nullable(String)", "double": "Nullable(Float64)", "int64": "UInt64", "boolean": "Nullable(Bool)", "date": "Nullable(Date32)",
 			"timestamp": "Nullable(DateTime64(3, 'UTC'))", "list<string>": "Array(String)", "json": "Nullable(String)"},
+		// LEAD is younger than most servers.
+		next: func(column, partition, order string) string {
+			return fmt.Sprintf("MIN(%s) OVER (PARTITION BY %s ORDER BY %s ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)", column, partition, order)
+		},
 		head: `-- once: the server has to have credentials for the bucket (its configuration, or a named collection)
 CREATE DATABASE IF NOT EXISTS $schema;
 `,
@@ -278,17 +319,45 @@ CREATE DATABASE IF NOT EXISTS $schema;
 				fmt.Fprintf(b, "ALTER TABLE %s%s;\n", x.table, x.added("ADD COLUMN IF NOT EXISTS "))
 			}
 			x.live(b, x.table+" FINAL")
+			v := x.versions
+			if v != nil {
+				v.rows.columns[0].column = "String"
+				fmt.Fprintf(b, "CREATE TABLE IF NOT EXISTS %s (\n%s,\n  %s UInt8\n) ENGINE = ReplacingMergeTree(%[3]s) ORDER BY (%[4]s, %[5]s);\n",
+					v.rows.table, v.rows.defined(""), backticks(versionsFresh), backticks("id"), backticks("_hubpipe_seq"))
+				if len(x.columns) > own {
+					fmt.Fprintf(b, "ALTER TABLE %s%s;\n", v.rows.table, v.rows.added("ADD COLUMN IF NOT EXISTS "))
+				}
+				v.view(b, v.rows.table+" FINAL")
+			}
 			structure := x.list(", ", func(c warehouseColumn) string { return backticks(c.raw) + " " + c.column })
-			fmt.Fprintf(b, "-- by hand, as often as you like: loads all that there is\nINSERT INTO %s (%s)\nSELECT %s\nFROM s3(%s, 'Parquet', %s)\nSETTINGS input_format_parquet_allow_missing_columns = 1;\n",
-				x.table, x.names(""), x.list(", ", func(c warehouseColumn) string { return backticks(c.raw) }), backslashed(x.folder+"/day=*/*.parquet"), backslashed(structure))
-			fmt.Fprintf(b, "-- or once: loads each file by itself as it comes; where there are other columns now, drop both before\nCREATE TABLE IF NOT EXISTS %s (%s)\nENGINE = S3Queue(%s, 'Parquet') SETTINGS mode = 'unordered';\n", x.load, structure, backslashed(x.folder+"/day=*/*.parquet"))
-			fmt.Fprintf(b, "CREATE MATERIALIZED VIEW IF NOT EXISTS %s.%s TO %s AS\nSELECT %s FROM %s;\n", backticks(x.schema), backticks(x.name+"_loader"), x.table,
-				x.list(", ", func(c warehouseColumn) string {
-					if backticks(c.raw) == c.name {
-						return c.name
-					}
-					return backticks(c.raw) + " AS " + c.name
-				}), x.load)
+			files, fresh := backslashed(x.folder+"/day=*/*.parquet"), "_file NOT LIKE "+sqlText("%"+keptMark+"%")
+			from := fmt.Sprintf("FROM s3(%s, 'Parquet', %s)\nSETTINGS input_format_parquet_allow_missing_columns = 1;\n", files, backslashed(structure))
+			raws := x.list(", ", func(c warehouseColumn) string { return backticks(c.raw) })
+			fmt.Fprintf(b, "-- by hand, as often as you like: loads all that there is\nINSERT INTO %s (%s)\nSELECT %s\n%s", x.table, x.names(""), raws, from)
+			if v != nil {
+				fmt.Fprintf(b, "INSERT INTO %s (%s, %s)\nSELECT %s, %s\n%s", v.rows.table, v.rows.names(""), backticks(versionsFresh), raws, fresh, from)
+			}
+			both := "both"
+			if v != nil {
+				both = "all three"
+			}
+			fmt.Fprintf(b, "-- or once: loads each file by itself as it comes; where there are other columns now, drop %s before\nCREATE TABLE IF NOT EXISTS %s (%s)\nENGINE = S3Queue(%s, 'Parquet') SETTINGS mode = 'unordered';\n", both, x.load, structure, files)
+			loader := func(name, to string, x warehouseTable, more string) {
+				fmt.Fprintf(b, "CREATE MATERIALIZED VIEW IF NOT EXISTS %s.%s TO %s AS\nSELECT %s%s FROM %s;\n", backticks(x.schema), backticks(name), to,
+					x.list(", ", func(c warehouseColumn) string {
+						if backticks(c.raw) == c.name {
+							return c.name
+						}
+						return backticks(c.raw) + " AS " + c.name
+					}), more, x.load)
+			}
+			loader(x.name+"_loader", x.table, x, "")
+			if v != nil {
+				loader(x.name+versionsLoader, v.rows.table, v.rows, ", "+fresh+" AS "+backticks(versionsFresh))
+			}
 			fmt.Fprintf(b, "-- now and then: takes superseded rows away\nOPTIMIZE TABLE %s FINAL;\n", x.table)
+			if v != nil {
+				v.forget(b)
+			}
 		}}
 }

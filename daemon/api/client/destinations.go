@@ -196,14 +196,16 @@ type DestinationTables struct {
 	Tables   []DestinationTable `json:"tables"`
 }
 
-// DestinationTable is a stream's table. Associations and History are tables
-// beside it, "" for none.
+// DestinationTable is a stream's table. Associations, History and Versions are
+// tables beside it, "" for none; Versions of files is what such a table is called
+// where they are loaded.
 type DestinationTable struct {
 	Stream       string              `json:"stream"`
 	Object       string              `json:"object"`
 	Table        string              `json:"table"`
 	Associations string              `json:"associations,omitempty"`
 	History      string              `json:"history,omitempty"`
+	Versions     string              `json:"versions,omitempty"`
 	Columns      []DestinationColumn `json:"columns"`
 }
 

@@ -157,7 +157,7 @@ func TestDescribed(t *testing.T) {
 	r.Start()
 	r.Current()
 	where, list, err := r.M.Tables(t.Context(), "lake")
-	if err != nil || where.Location != r.o.URL || len(list) != 1 {
+	if err != nil || where.Location != r.o.URL || len(list) != 1 || list[0].Versions != "" {
 		t.Fatalf("%+v %+v %v", where, list, err)
 	}
 	want := map[string]string{}
@@ -170,5 +170,10 @@ func TestDescribed(t *testing.T) {
 	}
 	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("(-in the manifest +said):\n%s", d)
+	}
+	r.Streams[0].Versions = time.Hour
+	r.Start()
+	if _, list, err := r.M.Tables(t.Context(), "lake"); err != nil || list[0].Versions != "contacts__versions" {
+		t.Errorf("versions: %+v %v", list, err)
 	}
 }

@@ -318,5 +318,5 @@ func TestDescribed(t *testing.T) {
 			t.Errorf("%s (-in the database +said):\n%s", d.Stream, diff)
 		}
 	}
-	r.is("2", "SELECT count(*) FROM information_schema.tables WHERE table_schema = '%s' AND table_name IN ('%s', '%s')", r.o.Schema, list[0].Associations, list[0].History)
+	r.is("3", "SELECT count(*) FROM information_schema.tables WHERE table_schema = '%s' AND table_name IN ('%s', '%s', '%s')", r.o.Schema, list[0].Associations, list[0].History, list[0].Versions)
 }

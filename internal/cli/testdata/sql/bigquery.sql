@@ -129,6 +129,52 @@ CREATE OR REPLACE EXTERNAL TABLE `hubspot`.`eu_deals_load` (
   file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = ['s3://bucket/crm/eu-deals/_hubpipe/latest.txt']
 );
 CREATE OR REPLACE VIEW `hubspot`.`eu_deals_live` AS SELECT * FROM `hubspot`.`eu_deals` WHERE `_hubpipe_state` = 'live';
+CREATE OR REPLACE EXTERNAL TABLE `hubspot`.`eu_deals__versions_rows` (
+  `id` STRING,
+  `_hubpipe_seq` INT64,
+  `_hubpipe_state` STRING,
+  `_hubpipe_synced_at` TIMESTAMP,
+  `_hubpipe_created_at` TIMESTAMP,
+  `_hubpipe_updated_at` TIMESTAMP,
+  `_hubpipe_archived_at` TIMESTAMP,
+  `_hubpipe_merged_into` STRING,
+  `order` STRING,
+  `Amount` FLOAT64,
+  `amount` FLOAT64,
+  `Größe in €` STRING,
+  `a "b" \`c\` 'd' \\` STRING,
+  `{{ hostile }}` STRING,
+  `1st` STRING
+) OPTIONS (
+  format = 'PARQUET', enable_list_inference = TRUE,
+  file_set_spec_type = 'NEW_LINE_DELIMITED_MANIFEST', uris = ['s3://bucket/crm/eu-deals/_hubpipe/versions.txt']
+);
+-- once: every version; `_hubpipe_current` says which is the newest of its record. How all of it was on a day:
+-- SELECT * FROM `hubspot`.`eu_deals__versions` WHERE `valid_from` <= '2026-03-31' AND (`valid_to` > '2026-03-31' OR `valid_to` IS NULL) AND `_hubpipe_state` = 'live';
+CREATE OR REPLACE VIEW `hubspot`.`eu_deals__versions` AS WITH
+  v1 AS (SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `amount`, `amount_2`, `gr__e_in__`, `a__b___c___d___`, `___hostile___`, `_1st`,
+    CASE WHEN `_hubpipe_state` = 'live' THEN `_hubpipe_updated_at` WHEN `_hubpipe_state` = 'archived' THEN COALESCE(`_hubpipe_archived_at`, `_hubpipe_updated_at`) END AS `_hubpipe_since`,
+    MAX(CASE WHEN `_hubpipe_state` IN ('purged', 'merged') THEN `_hubpipe_seq` END) OVER (PARTITION BY `id`) AS `_hubpipe_ended`
+  FROM (
+    SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `amount`, `amount_2`, `gr__e_in__`, `a__b___c___d___`, `___hostile___`, `_1st` FROM (
+      SELECT n.*, ROW_NUMBER() OVER (PARTITION BY n.`id`, n.`_hubpipe_seq` ORDER BY CASE WHEN n._hubpipe_file LIKE '%/day=%-v-%' THEN 1 ELSE 0 END, n._hubpipe_file DESC) AS _hubpipe_nth FROM (
+        SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `Amount` AS `amount`, `amount` AS `amount_2`, `Größe in €` AS `gr__e_in__`, `a "b" \`c\` 'd' \\` AS `a__b___c___d___`, `{{ hostile }}` AS `___hostile___`, SAFE.PARSE_JSON(`1st`) AS `_1st`, _FILE_NAME AS _hubpipe_file FROM `hubspot`.`eu_deals__versions_rows`
+      ) n
+    ) m WHERE _hubpipe_nth = 1
+  ) r),
+  v2 AS (SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `amount`, `amount_2`, `gr__e_in__`, `a__b___c___d___`, `___hostile___`, `_1st`, `_hubpipe_since`,
+    MAX(`_hubpipe_since`) OVER (PARTITION BY `id` ORDER BY `_hubpipe_seq` ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS `_hubpipe_before`
+  FROM v1 WHERE `_hubpipe_ended` IS NULL OR `_hubpipe_seq` >= `_hubpipe_ended`),
+  v3 AS (SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `amount`, `amount_2`, `gr__e_in__`, `a__b___c___d___`, `___hostile___`, `_1st`,
+    CASE WHEN `_hubpipe_since` IS NOT NULL AND (`_hubpipe_before` IS NULL OR `_hubpipe_since` > `_hubpipe_before`) THEN `_hubpipe_since` ELSE `_hubpipe_synced_at` END AS `_hubpipe_begins`
+  FROM v2),
+  v4 AS (SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `amount`, `amount_2`, `gr__e_in__`, `a__b___c___d___`, `___hostile___`, `_1st`,
+    MAX(`_hubpipe_begins`) OVER (PARTITION BY `id` ORDER BY `_hubpipe_seq` ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS `valid_from`
+  FROM v3)
+SELECT `id`, `_hubpipe_seq`, `_hubpipe_state`, `_hubpipe_synced_at`, `_hubpipe_created_at`, `_hubpipe_updated_at`, `_hubpipe_archived_at`, `_hubpipe_merged_into`, `order`, `amount`, `amount_2`, `gr__e_in__`, `a__b___c___d___`, `___hostile___`, `_1st`, `valid_from`,
+  LEAD(`valid_from`) OVER (PARTITION BY `id` ORDER BY `_hubpipe_seq`) AS `valid_to`,
+  ROW_NUMBER() OVER (PARTITION BY `id` ORDER BY `_hubpipe_seq` DESC) = 1 AS `_hubpipe_current`
+FROM v4;
 -- again and again
 MERGE INTO `hubspot`.`eu_deals` t USING (
   SELECT * FROM (
