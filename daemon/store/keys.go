@@ -116,3 +116,33 @@ func rangeKey(run string, id uint32) []byte {
 func timeKey(ms int64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kTime}, uint64(max(ms, 0)))
 }
+
+// versionKey is where a version is put aside: its position, when it was
+// superseded (ms) and its id, so that a sweep reads keys alone.
+func versionKey(name, id string, seq uint64, ms int64) []byte {
+	k := binary.BigEndian.AppendUint64(streamKey(kVersion, name), seq)
+	return appendID(binary.BigEndian.AppendUint64(k, uint64(max(ms, 0))), id)
+}
+
+// readVersionKey is the inverse of versionKey.
+func readVersionKey(key []byte) (name, id string, seq uint64, ms int64, ok bool) {
+	name, rest, ok := nameOf(key)
+	if !ok || len(rest) < 16 {
+		return "", "", 0, 0, false
+	}
+	id, ok = readID(rest[16:])
+	return name, id, binary.BigEndian.Uint64(rest), int64(binary.BigEndian.Uint64(rest[8:])), ok
+}
+
+// pastPrefix is of the keys that lead from an id to its versions. The id's
+// length comes first, so that none is the beginning of another's.
+func pastPrefix(name, id string) []byte {
+	own := appendID(nil, id)
+	return append(append(streamKey(kPast, name), byte(len(own))), own...)
+}
+
+func pastKey(name, id string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(pastPrefix(name, id), seq)
+}
+
+func voidKey(name, id string) []byte { return appendID(streamKey(kVoid, name), id) }
