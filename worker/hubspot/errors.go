@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // ErrNotFound says that HubSpot knows no record of that id.
@@ -99,18 +100,30 @@ func (e envelope) scopes() []string {
 	for _, one := range e.Errors {
 		add(one.Context)
 	}
+	for i := range all {
+		all[i] = shown(all[i], 100)
+	}
 	all = slices.DeleteFunc(all, func(s string) bool { return s == "" })
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// words returns an error's message for a log line, bounded and on one line.
-func (e envelope) words() string {
-	words := strings.Join(strings.Fields(e.Message), " ")
-	if len(words) > 300 {
-		words = strings.ToValidUTF8(words[:300], "") + "…"
+// words returns an error's message for a log line.
+func (e envelope) words() string { return shown(e.Message, 300) }
+
+// shown is what HubSpot says as it may stand in a line, of so many bytes at most:
+// where it is read, on a terminal for one, it moves and hides nothing.
+func shown(said string, most int) string {
+	said = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.Join(strings.Fields(said), " "))
+	if len(said) > most {
+		said = strings.ToValidUTF8(said[:most], "") + "…"
 	}
-	return words
+	return said
 }
 
 func (e envelope) failing(status int) *Failing {
@@ -118,8 +131,8 @@ func (e envelope) failing(status int) *Failing {
 	if words := e.words(); words != "" {
 		detail += ": " + words
 	}
-	if e.Correlation != "" && len(e.Correlation) <= 64 {
-		detail += " (correlation " + e.Correlation + ")"
+	if id := shown(e.Correlation, 64); id != "" {
+		detail += " (correlation " + id + ")"
 	}
 	return &Failing{Status: status, Detail: detail}
 }
