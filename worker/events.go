@@ -191,7 +191,7 @@ func (e *eventReading) windowOf(ctx context.Context, t teller, lo, end int64) (p
 	// Whether bounds are included differs by endpoint: so both are.
 	req := RowsRequest{Parent: t.value, Name: t.name, From: max(1, lo-1), To: end + 1}
 	for seen := map[string]bool{}; ; pages++ {
-		page, err := ask(ctx, a, func(ctx context.Context) (RowsPage, error) { return a.source.Rows(ctx, a.row.Name, req) })
+		page, err := a.rowsPage(ctx, a.row.Name, req)
 		if err != nil {
 			return pages, false, err
 		}

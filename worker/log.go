@@ -109,7 +109,7 @@ func (l *logReading) read(ctx context.Context, p parent, was logPlace) (logPlace
 		req.Place, now.Newest = l.at.place, max(now.Newest, l.at.newest)
 	}
 	for seen := map[string]bool{}; ; {
-		page, err := ask(ctx, a, func(ctx context.Context) (RowsPage, error) { return a.source.Rows(ctx, a.row.Name, req) })
+		page, err := a.rowsPage(ctx, a.row.Name, req)
 		if errors.Is(err, ErrUnreadable) {
 			a.log.Debug("a log is left as it is", "object", a.row.Name, "of", p.name, "error", err)
 			return l.quiet(was), nil

@@ -225,18 +225,12 @@ func (a *attempt) readPass(ctx context.Context, row catalogue.Object, req RowsRe
 	out := reading{complete: true}
 	size := 0
 	for seen := map[string]bool{}; ; {
-		page, err := ask(ctx, a, func(ctx context.Context) (RowsPage, error) { return a.source.Rows(ctx, row.Name, req) })
+		page, err := a.rowsPage(ctx, row.Name, req)
 		if err != nil {
 			return reading{}, err
 		}
-		if page.Unnamed > 0 {
-			a.log.Warn("rows that nothing names are left out", "object", row.Name, "of", req.Parent, "rows", page.Unnamed)
-			out.complete = false
-		}
-		if len(page.Unread) > 0 {
-			a.log.Warn("HubSpot does not hand out what belongs to some", "object", row.Name, "of", req.Parent, "inputs", len(page.Unread), "first", page.Unread[0])
-			out.unread = append(out.unread, page.Unread...)
-		}
+		out.complete = out.complete && page.Unnamed == 0
+		out.unread = append(out.unread, page.Unread...)
 		out.records = append(out.records, page.Records...)
 		for i := range page.Records {
 			size += len(page.Records[i].Properties)
@@ -251,6 +245,18 @@ func (a *attempt) readPass(ctx context.Context, row catalogue.Object, req RowsRe
 		}
 		seen[page.Next], req.Place = true, page.Next
 	}
+}
+
+// rowsPage reads a page of rows, and says what is not among them.
+func (a *attempt) rowsPage(ctx context.Context, object string, req RowsRequest) (RowsPage, error) {
+	page, err := ask(ctx, a, func(ctx context.Context) (RowsPage, error) { return a.source.Rows(ctx, object, req) })
+	if page.Unnamed > 0 {
+		a.log.Warn("rows that nothing names are left out", "object", object, "of", req.Parent, "rows", page.Unnamed)
+	}
+	if len(page.Unread) > 0 {
+		a.log.Warn("HubSpot does not hand out what belongs to some", "object", object, "of", req.Parent, "inputs", len(page.Unread), "first", page.Unread[0])
+	}
+	return page, err
 }
 
 func tooMuch(object string) error {
