@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -291,14 +292,18 @@ func (c *change) reconfigure(x *Change) error {
 		return nil
 	case s == nil:
 		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,
-			SetBy: "file", FileActive: cfg.Autostart, FileInterval: cfg.Interval, Since: cfg.StartDate, History: cfg.history()}
+			SetBy: "file", FileActive: cfg.Autostart, FileInterval: cmp.Or(cfg.Interval, cfg.Cron), Since: cfg.StartDate, History: cfg.history()}
 		return nil
 	}
 	if s.FileActive != cfg.Autostart {
 		s.Active, s.FileActive, s.SetBy = cfg.Autostart, cfg.Autostart, "file"
 	}
-	if s.FileInterval != cfg.Interval {
-		s.Interval, s.FileInterval, s.SetBy = "", cfg.Interval, "file"
+	if every := cmp.Or(cfg.Interval, cfg.Cron); s.FileInterval != every {
+		// A ledger from before cron was kept in it says nothing of what it was.
+		if s.FileInterval != "" || cfg.Cron == "" {
+			s.Interval, s.SetBy = "", "file"
+		}
+		s.FileInterval = every
 	}
 	for _, w := range x.Works {
 		w.make(s)

@@ -211,6 +211,22 @@ func TestStopAndStartGoOnWhereTheyWere(t *testing.T) {
 	if v := b.view(); v.Stream.Interval != "" || v.Stream.SetBy != "file" {
 		t.Error("a reload that changes the interval does not count")
 	}
+	// A cron expression is as an interval.
+	cron := func(expression string) []StreamConfig {
+		changed := modelConfig()
+		changed[0].Interval, changed[0].Cron = "", expression
+		return changed
+	}
+	b.must(b.d.Reload(b.now, cron("*/5 * * * *")))
+	b.must(b.d.Start(b.now, modelStream, "90s", "api"))
+	b.must(b.d.Reload(b.now, cron("*/5 * * * *")))
+	if v := b.view(); v.Stream.Interval != "1m30s" {
+		t.Error("a reload forgot what someone set instead of cron")
+	}
+	b.must(b.d.Reload(b.now, cron("0 * * * *")))
+	if v := b.view(); v.Stream.Interval != "" || v.Stream.SetBy != "file" {
+		t.Error("a reload that changes cron does not count")
+	}
 }
 
 func TestARecordByHand(t *testing.T) {

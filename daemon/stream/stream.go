@@ -18,8 +18,9 @@ type Stream struct {
 	Object string `json:"object"`
 
 	// Active says that the schedule runs. SetBy says who decided last: "file"
-	// or "api"; FileActive and FileInterval are what the file said when it was
-	// last read, so that a reload changes only what changed there.
+	// or "api"; FileActive and FileInterval, which may be a cron expression, are
+	// what the file said when it was last read, so that a reload changes only what
+	// changed there.
 	Active       bool   `json:"active"`
 	Interval     string `json:"interval,omitempty"` // set by "start … every D"; empty: the file's
 	SetBy        string `json:"set_by"`
