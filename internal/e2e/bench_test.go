@@ -59,7 +59,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 	var t benchTable
 	for b.Loop() {
 		t = benchTable{}
-		benchLimited(b, bin, &t)
+		benchLimited(b, bin, &t, records)
 		strict := newBenchRig(b, bin, 2, min(records, 10_000), "--limits=false")
 		w, d, _ := strict.backfill(&t, "strict", "≥ 20,000")
 		w.end(syscall.SIGTERM)
@@ -78,10 +78,11 @@ func BenchmarkEndToEnd(b *testing.B) {
 	t.print(os.Stdout)
 }
 
-// benchLimited runs a paced worker under HubSpot's limits.
-func benchLimited(b *testing.B, bin string, t *benchTable) {
+// benchLimited runs a paced worker under HubSpot's limits, over as many records as
+// make what a stream asks besides them small.
+func benchLimited(b *testing.B, bin string, t *benchTable, records int) {
 	b.Helper()
-	r := newBenchRig(b, bin, 1, 10_000, "--latency", "100ms")
+	r := newBenchRig(b, bin, 1, records, "--latency", "100ms")
 	d, _ := r.daemon()
 	t.add("resident memory, idle daemon", "≤ 20 MiB", "%.0f MiB (%.0f anonymous)", d.memory("VmRSS"), d.memory("RssAnon"))
 	begun := time.Now()
