@@ -138,6 +138,40 @@ func TestPagesAreCommittedTogether(t *testing.T) {
 	}
 }
 
+// The last page of a run is answered as often as it comes, though nothing is left
+// of the run but that; other bytes under its number are not.
+func TestTheLastPageAgain(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	b.must(b.d.Tick(b.now))
+	id, outs, err := b.d.Reconcile(b.now, modelStream, false)
+	attempt := fetches(b.must(outs, err))["reconcile"]
+	a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.ListingPage, Last: true})
+	last := protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempt, Range: a.Ranges[0].ID, Kind: protocol.ListingPage, Last: true, List: "list"}
+	send := func(p protocol.Page, digest string) protocol.Answer {
+		t.Helper()
+		for _, o := range b.must(first(b.d.Pages(b.now, []Incoming{{Worker: "w", Page: &p, Digest: digest}}))) {
+			if o.Answer != nil {
+				return *o.Answer
+			}
+		}
+		t.Fatal("no answer")
+		return protocol.Answer{}
+	}
+	for n := range 3 {
+		if a := send(last, "d"); a.Type != protocol.Committed || !a.RangeEnded || !a.RunEnded || b.store.runs[id].State != stream.Done {
+			t.Fatalf("the last page, for the %d. time: %+v", n+1, a)
+		}
+	}
+	foreign := last
+	foreign.Process = "p2"
+	for what, a := range map[string]protocol.Answer{"with other bytes": send(last, "e"), "of another process": send(foreign, "d")} {
+		if a.Type != protocol.Fenced {
+			t.Errorf("the last page %s: %+v", what, a)
+		}
+	}
+}
+
 func first(outs []Out, _ int, err error) ([]Out, error) { return outs, err }
 
 // A run begins once, by HubSpot's clock: no later page, heartbeat or attempt

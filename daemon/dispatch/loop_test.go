@@ -73,7 +73,7 @@ func TestLoopCarriesARunToItsEnd(t *testing.T) {
 }
 
 // Pages that a stop finds in the queue are committed, more than a group of
-// them; calls that come later are told.
+// them, and not one by one; calls that come later are told.
 func TestLoopCommitsWhatItHasWhenItStops(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -97,9 +97,14 @@ func TestLoopCommitsWhatItHasWhenItStops(t *testing.T) {
 	if l.Page(Incoming{Worker: "w"}, time.Now()) {
 		t.Error("the queue has no end")
 	}
+	commits := 0
+	b.store.committed = func() { commits++ }
 	l.Start()
 	l.Stop()
 	l.Stop()
+	if commits == 0 || commits > pages/2 {
+		t.Errorf("%d commits of %d pages that waited", commits, pages)
+	}
 	committed := 0
 	for _, o := range sent() {
 		if o.Answer != nil && o.Answer.Type == protocol.Committed {
