@@ -76,6 +76,9 @@ func (r *ranger) logs() error {
 				after[logKey(p)] = now
 			}
 		}
+		if l.barred != nil && !l.let {
+			return l.barred // from all of them
+		}
 		l.held.last, l.held.notes = true, "{}"
 		if b, err := json.Marshal(after); err == nil && len(b) <= protocol.MaxNotes {
 			l.held.notes = string(b)
@@ -91,6 +94,10 @@ type logReading struct {
 	held rows
 	size int
 	emit func(rows) error
+	// barred is what HubSpot says to a token that lacks a scope; let, that one log
+	// at least was read.
+	barred error
+	let    bool
 }
 
 // read reads one log and says what is known of it now.
@@ -98,6 +105,7 @@ func (l *logReading) read(ctx context.Context, p parent, was logPlace) (logPlace
 	a := l.r.a
 	here := l.at.name == p.name
 	if l.at.name != "" && protocol.CompareIDs(p.prefix(), l.at.name+"/") < 0 || here && l.at.place == "" || was.Next > a.began(0) {
+		l.let = true
 		return was, nil // an attempt before this one has read it, or it is too soon
 	}
 	known, now := int64(0), logPlace{Newest: was.Newest}
@@ -112,11 +120,15 @@ func (l *logReading) read(ctx context.Context, p parent, was logPlace) (logPlace
 		page, err := a.rowsPage(ctx, a.row.Name, req)
 		if errors.Is(err, ErrUnreadable) {
 			a.log.Debug("a log is left as it is", "object", a.row.Name, "of", p.name, "error", err)
+			if problem, ok := errors.AsType[*ProblemError](err); ok && problem.Type == "scope" {
+				l.barred = problem
+			}
 			return l.quiet(was), nil
 		}
 		if err != nil {
 			return was, err
 		}
+		l.let = true
 		done := page.Next == ""
 		for i := range page.Records {
 			rec := &page.Records[i]

@@ -532,3 +532,28 @@ func TestWhatAPortalLacks(t *testing.T) {
 		})
 	}
 }
+
+// A scope that is lacking for every log is the stream's, and said: to leave each
+// as it is would look like a stream to which nothing comes.
+func TestLogsThatLackAScope(t *testing.T) {
+	t.Parallel()
+	row, _ := catalogue.Lookup("form_submissions")
+	r := newRowRig(t, row, simulator.Options{}, nil)
+	switchOver := func(body string) {
+		w := httptest.NewRecorder()
+		r.sim.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/_simulator/faults", strings.NewReader(body)))
+		if w.Code != http.StatusOK {
+			t.Fatal(w.Body)
+		}
+	}
+	for _, kind := range []string{backfillRun, incrementalRun} {
+		switchOver(`{"scopes_missing":{"form_submissions":["forms-uploaded-files"]}}`)
+		if _, problem := r.read(kind); problem == nil || problem.Type != "scope" || !problem.Blocked || !strings.Contains(problem.Detail, "forms-uploaded-files") {
+			t.Errorf("%s: %+v", kind, problem)
+		}
+		switchOver(`{"scopes_missing":{}}`)
+		if r.must(backfillRun); !slices.Equal(r.truth(), r.have()) {
+			t.Error("with the scope it is not the truth")
+		}
+	}
+}
