@@ -7,7 +7,8 @@
 #
 # Durations are "30s", "5m", "1h30m" or "2d". Secrets come from env("NAME") or
 # file("path"), which is relative to this file, and are never shown.
-# conf.d/*.hcl beside this file is read too: portals, streams and destinations.
+# conf.d/*.hcl beside this file is read too: users, portals, streams, destinations
+# and whom to notify.
 
 # Where records, ledger, token and sockets are kept. By default in your data
 # folder; a relative path begins at this file.

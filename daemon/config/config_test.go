@@ -360,6 +360,11 @@ func TestFragments(t *testing.T) {
 		!strings.Contains(diags[1].Summary, "already") {
 		t.Errorf("got %v", err)
 	}
+	for kind, b := range schema() {
+		if b.fragment && !strings.Contains(diags[0].Summary, kind) {
+			t.Errorf("it does not say that %s may stand there: %s", kind, diags[0].Summary)
+		}
+	}
 }
 
 func TestClientReadsNothingElse(t *testing.T) {

@@ -46,7 +46,7 @@ func (l *loader) section(src *source, body *hclsyntax.Body, path, title string, 
 		case !slices.Contains(known.blocks, b.Type):
 			s.unknown(line, "block", b.Type, known)
 		case path == "" && src.fragment && !child.fragment:
-			s.at(line, b.Type+" has to stand in the main file; conf.d holds users, portals, streams and destinations", "")
+			s.at(line, b.Type+" has to stand in the main file; conf.d holds "+strings.Join(l.fragments(), ", "), "")
 		case len(b.Labels) != child.labels:
 			s.at(line, fmt.Sprintf("%s takes %s", b.Type, labels(b.Type, child.labels)), "")
 		case child.once && first[b.Type] > 0:
@@ -64,6 +64,11 @@ func (l *loader) section(src *source, body *hclsyntax.Body, path, title string, 
 		}
 	}
 	return s
+}
+
+// fragments are the blocks that may stand in conf.d.
+func (l *loader) fragments() []string {
+	return slices.DeleteFunc(slices.Clone(l.schema[""].blocks), func(kind string) bool { return !l.schema[kind].fragment })
 }
 
 func labels(kind string, n int) string {
