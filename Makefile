@@ -130,6 +130,10 @@ docs: ## writes docs/KEYS.md, docs/asyncapi.json, the words of the API and the d
 openapi-check: ## the API's description by spectral's rules, and a TypeScript client of it at work (needs node and npm's registry)
 	HUBPIPE_OPENAPI=1 $(GO) test -count=1 -run='^TestTypeScriptClient$$' -v ./daemon/api
 
+.PHONY: sql-check
+sql-check: ## the SQL for warehouses by the grammar of each (needs node and npm's registry)
+	HUBPIPE_SQL=1 $(GO) test -count=1 -run='^TestWarehouseSQLParses$$' -v ./internal/cli
+
 .PHONY: pictures
 pictures: ## the documents' pictures of the dashboard, from the program in tmux
 	HUBPIPE_PICTURES=docs/img $(GO) test -count=1 -run='^TestPictures$$' ./internal/e2e

@@ -100,6 +100,11 @@ func backticks(name string) string {
 	return "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(name) + "`"
 }
 
+// doubledBackticks is a name for Databricks, where a backslash is a letter of it.
+func doubledBackticks(name string) string {
+	return "`" + strings.ReplaceAll(name, "`", "``") + "`"
+}
+
 // script is all of it.
 func (w *warehouse) script(t client.DestinationTables, schema string) []byte {
 	b := &bytes.Buffer{}
@@ -278,7 +283,7 @@ func (x warehouseTable) asRead() string {
 }
 
 func databricks() *warehouse {
-	return &warehouse{quote: backticks, evolves: "WITH SCHEMA EVOLUTION ",
+	return &warehouse{quote: doubledBackticks, evolves: "WITH SCHEMA EVOLUTION ",
 		types: map[string]string{"string": "STRING", "double": "DOUBLE", "int64": "BIGINT", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP", "list<string>": "ARRAY<STRING>", "json": "STRING"},
 		head: `-- once: an external location, or an instance profile, has to let it read the folder
 CREATE SCHEMA IF NOT EXISTS $schema;

@@ -182,7 +182,7 @@ COPY INTO `hubspot`.`eu_deals_load` FROM (
     CAST(`Amount` AS DOUBLE) AS `amount`,
     CAST(`amount` AS DOUBLE) AS `amount_2`,
     CAST(`Größe in €` AS STRING) AS `gr__e_in__`,
-    CAST(`a "b" \`c\` 'd' \\` AS STRING) AS `a__b___c___d___`,
+    CAST(`a "b" ``c`` 'd' \` AS STRING) AS `a__b___c___d___`,
     CAST(`{{ hostile }}` AS STRING) AS `___hostile___`,
     CAST(`1st` AS STRING) AS `_1st`,
     _metadata.file_path AS `_hubpipe_file`
