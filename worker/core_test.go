@@ -245,6 +245,27 @@ func TestCoreRepeats(t *testing.T) {
 	}
 }
 
+// Repeats come later each time, up to a bound, and those of many workers not at
+// the same moment.
+func TestCoreBacksOff(t *testing.T) {
+	t.Parallel()
+	for jitter, want := range map[float64][]time.Duration{
+		0:   {750 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 6 * time.Second, 7500 * time.Millisecond},
+		0.5: {time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second},
+		1:   {1250 * time.Millisecond, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 12500 * time.Millisecond},
+	} {
+		c := NewCore(CoreOptions{Worker: "w", Process: "p", Jitter: func() float64 { return jitter }})
+		for sent, d := range append(want, want[4]) {
+			if got := c.backoff(sent); got != d {
+				t.Errorf("jitter %g, repeat %d: after %s, want %s", jitter, sent, got, d)
+			}
+		}
+		if got := c.backoff(1000); got != want[4] {
+			t.Errorf("jitter %g, much later: after %s", jitter, got)
+		}
+	}
+}
+
 func TestCoreSplit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
