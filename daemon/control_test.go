@@ -108,8 +108,16 @@ func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
 		return outcome{run: "r1"}, nil
 	}, time.Now, hclog.NewNullLogger())
 	command := []byte(`{"action":"sync","stream":"contacts","id":"7"}`)
-	if a := c.refuse(command); a.OK || a.ID != "7" || a.Action != "sync" || a.Error == nil || a.Error.Status != 400 || done != 0 {
-		t.Errorf("retained: %+v", a)
+	payload, err := c.answer(t.Context(), request{payload: command, retained: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a Answer
+	if err := json.Unmarshal(payload, &a); err != nil {
+		t.Fatal(err)
+	}
+	if a.OK || a.ID != "7" || a.Action != "sync" || a.Error == nil || a.Error.Status != 400 || done != 0 {
+		t.Errorf("retained, done %d times: %+v", done, a)
 	}
 	for range 2 {
 		if a := answered(t, c, command); !a.OK || a.Run != "r1" || done != 1 {
