@@ -56,6 +56,28 @@ func TestNeverOverTheLimit(t *testing.T) {
 	}
 }
 
+// Searches have a limit of their own: what their replies say of one is not the
+// ceiling of the others.
+func TestSearchesTeachNoCeiling(t *testing.T) {
+	t.Parallel()
+	h := map[string]string{"X-HubSpot-RateLimit-Max": "5", "X-HubSpot-RateLimit-Interval-Milliseconds": "1000", "X-HubSpot-RateLimit-Remaining": "0"}
+	search := step{status: 200, header: h, body: `{"total":0,"results":[]}`}
+	c, _ := scripted(t, nil, search, step{status: 200, header: h, body: pageOf("", "1")})
+	before := c.Usage().BurstRate
+	if _, err := c.Search(t.Context(), contacts(t), SearchRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if u := c.Usage(); u.Ceiling != 0 || u.BurstRate != before || c.Crowded() {
+		t.Errorf("a search was taken for the ceiling: %+v", u)
+	}
+	if _, err := list(t.Context(), t, c); err != nil {
+		t.Fatal(err)
+	}
+	if u := c.Usage(); u.Ceiling != 5 || !c.Crowded() {
+		t.Errorf("a page of the list was not: %+v", u)
+	}
+}
+
 func limits(ceiling, remaining int) http.Header {
 	h := http.Header{}
 	h.Set("X-HubSpot-RateLimit-Max", strconv.Itoa(ceiling))
