@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hubpipe/hubpipe/worker/hubspot"
 	"github.com/hubpipe/hubpipe/worker/hubspot/catalogue"
@@ -41,6 +42,9 @@ type Preview struct {
 	Properties, Exclude []string
 	Fields              []string
 	Limit               int
+	// Patience is how long HubSpot may take for a page, with all that is tried
+	// again; 0 is for as long as it takes.
+	Patience time.Duration
 }
 
 // UnknownPropertyError is of a property that was asked for and that the object
@@ -57,15 +61,23 @@ func (e *UnknownPropertyError) Error() string {
 // Fetch asks HubSpot for its first records and gives each to fn, which keeps
 // nothing of it.
 func (p *Preview) Fetch(ctx context.Context, client *hubspot.Client, fn func(*hubspot.Record) error) error {
-	o, names, err := p.names(ctx, client)
+	var o catalogue.Object
+	var names []string
+	err := p.within(ctx, func(ctx context.Context) (err error) {
+		o, names, err = p.names(ctx, client)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	limit := p.Limit
 	for after := ""; limit > 0; {
-		page, err := client.List(ctx, o, hubspot.ListRequest{After: after, Limit: min(limit, o.ListLimit), Properties: names})
-		if err != nil {
+		var page hubspot.ListPage
+		if err := p.within(ctx, func(ctx context.Context) (err error) {
+			page, err = client.List(ctx, o, hubspot.ListRequest{After: after, Limit: min(limit, o.ListLimit), Properties: names})
 			return plain(err)
+		}); err != nil {
+			return err
 		}
 		for i := range page.Records {
 			if limit--; limit < 0 {
@@ -82,6 +94,20 @@ func (p *Preview) Fetch(ctx context.Context, client *hubspot.Client, fn func(*hu
 		}
 	}
 	return nil
+}
+
+// within does what asks HubSpot, which asks again for as long as it may.
+func (p *Preview) within(ctx context.Context, ask func(context.Context) error) error {
+	if p.Patience == 0 {
+		return ask(ctx)
+	}
+	bound, cancel := context.WithTimeout(ctx, p.Patience)
+	defer cancel()
+	err := ask(bound)
+	if err != nil && bound.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("HubSpot has not answered for %v: %w", p.Patience, err)
+	}
+	return err
 }
 
 // names are the object and the properties to ask for.

@@ -37,7 +37,7 @@ func (c *command) preview() *cobra.Command {
 				return err
 			}
 			defer hub.Close()
-			p := worker.Preview{Object: s.Object, Properties: s.Properties, Exclude: s.Exclude, Fields: fields, Limit: limit}
+			p := worker.Preview{Object: s.Object, Properties: s.Properties, Exclude: s.Exclude, Fields: fields, Limit: limit, Patience: estimateTime}
 			return printRecords(c.env.Stdout, *form, limit, fields, func(yield func(client.Record, error) bool) {
 				errEnough := errors.New("enough")
 				err := p.Fetch(cmd.Context(), hub, func(r *hubspot.Record) error {
