@@ -58,7 +58,9 @@ type hubspotSource struct {
 // object is the function of that name, asked once for each.
 func (s *hubspotSource) object(name string) (catalogue.Object, error) {
 	if row, ok := s.rows.Load(name); ok {
-		return row.(catalogue.Object), nil
+		if o, ok := row.(catalogue.Object); ok {
+			return o, nil
+		}
 	}
 	row, err := object(name)
 	if err == nil {
