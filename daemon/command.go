@@ -34,6 +34,10 @@ func (c Command) digest() (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
+// changes tells whether a command does something. One that only asks needs no
+// memory: whoever asks again is answered anew.
+func (c Command) changes() bool { return c.Action != "status" }
+
 // allStreams is the name under which a command means every stream.
 const allStreams = "all"
 

@@ -188,7 +188,7 @@ func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 		a.Error = c.problem(cmd, err)
 	}
 	payload, err := json.Marshal(a)
-	if err == nil && cmd.ID != "" && (a.OK || a.Error.Status < 500) {
+	if err == nil && cmd.ID != "" && cmd.changes() && (a.OK || a.Error.Status < 500) {
 		c.remember(ctx, &stream.Answered{ID: cmd.ID, Digest: digest, At: c.now().Round(0), Answer: payload})
 	}
 	return payload, err

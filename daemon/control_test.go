@@ -138,7 +138,7 @@ func TestOldestCommandsAreForgotten(t *testing.T) {
 		return outcome{}, nil
 	}, time.Now, hclog.NewNullLogger())
 	send := func(n int) {
-		b, err := json.Marshal(Command{Action: "status", ID: time.Duration(n).String()})
+		b, err := json.Marshal(Command{Action: "stop", Stream: "contacts", ID: time.Duration(n).String()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +151,45 @@ func TestOldestCommandsAreForgotten(t *testing.T) {
 	send(0)
 	if done["1ns"] != 1 || done["0s"] != 2 || len(c.order) != rememberedCommands || len(c.answered) != rememberedCommands {
 		t.Errorf("%d %d %d %d", done["1ns"], done["0s"], len(c.order), len(c.answered))
+	}
+}
+
+// Whoever only asks how things stand, each time under an id of its own, pushes no
+// command out of those that are remembered: nothing of it is kept, and the same
+// again is answered with how things stand then.
+func TestWhatOnlyAsksIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	done := map[string]int{}
+	kept := 0
+	c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(_ context.Context, cmd Command) (outcome, error) {
+		done[cmd.Action]++
+		return outcome{status: client.Status{Failures: done["status"]}}, nil
+	}, time.Now, hclog.NewNullLogger())
+	c.keep = func(context.Context, *stream.Answered, []string) error {
+		kept++
+		return nil
+	}
+	command := []byte(`{"action":"sync","stream":"contacts","id":"7"}`)
+	answered(t, c, command)
+	for n := range rememberedCommands {
+		if a := answered(t, c, fmt.Appendf(nil, `{"action":"status","id":"s%d"}`, n)); !a.OK {
+			t.Fatalf("%+v", a)
+		}
+	}
+	if answered(t, c, command); done["sync"] != 1 || kept != 1 || len(c.order) != 1 {
+		t.Errorf("done %d times; %d were kept, %d are remembered", done["sync"], kept, len(c.order))
+	}
+	first, again := answered(t, c, []byte(`{"action":"status","id":"s"}`)), answered(t, c, []byte(`{"action":"status","id":"s"}`))
+	if cmp.Equal(first.Status, again.Status) {
+		t.Errorf("asked again: %+v after %+v", again, first)
+	}
+	// An id that a command has used is that command's all the same, and one that
+	// was only asked under is free.
+	if a := answered(t, c, []byte(`{"action":"status","id":"7"}`)); a.OK || a.Error == nil || a.Error.Type != client.TypeIDUsed {
+		t.Errorf("under the id of a command: %+v", a)
+	}
+	if a := answered(t, c, []byte(`{"action":"stop","stream":"contacts","id":"s"}`)); !a.OK || done["stop"] != 1 {
+		t.Errorf("under the id of a question: %+v", a)
 	}
 }
 
