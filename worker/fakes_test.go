@@ -42,6 +42,7 @@ type hub struct {
 	// How places in the list are to be understood: as the next id, the last
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
+	round             int          // the id that the list leads to at its end, 0 for none
 	twice             bool         // search names what it has shown once more
 	crowded           bool         // requests wait for the limit
 	links             map[int]int  // with what each is associated
@@ -179,6 +180,9 @@ func (v *view) List(ctx context.Context, _, after string, names []string, archiv
 			continue
 		}
 		p.Records = append(p.Records, v.record(id, names))
+	}
+	if p.Next == "" && v.h.round > 0 {
+		p.Next = strconv.Itoa(v.h.round)
 	}
 	if v.h.opaque && p.Next != "" {
 		p.Next = "o" + p.Next

@@ -147,8 +147,9 @@ func (a *attempt) readOfPair(ctx context.Context, of []parent) (some, error) {
 // row's id.
 func (a *attempt) recordIDs(ctx context.Context, object string) ([]string, error) {
 	var ids []string
+	round := new(circle)
 	for cursor := ""; ; {
-		page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) { return a.source.List(ctx, object, cursor, nil, false) })
+		page, err := a.listPage(ctx, round, object, cursor, nil, false)
 		if p, ok := errors.AsType[*ProblemError](err); ok && p.Type != "token" {
 			return nil, &refusedError{err}
 		}
@@ -171,8 +172,6 @@ func (a *attempt) recordIDs(ctx context.Context, object string) ([]string, error
 		case next == "":
 			slices.Sort(ids)
 			return slices.Compact(ids), nil
-		case next == cursor:
-			return nil, fmt.Errorf("HubSpot's cursor %q leads to itself", cursor)
 		}
 		cursor = strings.Clone(next)
 	}

@@ -154,10 +154,9 @@ func (a *attempt) parentRows(ctx context.Context, row catalogue.Object) ([]proto
 		field = []string{f}
 	}
 	var out []protocol.Record
+	round := new(circle)
 	for cursor := ""; ; {
-		page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-			return a.source.List(ctx, row.Name, cursor, field, false)
-		})
+		page, err := a.listPage(ctx, round, row.Name, cursor, field, false)
 		if err != nil {
 			return nil, err
 		}
@@ -166,9 +165,6 @@ func (a *attempt) parentRows(ctx context.Context, row catalogue.Object) ([]proto
 		}
 		if page.Next == "" {
 			return out, nil
-		}
-		if page.Next == cursor {
-			return nil, fmt.Errorf("HubSpot's cursor %q leads to itself", cursor)
 		}
 		cursor = page.Next
 	}

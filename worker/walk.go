@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/hubpipe/hubpipe/broker/protocol"
 )
@@ -28,8 +29,8 @@ func (r *ranger) walk() error {
 	cursor := r.g.Cursor
 	passed := uint64(0) // the last id that was sent
 	err := r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
-		for {
-			page, err := a.listPage(ctx, cursor, a.names, false)
+		for round := new(circle); ; {
+			page, err := a.listPage(ctx, round, a.fetch.Object, cursor, a.names, false)
 			if err != nil {
 				return err
 			}
@@ -68,18 +69,37 @@ func (r *ranger) walk() error {
 	return a.superseded()
 }
 
-// listPage reads one page of a list. A place that leads to itself would never end.
-func (a *attempt) listPage(ctx context.Context, cursor string, names []string, archived bool) (ListPage, error) {
+// listPage reads one page of an object's list. Places that lead round would never
+// end.
+func (a *attempt) listPage(ctx context.Context, round *circle, object, cursor string, names []string, archived bool) (ListPage, error) {
 	page, err := ask(ctx, a, func(ctx context.Context) (ListPage, error) {
-		return a.source.List(ctx, a.fetch.Object, cursor, names, archived)
+		return a.source.List(ctx, object, cursor, names, archived)
 	})
 	switch {
 	case err != nil:
-		return page, fmt.Errorf("list %s after %q: %w", a.fetch.Object, cursor, err)
-	case page.Next != "" && page.Next == cursor:
-		return page, fmt.Errorf("list %s: HubSpot's cursor %q leads to itself", a.fetch.Object, cursor)
+		return page, fmt.Errorf("list %s after %q: %w", object, cursor, err)
+	case round.closes(page.Next):
+		return page, fmt.Errorf("list %s: HubSpot's cursor %q leads back", object, page.Next)
 	}
 	return page, nil
+}
+
+// circle finds out that places lead round, however many there are before one comes
+// again: it looks out for one of them, and for a later one whenever twice as many
+// have passed as before.
+type circle struct {
+	place         string
+	passed, until int
+}
+
+// closes tells whether a place, "" for the end, shows that they do.
+func (c *circle) closes(place string) bool {
+	if c.passed++; place == "" || c.passed <= c.until {
+		return place != "" && place == c.place
+	}
+	again := place == c.place
+	c.place, c.passed, c.until = strings.Clone(place), 0, 2*c.until+1
+	return again
 }
 
 // decimal reads an id that is a number.
@@ -190,7 +210,7 @@ func (r *ranger) probe(low uint64) (uint64, error) {
 		if middle <= low+1 || !may {
 			return 0, nil
 		}
-		page, err := a.listPage(a.ctx, strconv.FormatUint(middle, 10), nil, false)
+		page, err := a.listPage(a.ctx, new(circle), a.fetch.Object, strconv.FormatUint(middle, 10), nil, false)
 		if err != nil {
 			// It may be what HubSpot says to a place in the middle.
 			if p, ok := errors.AsType[*ProblemError](err); ok && !p.Blocked {

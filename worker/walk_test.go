@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -266,4 +267,54 @@ func span(lo, hi int) (ids []string) {
 		ids = append(ids, strconv.Itoa(i))
 	}
 	return ids
+}
+
+// A list whose places lead round ends with that, however many there are before
+// one comes again.
+func TestPlacesThatLeadRound(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{listRange, sweepRange} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			h, l := newHub(95), newLedger(t)
+			h.opaque, h.round = true, 31
+			l.run(protocol.Fetch{Kind: backfillRun}, protocol.Range{Kind: kind})
+			l.start(h)
+			l.await("the end of the round", func() bool { return l.problem != nil })
+			if !strings.Contains(l.problem.Detail, "leads back") || h.called("list") > 40 {
+				t.Errorf("%+v after %d pages", l.problem, h.called("list"))
+			}
+		})
+	}
+}
+
+func TestCircle(t *testing.T) {
+	t.Parallel()
+	for tail := range 20 {
+		for round := 1; round < 40; round++ {
+			var c circle
+			place := func(n int) string {
+				if n >= tail {
+					n = tail + (n-tail)%round
+				}
+				return strconv.Itoa(n)
+			}
+			n := 0
+			for n < 10*(tail+round) && !c.closes(place(n)) {
+				n++
+			}
+			if n > 4*(tail+round) {
+				t.Errorf("a round of %d behind %d is found after %d", round, tail, n)
+			}
+		}
+	}
+	var c circle
+	for n := range 10_000 {
+		if c.closes(strconv.Itoa(n)) {
+			t.Fatalf("%d comes for the first time", n)
+		}
+	}
+	if end := c.closes(""); end {
+		t.Error("the end is no place")
+	}
 }

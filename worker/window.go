@@ -238,8 +238,8 @@ func (r *ranger) sweep() error {
 	}
 	return r.ahead(func(ctx context.Context, emit func(context.Context, batch) error) error {
 		held := batch{untyped: map[string]uint64{}}
-		for {
-			page, err := a.listPage(ctx, cursor, names, archived)
+		for round := new(circle); ; {
+			page, err := a.listPage(ctx, round, a.fetch.Object, cursor, names, archived)
 			if err != nil {
 				return err
 			}

@@ -54,7 +54,7 @@ func (c *Client) Associations(ctx context.Context, obj, to catalogue.Object, ids
 		inputs[i].ID = id
 	}
 	out := Links{Of: map[string][]Link{}, Untold: map[string]bool{}}
-	for len(inputs) > 0 {
+	for seen := map[linkInput]bool{}; len(inputs) > 0; {
 		more, err := c.associationPage(ctx, obj, to, inputs, &out)
 		if refused(err) {
 			return Links{}, &Blocked{Type: "no-associations",
@@ -63,6 +63,14 @@ func (c *Client) Associations(ctx context.Context, obj, to catalogue.Object, ids
 		}
 		if err != nil {
 			return Links{}, fmt.Errorf("read associations of %s with %s: %w", obj.Name, to.Name, final(err))
+		}
+		for _, in := range more {
+			if seen[in] {
+				return Links{}, &Failing{Detail: fmt.Sprintf("HubSpot's associations of %s %s lead back to a place: reading on would never end", obj.Name, in.ID)}
+			}
+		}
+		for _, in := range more {
+			seen[in] = true
 		}
 		inputs = more
 	}
@@ -109,9 +117,9 @@ func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, 
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	asked, ids := make(map[string]string, len(inputs)), make([]string, len(inputs))
+	asked, ids := make(map[string]bool, len(inputs)), make([]string, len(inputs))
 	for i, in := range inputs {
-		asked[in.ID], ids[i] = in.After, in.ID
+		asked[in.ID], ids[i] = true, in.ID
 	}
 	err = c.do(ctx, call{
 		kind: "associations", method: http.MethodPost, family: "associations/" + obj.PathName + "/" + to.PathName,
@@ -148,8 +156,7 @@ func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, 
 			}
 			for _, r := range *body.Results {
 				id := string(r.From.ID)
-				before, ok := asked[id]
-				if !ok {
+				if !asked[id] {
 					continue // nobody asked for it
 				}
 				for _, t := range r.To {
@@ -159,9 +166,6 @@ func (c *Client) associationPage(ctx context.Context, obj, to catalogue.Object, 
 					out.Of[id] = append(out.Of[id], Link{ID: string(t.ID), Types: append([]LinkType{}, t.Types...)})
 				}
 				if after := r.Paging.Next.After; after != "" {
-					if after == before {
-						return &Failing{Detail: fmt.Sprintf("HubSpot's associations of %s %s repeat their place: reading on would never end", obj.Name, id)}
-					}
 					more = append(more, linkInput{ID: id, After: after})
 				}
 			}

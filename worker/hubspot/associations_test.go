@@ -3,10 +3,13 @@ package hubspot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -151,6 +154,38 @@ func TestAssociationsThatAreNotTold(t *testing.T) {
 					t.Errorf("associations %v", got.Of)
 				}
 			})
+		})
+	}
+}
+
+// TestAssociationsThatLeadRound: places that come again end the reading, however
+// many lie between.
+func TestAssociationsThatLeadRound(t *testing.T) {
+	t.Parallel()
+	deals, _ := catalogue.Lookup("deals")
+	rows, _ := catalogue.Lookup("associations")
+	for name, ask := range map[string]func(*Client) error{
+		"of records": func(c *Client) error {
+			_, err := c.Associations(context.Background(), contacts(t), deals, []string{"1"})
+			return err
+		},
+		"as rows": func(c *Client) error {
+			_, err := c.Rows(context.Background(), rows, RowsRequest{Parent: "0-1/0-3", Name: "contacts/deals", Inputs: []string{"1"}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := 0
+			c := clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				n++
+				fmt.Fprintf(w, `{"results":[{"from":{"id":"1"},"to":[],"paging":{"next":{"after":"%c"}}}]}`, 'a'+n%3)
+			}), func(o *Options) { o.Unpaced = true })
+			err := ask(c)
+			var failing *Failing
+			if !errors.As(err, &failing) || !strings.Contains(failing.Detail, "never end") || n > 4 {
+				t.Errorf("%v after %d requests", err, n)
+			}
 		})
 	}
 }

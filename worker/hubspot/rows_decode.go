@@ -71,9 +71,7 @@ func (r *rowReading) page(body []byte) (p RowsPage, more []input, err error) {
 	}
 	if len(r.inputs) > 0 {
 		objects, p.Unread = r.asked(objects), untold(body, inputIDs(r.inputs))
-		if more, err = r.further(objects); err != nil {
-			return RowsPage{}, nil, err
-		}
+		more = r.further(objects)
 	}
 	for _, o := range objects {
 		for _, part := range r.parts(o) {

@@ -33,7 +33,7 @@ func (c *Client) rowsOfInputs(ctx context.Context, obj catalogue.Object, a catal
 		left[i].id = id
 	}
 	var all RowsPage
-	for len(left) > 0 {
+	for seen := map[input]bool{}; len(left) > 0; {
 		p, more, err := c.rowsOnce(ctx, obj, a, r, left)
 		if errors.Is(err, errTooLarge) && len(left) > 1 {
 			return RowsPage{}, ErrTooMany
@@ -47,6 +47,14 @@ func (c *Client) rowsOfInputs(ctx context.Context, obj catalogue.Object, a catal
 		all.Rows, all.Unnamed, all.Unread = append(all.Rows, p.Rows...), all.Unnamed+p.Unnamed, append(all.Unread, p.Unread...)
 		if len(all.Rows) > maxTogether {
 			return RowsPage{}, ErrTooMany
+		}
+		for _, in := range more {
+			if seen[in] {
+				return RowsPage{}, &Failing{Detail: fmt.Sprintf("HubSpot's %s of %s lead back to a place: reading on would never end", obj.Name, in.id)}
+			}
+		}
+		for _, in := range more {
+			seen[in] = true
 		}
 		left = more
 	}
@@ -75,23 +83,18 @@ func inputsBody(e catalogue.Endpoint, inputs []input) []any {
 
 // further are the inputs of which there is more than a reply has, each with the
 // place that HubSpot named, unchanged.
-func (r *rowReading) further(objects [][]byte) ([]input, error) {
+func (r *rowReading) further(objects [][]byte) (more []input) {
 	if r.address.Paging != catalogue.PagingInput {
-		return nil, nil
+		return nil
 	}
-	var more []input
 	for _, o := range objects {
 		place := after(member(o, "paging"))
 		if place == "" {
 			continue
 		}
-		in := input{id: text(r.at(fields(o), r.e.InputPath)), after: place}
-		if slices.Contains(r.inputs, in) {
-			return nil, &Failing{Detail: fmt.Sprintf("HubSpot's rows of %s repeat their place: reading on would never end", in.id)}
-		}
-		more = append(more, in)
+		more = append(more, input{id: text(r.at(fields(o), r.e.InputPath)), after: place})
 	}
-	return more, nil
+	return more
 }
 
 // asked leaves out the results that belong to no input.
