@@ -83,7 +83,8 @@ func (r *rowReading) page(body []byte) (p RowsPage, more []input, err error) {
 			p.Rows = append(p.Rows, rec)
 		}
 	}
-	if len(p.Rows) == 0 && p.Unnamed > 0 {
+	// A single row may be a bad one, unless there is to be but one.
+	if len(p.Rows) == 0 && (p.Unnamed > 1 || p.Unnamed > 0 && r.address.Results == "") {
 		return RowsPage{}, nil, &Failing{Detail: fmt.Sprintf("none of HubSpot's rows has %s, which would name it", strings.Join(r.e.Key, ", "))}
 	}
 	return p, more, nil

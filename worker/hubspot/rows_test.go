@@ -56,3 +56,34 @@ func TestMoreRowsThanHubSpotHandsOut(t *testing.T) {
 		t.Errorf("%v after %d requests", err, asked)
 	}
 }
+
+// TestRowsThatNothingNames: a page on which nothing has a name is of another form
+// than is known. A single row is only a bad one, and may stand alone on the last
+// page: a stream must not end at it.
+func TestRowsThatNothingNames(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		object, body string
+		rows         int
+		ok           bool
+	}{
+		"one of several":    {"owners", `{"results":[{"id":"1"},{"email":"a"}]}`, 1, true},
+		"alone on its page": {"owners", `{"results":[{"email":"a"}]}`, 0, true},
+		"all of them":       {"owners", `{"results":[{"email":"a"},{"email":"b"}]}`, 0, false},
+		"the only one":      {"account", `{"timeZone":"UTC"}`, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			obj, _ := catalogue.Lookup(tt.object)
+			c := clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, tt.body) }), nil)
+			p, err := c.Rows(t.Context(), obj, RowsRequest{})
+			var failing *Failing
+			if tt.ok != (err == nil) || err != nil && !errors.As(err, &failing) {
+				t.Fatalf("%+v, %v", p, err)
+			}
+			if err == nil && (p.Unnamed != 1 || len(p.Rows) != tt.rows) {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
