@@ -147,6 +147,45 @@ func TestSessionWithMosquitto(t *testing.T) {
 	send("three")
 }
 
+// A broker that retains nothing, or has QoS 0 alone, refuses a last will that asks
+// for more; what works without is done without, the will too.
+func TestSessionWithALesserMosquitto(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		conf   string
+		retain bool
+		qos    byte
+	}{
+		"no retained messages": {"retain_available false", false, 2},
+		"QoS 0 alone":          {"max_qos 0", true, 0},
+		"neither":              {"retain_available false\nmax_qos 0", false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			port := freePort(t)
+			startMosquitto(t, port, "allow_anonymous true\n"+c.conf)
+			url := fmt.Sprintf("mqtt://127.0.0.1:%d", port)
+			m := newMail()
+			startSession(t, SessionOptions{URL: url, ClientID: "reader", OnMessage: m.receive, Subscriptions: []Subscription{{Topic: "#", QoS: 1}}})
+			up := make(chan ConnInfo, 10)
+			s := startSession(t, SessionOptions{URL: url, ClientID: "hubpipe-worker-w", OnUp: func(i ConnInfo) { up <- i },
+				Will: &Message{Topic: "hubpipe/workers/w", Payload: []byte("offline"), QoS: 1, Retain: true}})
+			if info := <-up; info.RetainAvailable != c.retain || info.MaxQoS != c.qos {
+				t.Errorf("%+v", info)
+			}
+			if err := s.Publish(testContext(t), Message{Topic: "hubpipe/workers/w", Payload: []byte("online"), QoS: 1, Retain: true}); err != nil {
+				t.Error(err)
+			}
+			m.await(t, withPayload("online"))
+			s.mu.Lock()
+			_ = s.raw.Close()
+			s.mu.Unlock()
+			m.await(t, withPayload("offline"))
+			<-up // it is back, though the broker refuses as before
+		})
+	}
+}
+
 func TestSessionThatIsRefused(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)

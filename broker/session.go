@@ -114,7 +114,8 @@ type Session struct {
 	slots   chan struct{}
 	wg      sync.WaitGroup // publishes
 	backoff backoff
-	trouble trouble // run's alone
+	trouble trouble  // run's alone
+	will    *Message // as it is sent, where the broker takes no other; run's alone
 
 	mu      sync.Mutex // guards all below
 	cancel  context.CancelCauseFunc
@@ -160,7 +161,7 @@ func NewSession(o SessionOptions) (*Session, error) {
 	if o.Jitter == nil {
 		o.Jitter = rand.Float64
 	}
-	return &Session{o: o, log: o.Logger, target: t, slots: make(chan struct{}, publishers),
+	return &Session{o: o, log: o.Logger, target: t, will: o.Will, slots: make(chan struct{}, publishers),
 		backoff: backoff{base: 50 * time.Millisecond, limit: o.MaxWait, jitter: o.Jitter},
 		up:      make(chan struct{}), denied: make(chan struct{})}, nil
 }
@@ -201,11 +202,17 @@ func (s *Session) run(ctx context.Context, done chan struct{}) {
 			if ctx.Err() != nil {
 				return
 			}
+			if s.ease(err) {
+				continue
+			}
 			s.backoff.failed()
 			s.complain(began, err)
 			continue
 		}
 		s.trouble = trouble{}
+		if info.RetainAvailable && info.MaxQoS > 0 {
+			s.will = s.o.Will // another broker may stand there now
+		}
 		s.backoff.up()
 		s.serve(c, info)
 		if ctx.Err() != nil {
@@ -268,7 +275,7 @@ func (s *Session) connectPacket() *paho.Connect {
 	if s.o.Password != "" {
 		cp.PasswordFlag, cp.Password = true, []byte(s.o.Password)
 	}
-	if w := s.o.Will; w != nil {
+	if w := s.will; w != nil {
 		cp.WillMessage = &paho.WillMessage{Retain: w.Retain, QoS: w.QoS, Topic: w.Topic, Payload: w.Payload}
 		cp.WillProperties = &paho.WillProperties{}
 		if w.Expiry > 0 {

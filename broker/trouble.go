@@ -51,6 +51,27 @@ func (e ErrRefused) Credentials() bool { return e.Reason == 0x86 || e.Reason == 
 // credentials are good, and another's.
 func (e ErrRefused) Name() bool { return e.Reason == 0x85 }
 
+// ease takes from the last will what the broker refused of it, and tells whether
+// there was something to take: without being retained it still tells those who
+// listen.
+func (s *Session) ease(err error) bool {
+	var refused ErrRefused
+	if s.will == nil || !errors.As(err, &refused) {
+		return false
+	}
+	eased := *s.will
+	switch {
+	case refused.Reason == 0x9a && eased.Retain:
+		eased.Retain = false
+	case refused.Reason == 0x9b && eased.QoS > 0:
+		eased.QoS = 0
+	default:
+		return false
+	}
+	s.will = &eased
+	return true
+}
+
 // notUp is why AwaitUp gave up: it reads as the reason, and is the context's
 // error too.
 type notUp struct{ end, reason error }
