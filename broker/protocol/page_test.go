@@ -226,8 +226,8 @@ func header(t *testing.T, p Page) string {
 func TestBombsAreRefused(t *testing.T) {
 	t.Parallel()
 	var c Codec
-	if _, err := c.Decode(packed(append([]byte("{}\n"), make([]byte, 4*MaxRawPage)...))); !errors.Is(err, ErrTooLarge) {
-		t.Fatalf("a page that unfolds to %d bytes: %v", 4*MaxRawPage, err)
+	if _, err := c.Decode(packed(append([]byte("{}\n"), make([]byte, 4*MaxRawPage)...))); !errors.Is(err, ErrTooLarge) || !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		t.Fatalf("a page that unfolds to %d bytes is refused when it has: %v", 4*MaxRawPage, err)
 	}
 }
 

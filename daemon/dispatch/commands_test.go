@@ -472,6 +472,24 @@ func TestWorkersAreForgotten(t *testing.T) {
 
 // However an interval is typed it is kept in one form, and a start without one
 // goes back to the configured one.
+// Who starts a stream that was stopped sees it fetched at once, however long the
+// interval is and however short ago the last run was; who starts one that is
+// started, when it is due.
+func TestFirstRunAtOnce(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	// Until nothing is due any more.
+	b.page(protocol.Page{Attempt: fetches(b.beat(protocol.Heartbeat{}))["incremental"], Kind: protocol.ListingPage, To: "x", Last: true})
+	b.now = b.now.Add(time.Second)
+	if got := fetches(b.must(b.d.Start(b.now, modelStream, "1h", "api"))); len(got) != 0 {
+		t.Errorf("a stream that was started: %v", got)
+	}
+	b.must(b.d.Stop(b.now, modelStream, "api"))
+	if got := fetches(b.must(b.d.Start(b.now, modelStream, "1h", "api"))); got["incremental"] == 0 || len(got) != 1 {
+		t.Errorf("a stream that was stopped: %v", got)
+	}
+}
+
 func TestIntervals(t *testing.T) {
 	t.Parallel()
 	b := backfilled(t)
