@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hubpipe/hubpipe/daemon"
 )
 
 func (c *command) check() *cobra.Command {
@@ -29,13 +31,20 @@ func (c *command) check() *cobra.Command {
 			if where == "" {
 				where = "no file"
 			}
+			lacks, err := daemon.AskBroker(cmd.Context(), cfg.Broker)
+			if err != nil { // it may be reached from elsewhere alone
+				lacks = []string{"it cannot be asked: " + err.Error()}
+			}
+			for _, what := range lacks {
+				fmt.Fprintf(c.env.Stderr, "%s: warning: the broker at %s: %s\n", where, cfg.Broker.URL, what)
+			}
 			out := c.env.Stdout
 			if estimate && c.output == "json" {
 				out = c.env.Stderr // what is printed besides is data
 			}
 			if !estimate && c.output == "json" {
 				err = c.show(map[string]any{"file": cfg.Path, "streams": len(cfg.Streams), "portals": len(cfg.Portals), "data_dir": cfg.DataDir,
-					"blocked": append([]string{}, cfg.Blocked()...)}, nil)
+					"blocked": append([]string{}, cfg.Blocked()...), "broker_lacks": append([]string{}, lacks...)}, nil)
 			} else {
 				_, err = fmt.Fprintf(out, "%s: %s of %s; data in %s\n", where, count(len(cfg.Streams), "stream"),
 					count(len(cfg.Portals), "portal"), cfg.DataDir)

@@ -164,10 +164,12 @@ func TestCheck(t *testing.T) {
 		code int
 		says []string
 	}{
-		"good":            {fmt.Sprintf("data_dir = %q", filepath.Join(dir, "new", "data")) + rest + "stream \"contacts\" {}", 0, []string{"1 stream of 1 portal; data in"}},
-		"no streams":      {fmt.Sprintf("data_dir = %q", dir) + rest, 0, []string{"0 streams of 1 portal", "no streams: nothing will be fetched"}},
-		"below a file":    {fmt.Sprintf("data_dir = %q", filepath.Join(file, "data")) + rest, 3, []string{"data_dir", file + " is no folder"}},
-		"a file":          {fmt.Sprintf("data_dir = %q", file) + rest, 3, []string{"is no folder"}},
+		"good":         {fmt.Sprintf("data_dir = %q", filepath.Join(dir, "new", "data")) + rest + "stream \"contacts\" {}", 0, []string{"1 stream of 1 portal; data in"}},
+		"no streams":   {fmt.Sprintf("data_dir = %q", dir) + rest, 0, []string{"0 streams of 1 portal", "no streams: nothing will be fetched"}},
+		"below a file": {fmt.Sprintf("data_dir = %q", filepath.Join(file, "data")) + rest, 3, []string{"data_dir", file + " is no folder"}},
+		"a file":       {fmt.Sprintf("data_dir = %q", file) + rest, 3, []string{"is no folder"}},
+		"broker not there": {fmt.Sprintf("data_dir = %q", dir) + rest + "broker { url = \"mqtt://127.0.0.1:1\" }\nstream \"contacts\" {}", 0,
+			[]string{"1 stream of 1 portal", "warning: the broker at mqtt://127.0.0.1:1: it cannot be asked: connection refused"}},
 		"token in a file": {fmt.Sprintf("data_dir = %q", dir) + "\nportal \"main\" { token = \"pat-na1-1111-2222-3333\" }\n", 0, []string{"token stands in the file itself", "[secret]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
