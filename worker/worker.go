@@ -83,6 +83,7 @@ type Worker struct {
 	inbox chan message
 	pages chan struct{} // something may be due
 	beats chan struct{} // the state has changed
+	shows chan struct{} // presence is to be published
 	done  chan struct{}
 	joins map[string]*protocol.Joiner // by topic; of the goroutine that reads the inbox
 	know  *knowledge
@@ -140,7 +141,7 @@ func New(o Options) (*Worker, error) {
 		Portals: slices.Collect(maps.Keys(o.Portals)), Capacity: o.Concurrency, Lease: o.Lease,
 		HeartbeatEvery: o.HeartbeatEvery, RepeatMin: o.RepeatMin, RepeatMax: o.RepeatMax, Jitter: mathrand.Float64})
 	return &Worker{o: o, log: o.Logger, gate: newGate(), inbox: make(chan message, inboxQueue),
-		pages: make(chan struct{}, 1), beats: make(chan struct{}, 1), done: make(chan struct{}),
+		pages: make(chan struct{}, 1), beats: make(chan struct{}, 1), shows: make(chan struct{}, 1), done: make(chan struct{}),
 		joins: map[string]*protocol.Joiner{o.Topics.Commands(o.Name): {}, o.Topics.Answers(o.Name): {}},
 		know:  newKnowledge(), use: newUsage(o.Limits), pulls: journals(o.Journals), core: core, running: map[uint64]*attempt{}}, nil
 }
@@ -158,6 +159,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		out := make(chan Outgoing)
 		w.wg.Go(w.listen)
 		w.wg.Go(w.beat)
+		w.wg.Go(w.show)
 		w.wg.Go(func() { w.pump(out) })
 		for _, j := range w.pulls {
 			w.wg.Go(func() { w.pull(j) }) //nolint:contextcheck // as below
@@ -241,13 +243,10 @@ func (w *Worker) Up() {
 	w.mu.Lock()
 	w.core.Reconnected(time.Now())
 	w.mu.Unlock()
-	w.Message(upTopic, nil)
+	wake(w.shows)
 	wake(w.beats)
 	wake(w.pages)
 }
-
-// upTopic marks, in the inbox, that presence is to be published.
-const upTopic = ""
 
 func wake(c chan struct{}) {
 	select {
@@ -275,8 +274,6 @@ func (w *Worker) handle(m message) {
 		}
 	}
 	switch m.topic {
-	case upTopic:
-		w.presence(w.ctx, "online")
 	case w.o.Topics.Commands(w.o.Name):
 		c, err := protocol.Unmarshal[protocol.Command](m.payload)
 		if err != nil {
@@ -309,7 +306,7 @@ func (w *Worker) echo(payload []byte) {
 	}
 	w.mu.Unlock()
 	if wrong {
-		w.presence(w.ctx, "online")
+		wake(w.shows)
 	}
 }
 
@@ -435,6 +432,24 @@ func (w *Worker) beat() {
 		}
 		if !pause(w.ctx, w.o.HeartbeatEvery, w.beats) {
 			return
+		}
+	}
+}
+
+// show publishes presence: apart from what reads the inbox, which waits for no
+// broker.
+func (w *Worker) show() {
+	for {
+		select {
+		case <-w.shows:
+		case <-w.ctx.Done():
+			return
+		}
+		w.mu.Lock()
+		here := !w.leaving && w.err == nil
+		w.mu.Unlock()
+		if here {
+			w.presence(w.ctx, "online")
 		}
 	}
 }

@@ -445,3 +445,31 @@ func TestNeverStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPresenceHoldsNothingUp: what the broker does not take yet of the worker's
+// presence keeps no answer waiting.
+func TestPresenceHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	bus := &slowPresence{ledger: l, release: make(chan struct{})}
+	l.run(backfill())
+	l.start(newHub(45), func(o *Options) { o.Bus = bus })
+	t.Cleanup(func() { close(bus.release) })
+	l.done()
+	if len(l.records) != 45 {
+		t.Errorf("%d records", len(l.records))
+	}
+}
+
+// slowPresence takes presence when it is released.
+type slowPresence struct {
+	*ledger
+	release chan struct{}
+}
+
+func (s *slowPresence) Publish(ctx context.Context, topic string, payload, name []byte, qos byte, retain bool, expiry time.Duration) error {
+	if retain {
+		<-s.release
+	}
+	return s.ledger.Publish(ctx, topic, payload, name, qos, retain, expiry)
+}
