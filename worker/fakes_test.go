@@ -42,11 +42,12 @@ type hub struct {
 	// How places in the list are to be understood: as the next id, the last
 	// one, or not at all; and from which page on ids are shuffled (0: never).
 	exclusive, opaque bool
-	round             int          // the id that the list leads to at its end, 0 for none
-	twice             bool         // search names what it has shown once more
-	crowded           bool         // requests wait for the limit
-	links             map[int]int  // with what each is associated
-	untold            map[int]bool // and of whom that is not told
+	round             int           // the id that the list leads to at its end, 0 for none
+	old               map[int]int64 // the version that reads give, where it is an old one
+	twice             bool          // search names what it has shown once more
+	crowded           bool          // requests wait for the limit
+	links             map[int]int   // with what each is associated
+	untold            map[int]bool  // and of whom that is not told
 	quiet             []string
 	asks              bool // what it has not is gone for good
 	shuffled          int
@@ -273,6 +274,7 @@ func (v *view) proof(w Window) ([]protocol.Listed, *Split, error) {
 
 func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, req ReadRequest, emit func([]protocol.Record, []protocol.Part) error) (Unread, error) {
 	var open []protocol.OpenID
+	var old []protocol.Record
 	for part := range slices.Chunk(want, v.h.page) {
 		if err := v.call(ctx, "read"); err != nil {
 			return Unread{}, err
@@ -284,6 +286,16 @@ func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, re
 			id, _ := strconv.Atoi(l.ID)
 			if _, ok := v.h.records[id]; !ok || v.h.missing[id] {
 				open = append(open, protocol.OpenID{ID: l.ID, Version: l.Version, Reason: "not handed out"})
+				continue
+			}
+			if at := v.h.old[id]; at != 0 {
+				rec := v.record(id, req.Properties)
+				if rec.Version = at; l.Version <= at {
+					out = append(out, rec)
+					continue
+				}
+				open = append(open, protocol.OpenID{ID: l.ID, Version: l.Version, Reason: "older than it was named"})
+				old = append(old, rec)
 				continue
 			}
 			out = append(out, v.record(id, req.Properties))
@@ -299,7 +311,7 @@ func (v *view) ReadAll(ctx context.Context, _ string, want []protocol.Listed, re
 	if v.h.asks {
 		return Unread{Gone: open}, nil
 	}
-	return Unread{Open: open}, nil
+	return Unread{Open: open, Old: old}, nil
 }
 
 func (v *view) Newest(context.Context, string) (uint64, error) {

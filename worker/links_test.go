@@ -33,6 +33,23 @@ func TestAssociationsThatAreNotTold(t *testing.T) {
 	}
 }
 
+// A reading that is older than the record was named is not asked for until it
+// agrees with itself: it is known to be old, and the id is open.
+func TestOldReadingIsNotConfirmed(t *testing.T) {
+	t.Parallel()
+	h, l := newHub(5), newLedger(t)
+	h.change(3, 9000)
+	h.old = map[int]int64{3: 1000}
+	l.records["3"] = protocol.Record{ID: "3", Version: 5000}
+	l.run(protocol.Fetch{Kind: incrementalRun, Associations: []string{"deals"}}, protocol.Range{Kind: idsRange, Last: true,
+		Want: []protocol.Listed{{ID: "3", Version: 9000}, {ID: "4", Version: h.records[4], Parts: true}}})
+	l.start(h)
+	l.done()
+	if l.confirm != 0 || l.records["3"].Version != 5000 || l.open["3"] == "" || l.pasts["4"] == "" {
+		t.Errorf("%d are confirmed, %+v, open %v", l.confirm, l.records["3"], l.open)
+	}
+}
+
 // The part of a record is of all its objects, or there is none.
 func TestPartsOfWhatIsTold(t *testing.T) {
 	t.Parallel()

@@ -196,13 +196,17 @@ func (r *ranger) bringRecords(want []protocol.Listed) error {
 	return err
 }
 
-// deliver sends what was read and notes what is not believed.
+// deliver sends what was read and notes what is not believed. What is known to be
+// old, and named as open, is not looked at again: it may well agree with itself.
 func (r *ranger) deliver(b batch, doubted map[string]protocol.Record) error {
 	again, err := r.records(b, false)
 	if err != nil {
 		return err
 	}
 	for _, id := range again {
+		if slices.ContainsFunc(b.open, func(o protocol.OpenID) bool { return o.ID == id }) {
+			continue
+		}
 		for i := range b.records {
 			if b.records[i].ID == id {
 				doubted[id] = b.records[i]
