@@ -264,8 +264,8 @@ stream "pipelines" {}
 # }
 #
 # Or tables of Apache Iceberg, by a hubpipe that was built with -tags iceberg. It
-# has streams, deletes, raw, schema_changes and what files have of intervals and
-# sizes, too.
+# has streams, deletes, raw, schema_changes, versions (a table more) and what files
+# have of intervals and sizes, too.
 # destination "iceberg" "tables" {
 #   catalog   = "rest"                                # or "sql": a PostgreSQL database
 #   uri       = "https://catalog.example/api/catalog" # or postgres://user:password@host:5432/database

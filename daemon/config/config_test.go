@@ -213,7 +213,7 @@ func TestEverySettingIsRead(t *testing.T) {
 			{Type: "files", Name: "lake", URL: NewSecret("s3://lake/crm?region=eu-central-1"), Deletes: DeletesMark, SchemaChanges: SchemaIgnore, PII: PIIKeep,
 				Files: &Files{Format: FormatNDJSON, AccessKey: NewSecret("t1"), SecretKey: NewSecret("s1"), FlushInterval: 10 * time.Second,
 					CompactInterval: 6 * time.Hour, Keep: 2 * time.Hour, FileSize: 8 << 20}},
-			{Type: "iceberg", Name: "tables", URL: NewSecret("https://catalog.example/api/catalog"), Deletes: DeletesMark, SchemaChanges: SchemaBlock, PII: PIIKeep,
+			{Type: "iceberg", Name: "tables", URL: NewSecret("https://catalog.example/api/catalog"), Deletes: DeletesMark, SchemaChanges: SchemaBlock, Versions: true, PII: PIIKeep,
 				Iceberg: &Iceberg{Catalog: CatalogREST, CatalogName: "tables", Warehouse: "crm", Namespace: "analytics.crm", Mode: ModeUpsert, Credential: NewSecret("t1"),
 					Token: NewSecret("s1"), Properties: map[string]Secret{"s3.region": NewSecret("eu-central-1")}, FlushInterval: DefaultFlushInterval,
 					CompactInterval: DefaultCompactInterval, Keep: 48 * time.Hour, FileSize: DefaultFileSize}},

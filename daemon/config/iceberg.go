@@ -54,7 +54,7 @@ func (s *section) iceberg(d *Destination) {
 	x := &Iceberg{CatalogName: d.Name, Namespace: DefaultSchema, Mode: ModeAppend, FlushInterval: DefaultFlushInterval,
 		CompactInterval: DefaultCompactInterval, Keep: DefaultKeepSnapshots, FileSize: DefaultFileSize}
 	d.Iceberg, d.SchemaChanges = x, SchemaApply
-	s.foreign(d, "url", "schema", "views", "versions", "format")
+	s.foreign(d, "url", "schema", "views", "format")
 	if !s.has("catalog") {
 		s.at(s.line, s.title+" needs catalog", `write catalog = "rest" or catalog = "sql"`)
 	}

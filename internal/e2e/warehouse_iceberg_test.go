@@ -21,6 +21,7 @@ import (
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
 	"github.com/apache/iceberg-go/catalog/sql"
+	gocmp "github.com/google/go-cmp/cmp"
 	_ "github.com/jackc/pgx/v5/stdlib" // the catalogue's database
 
 	"github.com/hubpipe/hubpipe/internal/e2e/pgserver"
@@ -101,6 +102,26 @@ func (l *iceReader) read(ctx context.Context, stream string) (*iceTable, error) 
 	return m, nil
 }
 
+// haveVersions wants the newest row of each record, and of some of them older ones,
+// in the table that has every version.
+func (l *iceReader) haveVersions(t testing.TB, stream string, now *iceTable) error {
+	t.Helper()
+	versions, err := (&iceReader{l.c, l.namespace, false}).read(t.Context(), stream+"__versions")
+	if err != nil {
+		return err
+	}
+	if versions == nil || versions.all < len(now.rows) || stream == "contacts" && versions.all == len(now.rows) {
+		return fmt.Errorf("%+v are the versions of %d records of %s", versions, len(now.rows), stream)
+	}
+	for id, row := range now.rows {
+		if d := gocmp.Diff(row, versions.rows[id]); d != "" {
+			return fmt.Errorf("of the versions the newest of %s %s is not as it is now: %s", stream, id, d)
+		}
+	}
+	t.Logf("%s: %d versions", stream, versions.all)
+	return nil
+}
+
 // take adds a row, which has to be there once and not to lie behind the place that
 // the table says it has.
 func (m *iceTable) take(row map[string]any, seen map[string]bool, once bool) error {
@@ -147,10 +168,11 @@ func arrowValue(col arrow.Array, i int) any {
 
 // Tables of Iceberg in both modes, while the daemon is killed at any moment and ends
 // between the steps of a commit: at every moment a reader finds whole commits, and
-// in the end what HubSpot has, each version once, and with upsert each record.
+// in the end what HubSpot has, each version once, and with upsert each record. The
+// tables of versions have each of them, too.
 func TestWarehouseIceberg(t *testing.T) {
 	t.Parallel()
-	kills, rounds, most := 3, 2, 2
+	kills, rounds, most := 3, 1, 2
 	if os.Getenv(warehouseVar) != "" {
 		kills, rounds, most = 30, 8, 6
 	}
@@ -160,8 +182,9 @@ func TestWarehouseIceberg(t *testing.T) {
 	v.bin = bin
 	warehouse := "file://" + filepath.Join(v.dir, "lake")
 	modes := map[string]string{"warehouse": "append", "second": "upsert"}
+	v.replace(`archived_interval = "3s"`, "archived_interval = \"3s\"\n  keep_versions = \"1d\"")
 	for name, mode := range modes {
-		v.more(fmt.Sprintf("destination \"iceberg\" %q {\n  catalog = \"sql\"\n  catalog_name = \"lake\"\n  uri = %q\n  warehouse = %q\n  namespace = %q\n  mode = %q\n  flush_interval = \"1s\"\n}\n",
+		v.more(fmt.Sprintf("destination \"iceberg\" %q {\n  catalog = \"sql\"\n  catalog_name = \"lake\"\n  uri = %q\n  warehouse = %q\n  namespace = %q\n  mode = %q\n  flush_interval = \"1s\"\n  versions = true\n}\n",
 			name, pg.URL("", "", ""), warehouse, mode, mode))
 	}
 	db, err := gosql.Open("pgx", pg.URL("", "", ""))
@@ -178,9 +201,9 @@ func TestWarehouseIceberg(t *testing.T) {
 		t.Helper()
 		v.faults++
 		for _, mode := range modes {
-			l := &iceReader{c, mode, mode == "upsert"}
-			for _, object := range []string{"contacts", "deals"} {
-				m, err := l.read(t.Context(), object)
+			for _, name := range []string{"contacts", "deals", "contacts__versions", "deals__versions"} {
+				l := &iceReader{c, mode, mode == "upsert" && !strings.Contains(name, "__")}
+				m, err := l.read(t.Context(), name)
 				if err != nil {
 					t.Errorf("after %d faults: %v", v.faults, err)
 				}
@@ -239,6 +262,9 @@ func TestWarehouseIceberg(t *testing.T) {
 				continue
 			}
 			t.Logf("%s %s: %d rows at %d", mode, object, m.all, m.position)
+			if err := l.haveVersions(t, object, m); err != nil {
+				t.Errorf("%s: %v", mode, err)
+			}
 		}
 		if out, err := v.hubpipe("destinations", "check", name); err != nil {
 			t.Errorf("%v\n%s", err, out)

@@ -167,6 +167,7 @@ destination "iceberg" "tables" {
   keep         = "48h"
 
   schema_changes = "block"
+  versions       = true
 }
 
 destination "iceberg" "own" {

@@ -22,6 +22,11 @@ type build struct {
 	files     []iceberg.DataFile
 	rows      uint64
 	unread    map[string]unparsed
+	// fills is the beginning of versions that it reads, too: one that was made since
+	// lacks some of it.
+	fills       string
+	versions    []iceberg.DataFile
+	versionRows uint64
 	// own are the snapshots that we have made since it began: a table need not keep
 	// them until it ends.
 	own map[int64]bool
@@ -61,6 +66,9 @@ func (e *Engine) building(t *tableState) *build {
 func (e *Engine) built(t *tableState) {
 	b := e.building(t)
 	b.position, b.files, b.rows = t.held, append(b.files, t.done...), b.rows+t.rows
+	if v := t.v; v != nil {
+		b.versions, b.versionRows = append(b.versions, v.done...), b.versionRows+v.rows
+	}
 	for name, u := range t.unread {
 		b.unread[name] = unparsed{b.unread[name].n + u.n, u.example}
 	}
@@ -102,6 +110,16 @@ func (s *session) swap(ctx context.Context, t *tableState) error {
 			why = "the table had no rows to put these in the place of"
 		}
 		return s.beginAgain(ctx, t, t.st.Reread.Reason, why)
+	}
+	if err := s.fillVersions(ctx, t, b); err != nil {
+		return err
+	}
+	if v := t.v; v != nil && v.st.Outside != "" && t.st.Reread.Reason == destination.ReasonResync {
+		vst := s.next(v)
+		vst.Outside = "" // as below
+		if err := s.addVersions(ctx, v, vst, nil); err != nil {
+			return err
+		}
 	}
 	st := s.next(t)
 	st.count(b.unread)

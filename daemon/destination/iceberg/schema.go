@@ -84,11 +84,11 @@ func sameType(t iceberg.Type, c *files.Column) bool {
 	return t.Equals(want)
 }
 
-// schemaOf is the schema of a table that is made. The id is what tells records
-// apart.
-func schemaOf(columns []files.Column) *iceberg.Schema {
+// schemaOf is the schema of a table that is made. What tells rows apart are columns
+// of our own.
+func schemaOf(columns []files.Column, apart ...string) *iceberg.Schema {
 	fields := make([]iceberg.NestedField, 0, len(columns))
-	id := 0
+	var ids []int
 	next := len(columns)
 	for i := range columns {
 		c := &columns[i]
@@ -97,12 +97,12 @@ func schemaOf(columns []files.Column) *iceberg.Schema {
 			next++
 			l.ElementID = next
 		}
-		if c.Name == colID && c.Property == "" {
-			id = f.ID
+		if slices.Contains(apart, c.Name) && c.Property == "" {
+			ids = append(ids, f.ID)
 		}
 		fields = append(fields, f)
 	}
-	return iceberg.NewSchemaWithIdentifiers(0, []int{id}, fields...)
+	return iceberg.NewSchemaWithIdentifiers(0, ids, fields...)
 }
 
 func required(c *files.Column) bool {
@@ -121,9 +121,7 @@ func (s *session) reshape(ctx context.Context, t *tableState, reason string) err
 		case !ok:
 			add = append(add, c)
 		case c.Property != "" && !named(t.st.Columns, c.Name):
-			return &stream.Problem{Type: typeForeign, Title: "a column of yours has the name of a property", Blocked: true,
-				Detail: fmt.Sprintf("column %s of %s was not made by hubpipe, and property %s has to have it", c.Name, t.info.Name, c.Property),
-				Hint:   "rename your column, or leave the property out with exclude"}
+			return yours(&c, t.info.Name)
 		case !sameType(f.Type, &c):
 			add, gone = append(add, c), append(gone, c)
 		}
@@ -163,6 +161,13 @@ func (s *session) reshape(ctx context.Context, t *tableState, reason string) err
 		}
 		return s.empty(ctx, t, tx, st)
 	})
+}
+
+// yours is why a table cannot have a column.
+func yours(c *files.Column, name string) error {
+	return &stream.Problem{Type: typeForeign, Title: "a column of yours has the name of a property", Blocked: true,
+		Detail: fmt.Sprintf("column %s of %s was not made by hubpipe, and property %s has to have it", c.Name, name, c.Property),
+		Hint:   "rename your column, or leave the property out with exclude"}
 }
 
 func named(columns []files.Column, name string) bool {

@@ -50,6 +50,7 @@ type tableState struct {
 	columns []files.Column
 	ignored []files.Ignored // of what has no column
 	sheet   *files.Sheet
+	v       *tableState // the table of its versions, nil for none
 
 	// What was taken in, and is not committed: whether there is anything, of which
 	// reading, up to where, and the files.
@@ -62,6 +63,7 @@ type tableState struct {
 	ids          []string // of the records, in mode Upsert
 	has          map[string]bool
 	erased       bool
+	bare         bool // of a table of versions: some have lost their content
 	unread       map[string]unparsed
 }
 
@@ -138,8 +140,11 @@ func (t *tableState) drop() {
 	if t.open != nil {
 		t.open.abort()
 	}
-	t.taken, t.open, t.done, t.erased, t.unread = false, nil, nil, false, nil
+	t.taken, t.open, t.done, t.erased, t.bare, t.unread = false, nil, nil, false, false, nil
 	t.bytes, t.rows, t.ids, t.has = 0, 0, nil, nil
+	if t.v != nil {
+		t.v.drop()
+	}
 }
 
 // Prepare reads where a stream is, and makes its columns fit the definitions.
@@ -194,6 +199,9 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 			return place, err
 		}
 	}
+	if err := s.prepareVersions(ctx, t); err != nil {
+		return place, err
+	}
 	s.mu.Lock()
 	s.streams[info.Name] = t
 	s.mu.Unlock()
@@ -211,7 +219,7 @@ func (s *session) create(ctx context.Context, t *tableState) error {
 	if err != nil {
 		return err
 	}
-	t.tbl, err = s.catalog.CreateTable(ctx, s.ident(t.info.Name), schemaOf(t.st.Columns), catalog.WithProperties(s.tableProperties(string(text))))
+	t.tbl, err = s.catalog.CreateTable(ctx, s.ident(t.info.Name), schemaOf(t.st.Columns, colID), catalog.WithProperties(s.tableProperties(string(text))))
 	return err
 }
 

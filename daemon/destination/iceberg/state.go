@@ -64,6 +64,16 @@ type state struct {
 	Columns []files.Column `json:"columns"`
 	// Ignored are changes of HubSpot's properties that the columns do not follow.
 	Ignored []files.Ignored `json:"ignored,omitempty"`
+
+	// Versions says of a stream's table that there is one of versions, or was.
+	Versions bool `json:"versions,omitempty"`
+	// Of a table of versions: Base is the place behind which it has every one,
+	// Unfilled that it lacks the records as they were there, Idle that none are wanted,
+	// Bare that there may be versions of what has lost its content.
+	Base     uint64 `json:"base,omitempty"`
+	Unfilled bool   `json:"unfilled,omitempty"`
+	Idle     bool   `json:"idle,omitempty"`
+	Bare     bool   `json:"bare,omitempty"`
 }
 
 // rereading is a reading of the feed from its beginning, whose files replace those
@@ -161,6 +171,18 @@ func (st *state) again(reason string, sequence int64) {
 	st.Erase = false
 }
 
+// owe notes that a batch has something that was erased: from is the place before it,
+// to the one behind.
+func (st *state) owe(from, to uint64) {
+	st.Erase, st.Erased = true, to
+	if st.Owed == nil {
+		// Before the first commit it is nothing, and 0 is no place in a Place. A record
+		// that is erased has been written before, so that this is never too much.
+		owed := max(from, 1)
+		st.Owed = &owed
+	}
+}
+
 // summary is what a snapshot says of a state.
 func (st *state) summary() iceberg.Properties {
 	u := func(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -183,9 +205,14 @@ func (s *session) place(t *tableState) destination.Place {
 			p.Reread.Position = b.position
 		}
 	}
-	if st.Reread == nil && !st.Erase {
-		if p.Untidy = t.hinders(); p.Untidy == nil {
-			p.Untidy = s.e.refusal(st.Stream)
+	if v := t.v; v != nil && v.st.Owed != nil {
+		p.Cleared = min(p.Cleared, *v.st.Owed)
+	}
+	for _, x := range []*tableState{t, t.v} {
+		if x != nil && p.Untidy == nil && x.st.Reread == nil && !x.st.Erase {
+			if p.Untidy = x.hinders(); p.Untidy == nil {
+				p.Untidy = s.e.refusal(x.info.Name)
+			}
 		}
 	}
 	if t.taken {

@@ -82,23 +82,35 @@ func (s *session) Tend(ctx context.Context, name string, _ uint64) (destination.
 	switch {
 	case st.Erase:
 		reason = destination.ReasonErasure
+	case t.v != nil && t.v.st.Unfilled && !t.info.Look:
+		reason = destination.ReasonColumns // it reads what versions begin with
 	case st.Since > manyCommits, st.Since > 0 && time.Since(st.Whole) >= s.e.o.Compact:
 		reason = destination.ReasonSnapshot
 	}
-	var err error
-	if reason != "" {
+	err := s.tendVersions(ctx, t)
+	switch {
+	case err != nil:
+	case reason != "":
 		err = s.beginAgain(ctx, t, reason, "")
-	} else {
-		err = s.e.explain("look after table "+name, s.tidy(ctx, t))
-		if p, ok := errors.AsType[*stream.Problem](err); ok && p.Type == typeRefused {
-			s.e.refuse(name, notTidy(p.Detail, "let the key list and delete objects below the table's location, too (s3:ListBucket, s3:DeleteObject); in a folder, the user that hubpipe runs as"))
-			err = nil // it is tried again in an hour
+	default:
+		if err = s.tidyOr(ctx, t); err == nil && t.v != nil {
+			err = s.tidyOr(ctx, t.v)
 		}
 	}
 	if err != nil {
 		return destination.Place{}, s.fail(t, "look after table "+name, err)
 	}
 	return s.place(t), nil
+}
+
+// tidyOr tidies, or notes why that is refused.
+func (s *session) tidyOr(ctx context.Context, t *tableState) error {
+	err := s.e.explain("look after table "+t.info.Name, s.tidy(ctx, t))
+	if p, ok := errors.AsType[*stream.Problem](err); ok && p.Type == typeRefused {
+		s.e.refuse(t.info.Name, notTidy(p.Detail, "let the key list and delete objects below the table's location, too (s3:ListBucket, s3:DeleteObject); in a folder, the user that hubpipe runs as"))
+		return nil // it is tried again in an hour
+	}
+	return err
 }
 
 // tidy takes away snapshots that were replaced a while ago, and files that none

@@ -104,16 +104,27 @@ func (s *session) take(ctx context.Context, t *tableState, b *destination.Batch,
 		if err := s.reshape(ctx, t, ""); err != nil {
 			return err
 		}
+		if err := s.shapeVersions(ctx, t); err != nil {
+			return err
+		}
 		if b.Reread && (t.st.Reread == nil || t.st.Reread.Began != began) {
 			return nil // it begins anew, and this is not its beginning
 		}
 	}
+	if err := s.takeVersions(ctx, t, b, rows); err != nil {
+		return err
+	}
 	keep := rows
+	if s.e.o.Mode == Upsert {
+		if records = newest(records); len(records) < len(rows.Records()) {
+			keep = t.sheet.Pack(records)
+		}
+	}
 	if s.e.o.Delete && (b.Reread || s.e.o.Mode == Upsert) {
 		keep = t.sheet.Pack(live(records))
 	}
 	if len(keep.Records()) > 0 {
-		if err := s.add(ctx, t, keep); err != nil {
+		if err := s.add(ctx, t, t.sheet, keep); err != nil {
 			return err
 		}
 	}
@@ -140,6 +151,24 @@ func (s *session) take(ctx context.Context, t *tableState, b *destination.Batch,
 	return nil
 }
 
+// newest are the records without versions that another of them supersedes.
+func newest(records []*stream.Record) []*stream.Record {
+	last := make(map[string]int, len(records))
+	for i, r := range records {
+		last[r.ID] = i
+	}
+	if len(last) == len(records) {
+		return records
+	}
+	out := make([]*stream.Record, 0, len(last))
+	for i, r := range records {
+		if last[r.ID] == i {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // live are the records that have not ended.
 func live(records []*stream.Record) (out []*stream.Record) {
 	for _, r := range records {
@@ -150,10 +179,10 @@ func live(records []*stream.Record) (out []*stream.Record) {
 	return out
 }
 
-// add writes rows into the file that is open, or begins one.
-func (s *session) add(ctx context.Context, t *tableState, rows *files.Rows) error {
+// add writes rows of a sheet into the file that is open, or begins one.
+func (s *session) add(ctx context.Context, t *tableState, x *files.Sheet, rows *files.Rows) error {
 	if t.open == nil {
-		w, err := newWriting(ctx, t.tbl, t.sheet.Columns(), s.e.o.FileSize)
+		w, err := newWriting(ctx, t.tbl, x.Columns(), s.e.o.FileSize)
 		if err != nil {
 			return err
 		}
@@ -165,6 +194,11 @@ func (s *session) add(ctx context.Context, t *tableState, rows *files.Rows) erro
 
 // finish ends the files that are open.
 func (t *tableState) finish() error {
+	if t.v != nil {
+		if err := t.v.finish(); err != nil {
+			return err
+		}
+	}
 	if t.open == nil {
 		return nil
 	}
@@ -195,19 +229,16 @@ func (s *session) flush(ctx context.Context, t *tableState) error {
 		t.drop()
 		return nil
 	}
+	if err := s.flushVersions(ctx, t); err != nil {
+		return err
+	}
 	st := s.next(t)
 	st.count(t.unread)
 	st.Rows += t.rows
 	st.Position = t.held
 	st.Since++
 	if t.erased {
-		st.Erase, st.Erased = true, t.held
-		if st.Owed == nil {
-			// Before the first commit it is nothing, and 0 is no place in a Place. A record
-			// that is erased has been written before, so that this is never too much.
-			owed := max(t.st.Position, 1)
-			st.Owed = &owed
-		}
+		st.owe(t.st.Position, t.held)
 		if st.Reread != nil { // what it has read so far may have what was erased
 			st.again(destination.ReasonErasure, t.sequence())
 		}
