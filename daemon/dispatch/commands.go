@@ -273,12 +273,23 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 			return nil, c.abandon(err)
 		}
 	}
+	c.stopUnknown()
 	clear(d.purses)
 	outs, err := c.commit()
 	if err != nil {
 		d.config = old
 	}
 	return outs, err
+}
+
+// stopUnknown ends what runs of streams that are not configured: those that the
+// file has lost while the daemon was down were not there to be removed.
+func (c *change) stopUnknown() {
+	for _, run := range c.d.openRuns() {
+		if c.d.config[run.Stream] == nil && c.peek(run.ID).State == stream.Running {
+			c.stopAll(c.stream(run.Stream))
+		}
+	}
 }
 
 // reconfigure does what a configuration makes of a stream.

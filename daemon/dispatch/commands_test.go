@@ -229,6 +229,31 @@ func TestStopAndStartGoOnWhereTheyWere(t *testing.T) {
 	}
 }
 
+// A stream that the file has lost while the daemon was down stops as one does that
+// a reload takes away, and goes on from there when it comes back.
+func TestAStreamThatWasTakenAwayMeanwhileStops(t *testing.T) {
+	t.Parallel()
+	b := &bench{t: t, now: epochStart, store: newMemStore()}
+	b.configured("owners", nil)
+	attempt, _ := b.rowRun("backfill")
+	other := modelConfig()
+	other[0].Name = "others"
+	b.d = New(b.now, b.store, b.store.load(), other, Options{})
+	b.must(b.d.Reload(b.now, other))
+	if a := b.page(protocol.Page{Attempt: attempt, Kind: protocol.ListingPage, Last: true}); a.Type != protocol.Fenced {
+		t.Errorf("a page of it is %s", a.Type)
+	}
+	for id, r := range b.store.runs {
+		if r.Stream == modelStream && r.State != stream.Stopped {
+			t.Errorf("run %s is %s", id, r.State)
+		}
+	}
+	b.configured("owners", nil)
+	if attempt, _ := b.rowRun("backfill"); attempt == 0 || b.store.streams[modelStream].Unfinished != "" {
+		t.Error("it does not go on when it is back")
+	}
+}
+
 func TestARecordByHand(t *testing.T) {
 	t.Parallel()
 	b := backfilled(t)
