@@ -63,6 +63,44 @@ func TestPropertiesComeAndGo(t *testing.T) {
 	}
 }
 
+// A first load that is taken up again has read its beginning with the properties
+// that there were then: those records are stale, and the next reconcile wants them.
+func TestAFirstLoadTakenUpAgainIsNotFresh(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]int{"once": 1, "twice": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+			b.schema(attempt, 0, "one", `[{"name":"a"}]`)
+			v := b.now.UnixMilli()
+			// Read with the list "list", which nobody knows: the oldest there is.
+			b.page(protocol.Page{Attempt: attempt, Seq: 1, Kind: protocol.RecordsPage,
+				Records: []protocol.Record{{ID: "7", State: "live", Version: v, AsOf: v, Properties: []byte(`{"a":"1"}`)}}})
+			b.now = b.now.Add(time.Minute)
+			b.schema(attempt, 2, "two", `[{"name":"a"},{"name":"n"}]`)
+			for range again {
+				b.now = b.now.Add(time.Minute)
+				b.must(b.d.Stop(b.now, modelStream, "api"))
+				b.restart()
+				b.now = b.now.Add(time.Minute)
+				outs := b.must(b.d.Start(b.now, modelStream, "", "api"))
+				attempt = fetches(append(outs, b.beat(protocol.Heartbeat{})...))["backfill"]
+			}
+			b.page(protocol.Page{Attempt: attempt, To: "18", Kind: protocol.RecordsPage, Last: true})
+			if a := b.page(protocol.Page{Attempt: attempt, Range: 1, Kind: protocol.ListingPage, Last: true}); !a.RunEnded {
+				t.Fatalf("%+v", a)
+			}
+			_, outs, err := b.d.Reconcile(b.now, modelStream, false)
+			attempt = fetches(b.must(outs, err))["reconcile"]
+			a := b.page(protocol.Page{Attempt: attempt, Range: 1, Kind: protocol.ListingPage, Last: true, Listing: []protocol.Listed{{ID: "7", Version: v}}})
+			if len(a.Want) != 1 {
+				t.Errorf("wanted: %+v", a.Want)
+			}
+		})
+	}
+}
+
 // What was compared with a list of properties in whole is not stale for having
 // been read with another.
 func TestStaleLists(t *testing.T) {

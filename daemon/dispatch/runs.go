@@ -90,6 +90,7 @@ func (c *change) backfill(s *stream.Stream, again bool) (*stream.Run, error) {
 		if run.Linked = old.Linked; parted {
 			run.Linked = nil
 		}
+		run.WalkSince = old.Since()
 		run.Began, run.Whole, run.Braked, run.Expired = old.Began, old.Whole, old.Braked, old.Expired
 		if old.Report != nil {
 			run.Report.Candidates, run.Report.Disorder = old.Report.Candidates, old.Report.Disorder
@@ -288,7 +289,7 @@ func (c *change) finish(run *stream.Run) {
 			s.Brake = nil
 		}
 	}
-	if (run.Kind == stream.Backfill || run.Kind == stream.Reconcile && !run.Report.Disorder) && !s.ListAt.After(run.Started) {
+	if (run.Kind == stream.Backfill || run.Kind == stream.Reconcile && !run.Report.Disorder) && !s.ListAt.After(run.Since()) {
 		s.Fresh, _ = s.Generation(s.CurrentList())
 		s.Fill = nil
 	}

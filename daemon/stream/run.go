@@ -53,6 +53,9 @@ type Run struct {
 	State   RunState  `json:"state"`
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
+	// WalkSince is when the first of the walks was made that this one goes on with,
+	// zero where it began anew; see Since.
+	WalkSince time.Time `json:"walk_since,omitzero"`
 	// Began is HubSpot's time (ms) of the run's first reply: the upper end of
 	// its newest window. Written once, before any of its pages.
 	Began int64 `json:"began,omitempty"`
@@ -111,6 +114,15 @@ type Run struct {
 	// counts from nothing.
 	RequestsBefore uint64   `json:"requests_before,omitempty"`
 	Error          *Problem `json:"error,omitempty"`
+}
+
+// Since is from when on what the run has read may be: a walk that was taken up
+// again has read its beginning before it was made.
+func (r *Run) Since() time.Time {
+	if r.WalkSince.IsZero() {
+		return r.Started
+	}
+	return r.WalkSince
 }
 
 // Clone returns a copy that shares nothing that is changed in place.
