@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"strings"
 	"time"
 
@@ -274,6 +276,8 @@ func (d *Dispatcher) Reload(now time.Time, config []StreamConfig) ([]Out, error)
 		}
 	}
 	c.stopUnknown()
+	// A start on a disk that is nearly full has nothing to write, as a rule.
+	maps.DeleteFunc(c.streams, func(name string, s *stream.Stream) bool { return reflect.DeepEqual(s, d.streams[name]) })
 	clear(d.purses)
 	outs, err := c.commit()
 	if err != nil {

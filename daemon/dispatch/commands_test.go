@@ -254,6 +254,28 @@ func TestAStreamThatWasTakenAwayMeanwhileStops(t *testing.T) {
 	}
 }
 
+// A daemon starts where the disk is too full to take anything in: a configuration
+// that changes nothing writes nothing.
+func TestStartOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	b := backfilled(t)
+	b.store.full = true
+	b.restart()
+	if _, err := b.d.Tick(b.now.Add(time.Minute)); !errors.Is(err, errDisk) {
+		t.Errorf("a run is made on it: %v", err)
+	}
+	changed := modelConfig()
+	changed[0].Interval = "3m"
+	if _, err := b.d.Reload(b.now, changed); !errors.Is(err, errDisk) || b.d.config[modelStream].Interval == "3m" {
+		t.Errorf("what changes the ledger is taken over: %v", err)
+	}
+	b.store.full = false
+	b.now = b.now.Add(time.Minute)
+	if fetches(b.beat(protocol.Heartbeat{}))["incremental"] == 0 {
+		t.Error("it does not go on by itself")
+	}
+}
+
 func TestARecordByHand(t *testing.T) {
 	t.Parallel()
 	b := backfilled(t)

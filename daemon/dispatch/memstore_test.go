@@ -33,6 +33,7 @@ type memStore struct {
 
 	missing map[string]uint64 // what an opening found lost
 
+	full       bool // nothing is begun
 	failCommit func() bool
 	// loseRecords is the broken variant in which the ledger is noted before
 	// the records are durable: a commit may keep the one without the other.
@@ -85,6 +86,9 @@ func (m *memStore) Archived(streamName string) (n uint64) {
 func (m *memStore) Missing() map[string]uint64 { return m.missing }
 
 func (m *memStore) Begin() (Tx, error) {
+	if m.full {
+		return nil, errDisk
+	}
 	return &memTx{m: m, records: map[string]stream.Head{}, bodies: map[string][]byte{}, pasts: map[string][]byte{}}, nil
 }
 
