@@ -7,6 +7,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/hubpipe/hubpipe/broker/protocol"
 )
 
 // hook is where the embedded broker asks us. Nothing in it may panic, and what
@@ -43,7 +45,7 @@ func (h *hook) ID() string { return "hubpipe" }
 // Provides lists what the hook answers.
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnClientExpired:
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnClientExpired, mqtt.OnWill:
 		return true
 	default:
 		return false
@@ -78,7 +80,26 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) (err error) {
 		cl.State.Keepalive = h.maxKeepAlive
 		cl.State.ServerKeepalive = true
 	}
+	// The broker would keep a will for as long as it asks, and for any number of
+	// clients: it ends with its session, which is counted. A command does not wait
+	// at all: whose it is could be nobody by then.
+	will := &cl.Properties.Will
+	will.WillDelayInterval = min(will.WillDelayInterval, pk.Properties.SessionExpiryInterval, h.maxExpiry)
+	if topics := (protocol.Topics{Prefix: h.prefix}); will.TopicName == topics.Control() {
+		will.WillDelayInterval = 0
+	}
 	return nil
+}
+
+// OnWill takes back the last will of a user whose credentials hold no longer: it
+// is a publish, and may be a command. A worker's only says that it is gone.
+func (h *hook) OnWill(cl *mqtt.Client, will mqtt.Will) (out mqtt.Will, err error) {
+	defer h.recovered("will", func() { out = mqtt.Will{} })
+	conn, ok := cl.Net.Conn.(*guardConn)
+	if !ok || conn.identity().Role == RoleControl && !conn.allowed() {
+		return mqtt.Will{}, nil // without a topic it reaches nobody
+	}
+	return will, nil
 }
 
 // connackCode is what a client is told; those of MQTT 3 know five codes.
@@ -128,7 +149,11 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet, conn *guardConn) packet
 	if pk.Connect.WillFlag && !Allowed(who, h.prefix, pk.Connect.WillTopic, Publish) {
 		return packets.ErrNotAuthorized
 	}
-	return h.claim(cl.ID, grant, conn)
+	code := h.claim(cl.ID, grant, conn)
+	if code == packets.CodeSuccess && !conn.allowed() { // revoked while it was looked at: Recheck did not know of it
+		return packets.ErrBadUsernameOrPassword
+	}
+	return code
 }
 
 // claim makes a client id's session this identity's, unless it is another's.

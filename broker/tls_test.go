@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -123,4 +124,78 @@ func TestRecheck(t *testing.T) {
 	reader.wantClosed("a reader that is one no longer")
 	old.wantClosed("one of MQTT 3.1.1")
 	other.send(frame(0xc0)).want("another's ping", 0xd0, -1, 0)
+}
+
+// Credentials that are taken back while a login looks at them let nobody in,
+// though nobody was there yet to be cut off.
+func TestRevokedWhileItLogsIn(t *testing.T) {
+	t.Parallel()
+	var at atomic.Pointer[Embedded]
+	b := startBroker(t, func(o *EmbeddedOptions) {
+		o.Authenticate = func(l Login) (Grant, bool) {
+			g, ok := testLogin(l)
+			g.Valid = func() bool { return false }
+			at.Load().Recheck()
+			return g, ok
+		}
+	})
+	at.Store(b)
+	for version, code := range map[byte]byte{5: 0x86, 4: 5} {
+		r := dialRaw(t, "tcp", b.Addr()).send(connect(version, "me", "hubpipe", testToken, ""))
+		r.want("a login", 0x20, 1, code)
+		r.wantClosed("a login by what holds no longer")
+	}
+	eventually(t, "what it held is given up", func() bool { return b.Stats().Sessions == 0 })
+}
+
+// The last will of whoever is cut off is no command any more; a worker's says
+// that it is gone.
+func TestWillOfWhoIsCutOff(t *testing.T) {
+	t.Parallel()
+	var revoked atomic.Bool
+	b := startBroker(t, func(o *EmbeddedOptions) {
+		o.Authenticate = func(l Login) (Grant, bool) {
+			g, ok := testLogin(l)
+			g.Valid = func() bool { return !revoked.Load() }
+			return g, ok
+		}
+	})
+	m := newMail()
+	daemon := startSession(t, SessionOptions{URL: b.testSocket(), ClientID: "hubpipe-daemon", OnMessage: m.receive,
+		Subscriptions: []Subscription{{Topic: "#", QoS: 1}}})
+	for _, c := range [][]byte{connect(5, "me", "hubpipe", testToken, "hubpipe/control"), connect(4, "me4", "ops", testToken, "mine/x"),
+		connect(5, "hubpipe-worker-w1", "w1", testToken, "hubpipe/workers/w1")} {
+		dialRaw(t, "tcp", b.Addr()).send(c).want("a login", 0x20, 1, 0)
+	}
+	revoked.Store(true)
+	b.Recheck()
+	eventually(t, "only the daemon is there", func() bool { return atomic.LoadInt64(&b.server.Info.ClientsConnected) == 1 })
+	m.await(t, onTopic("hubpipe/workers/w1"))
+	// All have ended: what they would have left has come before this.
+	if err := daemon.Publish(testContext(t), Message{Topic: "hubpipe/end", QoS: 1}); err != nil {
+		t.Fatal(err)
+	}
+	m.await(t, onTopic("hubpipe/end"))
+	if all := m.all(); len(all) != 2 {
+		t.Errorf("it left %v", all)
+	}
+}
+
+// A will waits no longer than its session lasts, and a command not at all.
+func TestWillsDoNotWait(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, nil)
+	m := newMail()
+	startSession(t, SessionOptions{URL: b.testSocket(), ClientID: "hubpipe-daemon", OnMessage: m.receive, Subscriptions: []Subscription{{Topic: "#", QoS: 1}}})
+	delay, expiry := []byte{0x18, 0xff, 0xff, 0xff, 0xff}, []byte{0x11, 0xff, 0xff, 0xff, 0xff}
+	for id, c := range map[string]struct {
+		topic string
+		props []byte
+	}{"without-a-session": {"mine/x", nil}, "with-one": {"hubpipe/control", expiry}} {
+		r := dialRaw(t, "tcp", b.Addr()).send(frame(0x10, str("MQTT"), []byte{5, 0xc6, 0, 30}, props(5, c.props...), str(id),
+			props(5, delay...), str(c.topic), str(id), str("hubpipe"), str(testToken)))
+		r.want("a login", 0x20, 1, 0)
+		_ = r.conn.Close()
+		m.await(t, withPayload(id))
+	}
 }
