@@ -137,6 +137,18 @@ func two(a int64, au string, b int64, bu string) string {
 	return strconv.FormatInt(a, 10) + au + strconv.FormatInt(b, 10) + bu
 }
 
+// span reads an interval as the API writes it, 0 where it is none. Its days are
+// what time.ParseDuration does not know.
+func span(text string) time.Duration {
+	days := 0
+	if n, rest, ok := strings.Cut(text, "d"); ok {
+		days, _ = strconv.Atoi(n)
+		text = "0s" + rest
+	}
+	d, _ := time.ParseDuration(text)
+	return time.Duration(days)*24*time.Hour + d
+}
+
 // clock is how long something lasts, as a watch shows it.
 func clock(d time.Duration) string {
 	s := int64(max(d, 0) / time.Second)

@@ -384,6 +384,30 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// An interval of days is one too: a stream that is behind it says so, and stands
+// behind those of minutes where intervals are what is sorted by.
+func TestIntervalsOfDays(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"1d": 24 * time.Hour, "1d12h30m": 36*time.Hour + 30*time.Minute, "5m": 5 * time.Minute, "1h30m": 90 * time.Minute,
+		"": 0, "1400ms": 1400 * time.Millisecond, "often": 0} {
+		if got := span(text); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+	b := newBench(t, 100, 30)
+	daily, quick := stream("daily", client.StateWaiting, 5), stream("quick", client.StateWaiting, 5)
+	daily.Interval, daily.EffectiveInterval, daily.LagSeconds = "1d", "1d", new(int64(3*24*3600))
+	quick.Interval, quick.EffectiveInterval = "5m", "5m"
+	b.connect(daily, quick)
+	if !strings.Contains(b.frame(), " 3d! ") {
+		t.Errorf("a stream that is three days behind its day is not told of:\n%s", b.frame())
+	}
+	b.press("6")
+	if got := strings.Join(b.list.names, " "); got != "quick daily" {
+		t.Errorf("by interval: %s", got)
+	}
+}
+
 func TestKeyMap(t *testing.T) {
 	t.Parallel()
 	var keys []string

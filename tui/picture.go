@@ -96,7 +96,7 @@ func (r *row) late(now time.Time) bool {
 // are new in its runs came just now.
 func (r *row) set(s client.Status, at time.Time, count bool) {
 	r.Status, r.at = s, at
-	r.every, _ = time.ParseDuration(cmp.Or(s.EffectiveInterval, s.Interval))
+	r.every = span(cmp.Or(s.EffectiveInterval, s.Interval))
 	parts := []string{r.Name, r.Portal, r.Object, r.State}
 	if r.Error != nil {
 		parts = append(parts, r.Error.Title, r.Error.Detail)
