@@ -324,15 +324,11 @@ func (f *feed) fetch(ctx context.Context) error {
 		if n.whole != nil && s.runs == nil {
 			s.runs, s.lines = n.whole.runs, n.whole.lines
 		}
-		if n == f.during {
-			return
-		}
-		n.whole = &s
-		n.streams, n.workers = over(f.during.streams, n.streams), over(f.during.workers, n.workers)
-		n.portals, n.destinations = over(f.during.portals, n.portals), over(f.during.destinations, n.destinations)
-		if n.figures == nil {
-			n.figures = f.during.figures
-		}
+		// What waited before is older than the whole, and may be of what is gone.
+		newer := f.during
+		f.during = nil
+		n.whole, n.streams, n.workers, n.portals = &s, newer.streams, newer.workers, newer.portals
+		n.destinations, n.figures = newer.destinations, newer.figures
 	})
 	return nil
 }
@@ -392,14 +388,6 @@ func (f *feed) lines(l client.Line) {
 
 func decoded[T any](data []byte) (v T, ok bool) {
 	return v, json.Unmarshal(data, &v) == nil
-}
-
-// over is what came during a fetch below what still waits, which is newer.
-func over[T any](during, waiting map[string]T) map[string]T {
-	for key, v := range waiting {
-		during = with(during, key, v)
-	}
-	return during
 }
 
 func with[T any](m map[string]T, key string, v T) map[string]T {

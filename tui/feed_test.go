@@ -173,3 +173,24 @@ func TestFeedWhileItFetches(t *testing.T) {
 		t.Error("it goes on keeping what comes")
 	}
 }
+
+// What waited to be shown before everything was fetched is older than that: a
+// stream that has gone meanwhile does not come back by it.
+func TestFeedForgetsWhatWaited(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 100, 30)
+	b.connect(stream("gone", client.StateRunning, 7), stream("stays", client.StateRunning, 7))
+	b.f.listed = []client.Status{stream("stays", client.StateStopped, 8)}
+	feed := newFeed(b.f, nil, time.Now)
+	feed.event(event(t, 1, client.EventStream, stream("gone", client.StateStopped, 7)))
+	feed.event(event(t, 2, client.EventStream, stream("stays", client.StateRunning, 7)))
+	feed.event(event(t, 3, client.EventWorker, client.Worker{ID: "w9"}))
+	if err := feed.fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n, _ := feed.take(t.Context())
+	b.take(n)
+	if b.pic.streams["gone"] != nil || b.pic.streams["stays"].State != client.StateStopped || len(b.pic.workers) > 0 {
+		t.Errorf("%v, %v", b.pic.streams, b.pic.workers)
+	}
+}
