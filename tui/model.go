@@ -229,6 +229,9 @@ func (m *model) take(n news) tea.Cmd {
 		m.pic.whole(*n.whole, m.lost.IsZero())
 		m.list.stale = true
 		m.lost = time.Time{}
+		if !m.link.up { // and lost again before it was shown
+			m.lost = m.now
+		}
 	}
 	for _, s := range n.streams {
 		m.pic.stream(s, n.at, m.pic.ready)

@@ -384,6 +384,20 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// A picture whose connection is lost again before it is drawn is old from the
+// beginning.
+func TestPictureOfALostConnection(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 100, 30)
+	b.take(news{at: b.now, link: &link{since: b.now, next: b.now.Add(time.Second), problem: errRefused},
+		whole: &snapshot{at: b.now, streams: []client.Status{stream("contacts", client.StateWaiting, 5)}}})
+	b.now = b.now.Add(3 * time.Second)
+	b.Update(tickMsg(b.now))
+	if text := b.frame(); !strings.Contains(text, "! stale for 3s") || !strings.Contains(text, " stale ") {
+		t.Errorf("it passes for new:\n%s", text)
+	}
+}
+
 // An interval of days is one too: a stream that is behind it says so, and stands
 // behind those of minutes where intervals are what is sorted by.
 func TestIntervalsOfDays(t *testing.T) {
