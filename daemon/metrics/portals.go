@@ -92,7 +92,7 @@ func portalRows() []row {
 			always(func(p *dispatch.PortalView) float64 { return bit(p.Problem != nil) })},
 		{"hubpipe_portal_journal_pulled_timestamp_seconds", gauge, "When HubSpot last said what is in its journal of the portal's changes, to the minute. Absent where none was read.", one,
 			of(func(p *dispatch.PortalView) float64 {
-				if p.Journal == nil {
+				if p.Journal == nil || p.Journal.PulledAt.IsZero() {
 					return 0
 				}
 				return unix(p.Journal.PulledAt)
