@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,13 +41,6 @@ type outcome struct {
 	failed []client.Failure
 }
 
-// rememberedCommands and rememberFor bound the command ids that are answered
-// again and not done again.
-const (
-	rememberedCommands = 1000
-	rememberFor        = 24 * time.Hour
-)
-
 // control answers the control topic over a connection of its own without a
 // persistent session: no answer means not done.
 type control struct {
@@ -60,11 +54,16 @@ type control struct {
 	quit  chan struct{}
 	wg    sync.WaitGroup
 
-	// keep makes an answer durable; nil keeps it in memory alone.
-	keep func(ctx context.Context, a *stream.Answered, forget []string) error
-	// answered is used by the one goroutine that serves.
+	// keep makes answers durable; nil keeps them in memory alone.
+	keep func(ctx context.Context, answers []*stream.Answered, forget []string) error
+	// answered and what follows are used by the one goroutine that serves. Large is
+	// what the answers that are not small have in all.
 	answered map[string]*stream.Answered
 	order    []string
+	large    int
+	// forgotten and lost are the ids of commands that are known no more, and of those
+	// whose answers were let go of, since answers were made durable last.
+	forgotten, lost []string
 }
 
 type request struct {
@@ -172,9 +171,16 @@ func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old := c.answered[cmd.ID]; cmd.ID != "" && old != nil && c.now().Sub(old.At) < rememberFor {
-		if old.Digest == digest || old.Digest == "" {
+	if old := c.answered[cmd.ID]; cmd.ID != "" && old != nil && c.now().Sub(old.At) < stream.AnswersFor {
+		same := old.Digest == digest || old.Digest == ""
+		switch {
+		case same && !old.Gone:
 			return old.Answer, nil
+		case same:
+			a.Error = &client.Problem{Type: client.TypeAnswerGone, Title: "this was answered before, and the answer is not kept any more", Status: 410,
+				Detail: fmt.Sprintf("%q came before and was answered at %s; nothing was done again", api.Clip(cmd.ID), old.At.UTC().Format(time.RFC3339)),
+				Hint:   "see how it stands with `status`; what is to be done once more takes a new id"}
+			return json.Marshal(a)
 		}
 		a.Error = &client.Problem{Type: client.TypeIDUsed, Title: "this id was used for another command", Status: 409,
 			Detail: fmt.Sprintf("%q named another command less than a day ago; this one was not done", api.Clip(cmd.ID)),
@@ -197,28 +203,66 @@ func (c *control) answer(ctx context.Context, r request) ([]byte, error) {
 // recall takes over what the store remembers, oldest first.
 func (c *control) recall(answers []*stream.Answered) {
 	for _, a := range answers {
-		c.answered[a.ID] = a
-		c.order = append(c.order, a.ID)
+		c.note(a)
 	}
 }
 
-// remember keeps an answer, and lets the oldest go where there are too many.
-func (c *control) remember(ctx context.Context, a *stream.Answered) {
-	if c.answered[a.ID] == nil {
-		c.order = append(c.order, a.ID)
+// note takes an answer in, and lets the oldest go where there are too many, or
+// too large ones. Of those it is still known that they were given.
+func (c *control) note(a *stream.Answered) {
+	if old := c.answered[a.ID]; old != nil { // it is too old: its place is at the end now
+		c.large -= stream.Large(len(old.Answer))
+		c.order = slices.DeleteFunc(c.order, func(id string) bool { return id == a.ID })
 	}
 	c.answered[a.ID] = a
-	var forget []string
-	if n := len(c.order) - rememberedCommands; n > 0 {
-		forget, c.order = c.order[:n:n], c.order[n:]
-		for _, id := range forget {
+	c.order = append(c.order, a.ID)
+	c.large += stream.Large(len(a.Answer))
+	if len(a.Answer) > stream.LargestAnswer {
+		c.lose(a)
+	}
+	if n := len(c.order) - stream.MostAnswers; n > 0 {
+		for _, id := range c.order[:n] {
+			c.large -= stream.Large(len(c.answered[id].Answer))
 			delete(c.answered, id)
 		}
+		c.forgotten = append(c.forgotten, c.order[:n]...)
+		c.order = c.order[n:]
 	}
+	for _, id := range c.order {
+		if c.large <= stream.LargeAnswers {
+			break
+		}
+		if x := c.answered[id]; stream.Large(len(x.Answer)) > 0 {
+			c.lose(x)
+		}
+	}
+}
+
+// lose lets an answer go. What keeps it elsewhere may be reading it: it is not
+// changed in place.
+func (c *control) lose(a *stream.Answered) {
+	c.large -= stream.Large(len(a.Answer))
+	gone := *a
+	gone.Answer, gone.Gone = nil, true
+	c.answered[a.ID] = &gone
+	c.lost = append(c.lost, a.ID)
+}
+
+// remember keeps an answer here and in the store, which lets go of what is let
+// go of here.
+func (c *control) remember(ctx context.Context, a *stream.Answered) {
+	c.note(a)
+	answers, forget := []*stream.Answered{c.answered[a.ID]}, c.forgotten
+	for _, id := range c.lost {
+		if x := c.answered[id]; x != nil && x.Gone && id != a.ID {
+			answers = append(answers, x)
+		}
+	}
+	c.forgotten, c.lost = nil, nil
 	if c.keep == nil {
 		return
 	}
-	if err := c.keep(ctx, a, forget); err != nil {
+	if err := c.keep(ctx, answers, forget); err != nil {
 		c.log.Warn("a command's answer is remembered until the next start only", "id", a.ID, "error", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,8 +47,8 @@ func TestCommandsAreKnownAfterARestart(t *testing.T) {
 			return outcome{run: "r1"}, fail
 		}, time.Now, hclog.NewNullLogger())
 		c.recall(kept)
-		c.keep = func(_ context.Context, a *stream.Answered, _ []string) error {
-			kept = append(kept, a)
+		c.keep = func(_ context.Context, answers []*stream.Answered, _ []string) error {
+			kept = append(kept, answers...)
 			return nil
 		}
 		return c
@@ -124,7 +126,7 @@ func TestRefusedAsRetainedMayComeAgain(t *testing.T) {
 			t.Errorf("as it should, %d times: %+v", done, a)
 		}
 	}
-	c.now = func() time.Time { return time.Now().Add(rememberFor + time.Hour) }
+	c.now = func() time.Time { return time.Now().Add(stream.AnswersFor + time.Hour) }
 	if answered(t, c, command); done != 2 {
 		t.Error("an id is remembered for ever")
 	}
@@ -144,12 +146,12 @@ func TestOldestCommandsAreForgotten(t *testing.T) {
 		}
 		answered(t, c, b)
 	}
-	for n := range rememberedCommands + 1 {
+	for n := range stream.MostAnswers + 1 {
 		send(n)
 	}
 	send(1)
 	send(0)
-	if done["1ns"] != 1 || done["0s"] != 2 || len(c.order) != rememberedCommands || len(c.answered) != rememberedCommands {
+	if done["1ns"] != 1 || done["0s"] != 2 || len(c.order) != stream.MostAnswers || len(c.answered) != stream.MostAnswers {
 		t.Errorf("%d %d %d %d", done["1ns"], done["0s"], len(c.order), len(c.answered))
 	}
 }
@@ -165,13 +167,13 @@ func TestWhatOnlyAsksIsNotRemembered(t *testing.T) {
 		done[cmd.Action]++
 		return outcome{status: client.Status{Failures: done["status"]}}, nil
 	}, time.Now, hclog.NewNullLogger())
-	c.keep = func(context.Context, *stream.Answered, []string) error {
+	c.keep = func(context.Context, []*stream.Answered, []string) error {
 		kept++
 		return nil
 	}
 	command := []byte(`{"action":"sync","stream":"contacts","id":"7"}`)
 	answered(t, c, command)
-	for n := range rememberedCommands {
+	for n := range stream.MostAnswers {
 		if a := answered(t, c, fmt.Appendf(nil, `{"action":"status","id":"s%d"}`, n)); !a.OK {
 			t.Fatalf("%+v", a)
 		}
@@ -191,6 +193,86 @@ func TestWhatOnlyAsksIsNotRemembered(t *testing.T) {
 	if a := answered(t, c, []byte(`{"action":"stop","stream":"contacts","id":"s"}`)); !a.OK || done["stop"] != 1 {
 		t.Errorf("under the id of a question: %+v", a)
 	}
+}
+
+// What is kept of answers is bounded, here and in the store: the oldest large ones
+// go first, small ones stay. What became of them is not known any more, but they
+// are not done again.
+func TestLargeAnswersAreLetGo(t *testing.T) {
+	t.Parallel()
+	done, size := 0, 0
+	kept := map[string]*stream.Answered{}
+	begin := func(answers ...*stream.Answered) *control {
+		c := newControl(protocol.Topics{Prefix: "hubpipe"}, func(context.Context, Command) (outcome, error) {
+			done++
+			return outcome{run: "r1", status: strings.Repeat("x", size)}, nil
+		}, time.Now, hclog.NewNullLogger())
+		c.recall(answers)
+		c.keep = func(_ context.Context, answers []*stream.Answered, forget []string) error {
+			for _, id := range forget {
+				delete(kept, id)
+			}
+			for _, a := range answers {
+				kept[a.ID] = a
+			}
+			return nil
+		}
+		return c
+	}
+	command := func(id string) []byte { return fmt.Appendf(nil, `{"action":"stop","stream":"all","id":%q}`, id) }
+	holds := func(c *control) {
+		t.Helper()
+		for what, answers := range map[string]map[string]*stream.Answered{"memory": c.answered, "the store": kept} {
+			sum := 0
+			for _, a := range answers {
+				sum += stream.Large(len(a.Answer))
+			}
+			if sum > stream.LargeAnswers || sum < stream.LargeAnswers/2 {
+				t.Errorf("%s has %d bytes of large answers, %d are counted", what, sum, c.large)
+			}
+		}
+	}
+	c := begin()
+	answered(t, c, command("small"))
+	size = 200 << 10
+	const many = stream.LargeAnswers/(200<<10) + 10
+	for n := range many {
+		answered(t, c, command(fmt.Sprint("n", n)))
+	}
+	holds(c)
+	size = stream.LargestAnswer
+	answered(t, c, command("largest"))
+	holds(c)
+	again := func(c *control) {
+		t.Helper()
+		before := done
+		for _, id := range []string{"small", fmt.Sprint("n", many-1)} {
+			if a := answered(t, c, command(id)); !a.OK || a.Run != "r1" {
+				t.Errorf("%s: %+v", id, a.Error)
+			}
+		}
+		for _, id := range []string{"n0", "largest"} {
+			if a := answered(t, c, command(id)); a.OK || a.ID != id || a.Error == nil || a.Error.Type != client.TypeAnswerGone || a.Error.Hint == "" {
+				t.Errorf("%s: %+v", id, a)
+			}
+		}
+		if a := answered(t, c, []byte(`{"action":"stop","stream":"deals","id":"n0"}`)); a.OK || a.Error.Type != client.TypeIDUsed {
+			t.Errorf("another command under the id: %+v", a)
+		}
+		if done != before {
+			t.Errorf("%d were done again", done-before)
+		}
+	}
+	again(c)
+	answers := slices.SortedFunc(maps.Values(kept), func(a, b *stream.Answered) int { return a.At.Compare(b.At) })
+	again(begin(answers...))
+	// What an older hubpipe has kept of them is too much.
+	for _, a := range answers {
+		a.Gone, a.Answer = false, append([]byte(`{"ok":true,"run":"r1","status":"`), strings.Repeat("x", 200<<10)+`"}`...)
+	}
+	c = begin(answers...)
+	answered(t, c, command("next"))
+	holds(c)
 }
 
 func TestWhereAnswersMayGo(t *testing.T) {

@@ -25,6 +25,7 @@ func (d *Daemon) serve(ctx, own context.Context) error {
 		Control: apiControl{d}, Data: dataAdapter{Store: d.store, shown: &d.shown, destinations: d.destinations, version: d.o.Version}, Health: d, Events: d.events, Logs: d.events, Webhooks: d, Metrics: metrics.New(d.reading), Version: d.o.Version,
 		Epoch: fmt.Sprintf("%s/%d", d.store.ID(), d.store.Epoch()), Logger: d.log.Named("http"),
 		Known: knownErrors(), Kept: repeated(d.answers), Keep: d.keepRepeated})
+	d.answers = nil // both doors have theirs, and let go of what is too much
 	if err := s.Start(ctx); err != nil {
 		return err
 	}

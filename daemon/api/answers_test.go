@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -189,10 +190,13 @@ func TestIdempotencyKeyOverARestart(t *testing.T) {
 			for _, k := range order {
 				o.Kept = append(o.Kept, kept[k])
 			}
-			o.Keep = func(ctx context.Context, a *api.Repeated, forget []string) error {
+			o.Keep = func(ctx context.Context, answers []api.Repeated, forget []string) error {
 				mu.Lock()
 				defer mu.Unlock()
-				kept[a.Key], order, forgotten = *a, append(order, a.Key), append(forgotten, forget...)
+				for _, a := range answers {
+					kept[a.Key], order = a, append(order, a.Key)
+				}
+				forgotten = append(forgotten, forget...)
 				return ctx.Err()
 			}
 		})
@@ -240,6 +244,93 @@ func TestIdempotencyKeyOverARestart(t *testing.T) {
 	if _, _, replayed := post(b, `{"record":"7"}`, "one"); replayed || !slices.Equal(forgotten, []string{key, "k0"}) {
 		t.Errorf("behind a thousand: %t, %v are forgotten", replayed, forgotten)
 	}
+}
+
+// What is kept of answers is bounded, here and where they outlast the process:
+// the oldest large ones go first, small ones stay. A repeat of what is not kept
+// is told so, and is not done again.
+func TestIdempotencyKeyOfLargeAnswers(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	kept := map[string]api.Repeated{}
+	begin := func() *bundle {
+		mu.Lock()
+		defer mu.Unlock()
+		before := slices.SortedFunc(maps.Values(kept), func(a, b api.Repeated) int { return a.At.Compare(b.At) })
+		return setup(t, func(o *api.Options) {
+			o.Kept = before
+			o.Keep = func(_ context.Context, answers []api.Repeated, forget []string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, key := range forget {
+					delete(kept, key)
+				}
+				for _, a := range answers {
+					kept[a.Key] = a
+				}
+				return nil
+			}
+		})
+	}
+	b := begin()
+	post := func(key string) (int, string, bool) {
+		res := do(t, b, "POST", "/v1/streams/contacts/stop", "", "Idempotency-Key", key)
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(text), res.Header.Get("Idempotency-Replayed") != ""
+	}
+	holds := func() {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		sum := 0
+		for _, a := range kept {
+			sum += stream.Large(len(a.Body))
+		}
+		if sum > stream.LargeAnswers || sum < stream.LargeAnswers/2 {
+			t.Errorf("%d bytes of large answers are kept", sum)
+		}
+	}
+	again := func(keys map[string]int) {
+		t.Helper()
+		before := len(b.d.called())
+		for key, want := range keys {
+			code, text, replayed := post(key)
+			if gone := strings.Contains(text, client.TypeAnswerGone); code != want || replayed != (code == 200) || gone != (code == 410) {
+				t.Errorf("%s again: %d %t %s", key, code, replayed, text[:min(len(text), 300)])
+			}
+		}
+		if after := b.d.called(); len(after) != before {
+			t.Errorf("done again: %v", after[before:])
+		}
+	}
+	answersOf := func(size int) { b.d.status["contacts"].Portal = strings.Repeat("x", size) }
+	post("small")
+	answersOf(200 << 10)
+	const many = stream.LargeAnswers/(200<<10) + 10
+	for n := range many {
+		post(fmt.Sprint("n", n))
+	}
+	holds()
+	answersOf(stream.LargestAnswer)
+	post("largest")
+	want := map[string]int{"small": 200, "n0": 410, fmt.Sprint("n", many-1): 200, "largest": 410}
+	again(want)
+	b = begin()
+	again(want)
+	// What an older hubpipe has kept of them is too much.
+	mu.Lock()
+	for key, a := range kept {
+		a.Gone, a.Body = false, make([]byte, 200<<10)
+		kept[key] = a
+	}
+	mu.Unlock()
+	b = begin()
+	post("next")
+	holds()
+	again(map[string]int{"small": 410, "next": 200})
 }
 
 // Who gives up waiting is the one who comes again with the same key: what it

@@ -14,19 +14,15 @@ import (
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // headerKey names a request that may come again: the same one is answered with
 // the same answer, and done once.
 const headerKey = "Idempotency-Key"
 
-// Bounds of the keys that are remembered, as of commands on the control topic.
-const (
-	maxKey         = 255
-	rememberedKeys = 1000
-	rememberFor    = 24 * time.Hour
-	maxRemembered  = 256 << 10
-)
+// maxKey bounds a key.
+const maxKey = 255
 
 // Repeated is what became of a request with a key, to be answered with again.
 type Repeated struct {
@@ -36,6 +32,7 @@ type Repeated struct {
 	Status int
 	Media  string
 	Body   []byte
+	Gone   bool // whether the body was too large to be kept
 }
 
 // repeats are the answers to requests with a key.
@@ -48,6 +45,10 @@ type repeats struct {
 	// forgotten are the keys of those that are known no more, and that may still be
 	// kept elsewhere.
 	forgotten []string
+	// large is what the answers that are not small have in all; lost are the keys of
+	// those that were let go of for it, and that may still be kept elsewhere.
+	large int
+	lost  []string
 }
 
 // recall takes over what was kept, oldest first.
@@ -59,31 +60,70 @@ func (r *repeats) recall(kept []Repeated) {
 		if r.known[k.Key] == nil {
 			r.order = append(r.order, k.Key)
 		}
-		r.known[k.Key] = &repeated{digest: k.Digest, at: k.At, done: done, kept: true, status: k.Status, media: k.Media, body: k.Body}
+		x := &repeated{digest: k.Digest, at: k.At, done: done, kept: true, status: k.Status, media: k.Media, body: k.Body, gone: k.Gone}
+		r.known[k.Key] = x
+		r.large += stream.Large(len(x.body))
 	}
 	r.trim()
+	r.shed()
 }
 
 // trim forgets what is too old, as far as it stands first, and what is too much.
 func (r *repeats) trim() {
-	n := max(0, len(r.order)-rememberedKeys)
-	for n < len(r.order) && r.now().Sub(r.known[r.order[n]].at) >= rememberFor {
+	n := max(0, len(r.order)-stream.MostAnswers)
+	for n < len(r.order) && r.now().Sub(r.known[r.order[n]].at) >= stream.AnswersFor {
 		n++
 	}
 	for _, old := range r.order[:n] {
+		r.large -= stream.Large(len(r.known[old].body))
 		delete(r.known, old)
 	}
 	r.forgotten = append(r.forgotten, r.order[:n]...)
 	r.order = r.order[n:]
 }
 
-// forget takes the keys that were forgotten since it was called last.
-func (r *repeats) forget() []string {
+// shed lets the oldest of the large answers go where they are too much. That
+// they were given is still known: it would be worse to do a thing twice.
+func (r *repeats) shed() {
+	for _, key := range r.order {
+		if r.large <= stream.LargeAnswers {
+			return
+		}
+		if x := r.known[key]; stream.Large(len(x.body)) > 0 {
+			r.large -= len(x.body)
+			x.body, x.gone = nil, true
+			r.lost = append(r.lost, key)
+		}
+	}
+}
+
+// answered notes the answer to a request. What has to be kept elsewhere comes
+// back, with what is to be forgotten there.
+func (r *repeats) answered(key string, x *repeated, k *keeping) (keep []Repeated, forget []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := r.forgotten
-	r.forgotten = nil
-	return out
+	x.kept, x.status, x.media, x.body, x.gone = true, k.status, k.Header().Get("Content-Type"), bytes.Clone(k.body.Bytes()), k.large
+	if r.known[key] != x {
+		return nil, nil // so many came after it that nobody is answered with it
+	}
+	r.large += stream.Large(len(x.body))
+	r.shed()
+	keep = append(keep, x.as(key))
+	for _, other := range r.lost {
+		if y := r.known[other]; y != nil && y != x && y.gone {
+			keep = append(keep, y.as(other))
+		}
+	}
+	forget = r.forgotten
+	r.lost, r.forgotten = nil, nil
+	return keep, forget
+}
+
+// answer is what became of a request that is done.
+func (r *repeats) answer(x *repeated) repeated {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return *x
 }
 
 // repeated is a request that was made under a key. What became of it is there
@@ -97,6 +137,12 @@ type repeated struct {
 	status int
 	media  string
 	body   []byte
+	gone   bool // whether the body was let go of
+}
+
+// as is what is kept elsewhere of it.
+func (x *repeated) as(key string) Repeated {
+	return Repeated{Key: key, Digest: x.digest, At: x.at.Round(0), Status: x.status, Media: x.media, Body: x.body, Gone: x.gone}
 }
 
 // begin gives what is known under a key; mine tells that it is new and has to
@@ -104,7 +150,7 @@ type repeated struct {
 func (r *repeats) begin(key, digest string) (x *repeated, mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if x = r.known[key]; x != nil && r.now().Sub(x.at) < rememberFor {
+	if x = r.known[key]; x != nil && r.now().Sub(x.at) < stream.AnswersFor {
 		return x, false
 	}
 	r.drop(key) // it is too old: its place is at the end now
@@ -128,23 +174,29 @@ func (r *repeats) end(key string, x *repeated) {
 
 // drop leaves a key to the next that comes.
 func (r *repeats) drop(key string) {
-	if r.known[key] == nil {
+	x := r.known[key]
+	if x == nil {
 		return
 	}
+	r.large -= stream.Large(len(x.body))
 	delete(r.known, key)
 	if i := slices.Index(r.order, key); i >= 0 {
 		r.order = slices.Delete(r.order, i, i+1)
 	}
 }
 
-// keeping is an answer that is remembered while it is sent.
+// keeping is an answer that is remembered while it is sent, as long as it is not
+// too large.
 type keeping struct {
 	recorder
-	body bytes.Buffer
+	body  bytes.Buffer
+	large bool
 }
 
 func (k *keeping) Write(b []byte) (int, error) {
-	if k.body.Len() <= maxRemembered {
+	if k.large = k.large || k.body.Len()+len(b) > stream.LargestAnswer; k.large {
+		k.body = bytes.Buffer{}
+	} else {
 		k.body.Write(b)
 	}
 	return k.recorder.Write(b)
@@ -175,10 +227,8 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 		k := &keeping{recorder: recorder{ResponseWriter: w}}
 		defer func() {
 			// What failed inside may be tried again.
-			x.kept = k.status >= 200 && k.status < 500 && k.body.Len() <= maxRemembered
-			x.status, x.media, x.body = k.status, w.Header().Get("Content-Type"), k.body.Bytes()
-			if x.kept {
-				s.keep(r, whole, x)
+			if k.status >= 200 && k.status < 500 {
+				s.keep(r, whole, x, k)
 			}
 			s.repeats.end(whole, x)
 		}()
@@ -197,14 +247,20 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, f func(http.Respon
 	case <-s.quit:
 		return errStopping
 	}
-	if !x.kept { // it failed: now it is this one's turn
+	was := s.repeats.answer(x)
+	switch {
+	case !was.kept: // it failed: now it is this one's turn
 		return s.once(w, r, f)
+	case was.gone:
+		return &client.Problem{Type: client.TypeAnswerGone, Title: "this was answered before, and the answer is not kept any more", Status: http.StatusGone,
+			Detail: fmt.Sprintf("%s %q came before and was answered with %d at %s; nothing was done again", headerKey, Clip(key), was.status, was.at.UTC().Format(time.RFC3339)),
+			Hint:   "see how it stands, as with GET /v1/streams and /v1/runs; what is to be done once more takes a new key"}
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	w.Header().Set("Content-Type", x.media)
+	w.Header().Set("Content-Type", was.media)
 	w.Header().Set("Idempotency-Replayed", "true")
-	w.WriteHeader(x.status)
-	_, _ = w.Write(x.body)
+	w.WriteHeader(was.status)
+	_, _ = w.Write(was.body)
 	return nil
 }
 
@@ -213,14 +269,14 @@ const keepTime = 5 * time.Second
 
 // keep makes an answer outlast the process, before anybody is answered with it
 // again.
-func (s *Server) keep(r *http.Request, key string, x *repeated) {
-	if s.o.Keep == nil {
+func (s *Server) keep(r *http.Request, key string, x *repeated, k *keeping) {
+	answers, forget := s.repeats.answered(key, x, k)
+	if s.o.Keep == nil || len(answers) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), keepTime) // the server's end does not end this
 	defer cancel()
-	forget := s.repeats.forget()
-	if err := s.o.Keep(ctx, &Repeated{Key: key, Digest: x.digest, At: x.at.Round(0), Status: x.status, Media: x.media, Body: x.body}, forget); err != nil {
+	if err := s.o.Keep(ctx, answers, forget); err != nil {
 		s.log.Warn("a request's answer is remembered until the next start only", "path", r.URL.Path, "error", err)
 	}
 }

@@ -71,10 +71,10 @@ type Options struct {
 	// default.
 	KeepAlive time.Duration
 	// Kept are the answers to requests with a key that outlasted the process before,
-	// oldest first; Keep makes one outlast this one, in place of those to forget. It
+	// oldest first; Keep makes some outlast this one, in place of those to forget. It
 	// may be nil.
 	Kept []Repeated
-	Keep func(ctx context.Context, a *Repeated, forget []string) error
+	Keep func(ctx context.Context, answers []Repeated, forget []string) error
 	// Grace is how long requests may go on when the server stops; 3 s by default.
 	Grace time.Duration
 }
@@ -125,6 +125,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, log: o.Logger, hosts: map[string]bool{"localhost": true},
 		visits: map[*visit]struct{}{}, repeats: repeats{now: time.Now, known: map[string]*repeated{}}}
 	s.repeats.recall(o.Kept)
+	s.o.Kept = nil // what is too much of it is let go of
 	s.life, s.leave = context.WithCancelCause(context.Background())
 	s.quit = s.life.Done()
 	for _, h := range o.AllowedHosts {

@@ -335,8 +335,8 @@ func (c *change) reconfigure(x *Change) error {
 	return nil
 }
 
-// Remember keeps what became of a command, in place of those to forget.
-func (d *Dispatcher) Remember(now time.Time, a *stream.Answered, forget []string) ([]Out, error) {
+// Remember keeps what became of commands, in place of those to forget.
+func (d *Dispatcher) Remember(now time.Time, answers []*stream.Answered, forget []string) ([]Out, error) {
 	c := d.begin(now)
 	if err := c.open(); err != nil {
 		return nil, err
@@ -346,8 +346,10 @@ func (d *Dispatcher) Remember(now time.Time, a *stream.Answered, forget []string
 			return nil, c.abandon(fmt.Errorf("forget command %s: %w", id, err))
 		}
 	}
-	if err := c.tx.PutAnswer(a); err != nil {
-		return nil, c.abandon(fmt.Errorf("keep the answer to %s: %w", a.ID, err))
+	for _, a := range answers {
+		if err := c.tx.PutAnswer(a); err != nil {
+			return nil, c.abandon(fmt.Errorf("keep the answer to %s: %w", a.ID, err))
+		}
 	}
 	return c.commit()
 }

@@ -1,9 +1,6 @@
 package stream
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Worker is what the ledger durably knows of a worker id: the process that
 // has it, and those that lost it.
@@ -11,18 +8,6 @@ type Worker struct {
 	ID        string   `json:"id"`
 	Process   string   `json:"process"`
 	Displaced []string `json:"displaced,omitempty"`
-}
-
-// Answered is a command that was done, with its answer as it was sent: the same
-// command under the same id is answered again and not done again. Digest names
-// the command; "" is one that was kept before there were digests. Door is where
-// it came in: "" is the control topic.
-type Answered struct {
-	ID     string          `json:"id"`
-	Door   string          `json:"door,omitempty"`
-	Digest string          `json:"digest,omitempty"`
-	At     time.Time       `json:"at"`
-	Answer json.RawMessage `json:"answer"`
 }
 
 // Erasure is a record that a person had erased: all that was held of it but its

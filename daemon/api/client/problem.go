@@ -29,6 +29,7 @@ const (
 	TypePortalBlocked      = "portal-blocked"      // 409
 	TypeBadConfiguration   = "bad-configuration"   // 409: of a reload
 	TypeIDUsed             = "id-used"             // 409: on the control topic, a command's id
+	TypeAnswerGone         = "answer-gone"         // 410: it was answered before, and the answer is not kept any more
 	TypeBodyTooLarge       = "body-too-large"      // 413
 	TypeTooManyRecords     = "too-many-records"    // 429: asked for by name beside a walk
 	TypeInternal           = "internal"            // 500
