@@ -90,7 +90,7 @@ func (e *Engine) Connect(ctx context.Context, o destination.Origin) (destination
 	if err != nil {
 		return nil, e.explain("open", err)
 	}
-	s := &session{e: e, bucket: b, origin: o, writer: newWriter(), rooms: make(chan []parquet.Value, roomsKept), streams: map[string]*table{}}
+	s := &session{e: e, bucket: b, origin: o, writer: destination.NewMark(), rooms: make(chan []parquet.Value, roomsKept), streams: map[string]*table{}}
 	// Nobody has to have written there, but it has to be there, and readable.
 	if _, err := s.read(ctx, standingsKey, 0); err != nil && !errors.Is(err, errNone) {
 		s.Close()

@@ -2,8 +2,6 @@ package files
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -60,12 +58,6 @@ type table struct {
 type finished struct {
 	File
 	schema map[string]kind
-}
-
-func newWriter() string {
-	b := make([]byte, 4)
-	_, _ = rand.Read(b) // it never fails
-	return hex.EncodeToString(b)
 }
 
 func (s *session) of(name string) *table {
@@ -236,10 +228,7 @@ func (s *session) snapshot(ctx context.Context, t *table, reason string, until u
 // again begins a rereading, or begins the one that goes on anew.
 func (m *Manifest) again(reason string, until uint64) {
 	if was := m.Reread; was != nil {
-		weight := []string{destination.ReasonSnapshot, destination.ReasonColumns, destination.ReasonErasure, destination.ReasonResync, destination.ReasonEpoch}
-		if slices.Index(weight, was.Reason) > slices.Index(weight, reason) {
-			reason = was.Reason
-		}
+		reason = destination.Weightier(was.Reason, reason)
 		until = max(until, was.Until)
 		for _, f := range m.Building {
 			m.Removed = append(m.Removed, Removed{f.Path, m.Committed})

@@ -113,7 +113,7 @@ func (e *Engine) Names(streamName string, properties []string) (tableName string
 
 // Connect opens the catalogue, and makes the namespace where it is missing.
 func (e *Engine) Connect(ctx context.Context, o destination.Origin) (destination.Session, error) {
-	s := &session{e: e, origin: o, writer: newWriter(), streams: map[string]*tableState{}}
+	s := &session{e: e, origin: o, writer: destination.NewMark(), streams: map[string]*tableState{}}
 	if err := s.open(ctx); err != nil {
 		s.Close()
 		return nil, e.explain("open the catalogue", err)

@@ -4,9 +4,7 @@ package iceberg
 
 import (
 	"context"
-	"crypto/rand"
 	gosql "database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -70,12 +68,6 @@ type tableState struct {
 type unparsed struct {
 	n       uint64
 	example string
-}
-
-func newWriter() string {
-	b := make([]byte, 4)
-	_, _ = rand.Read(b) // it never fails
-	return hex.EncodeToString(b)
 }
 
 func (s *session) of(name string) *tableState {

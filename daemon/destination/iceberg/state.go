@@ -162,10 +162,7 @@ func (st *state) again(reason string, sequence int64) {
 	anew := uint64(0)
 	if was := st.Reread; was != nil {
 		anew = was.Anew + 1
-		weight := []string{destination.ReasonSnapshot, destination.ReasonColumns, destination.ReasonErasure, destination.ReasonResync, destination.ReasonEpoch}
-		if slices.Index(weight, was.Reason) > slices.Index(weight, reason) {
-			reason = was.Reason
-		}
+		reason = destination.Weightier(was.Reason, reason)
 	}
 	st.Reread = &rereading{Reason: reason, Until: st.Position, Began: st.Number, Writer: st.Writer, Sequence: sequence, Position: st.Position, Anew: anew}
 	st.Erase = false
