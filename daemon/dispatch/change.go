@@ -23,6 +23,7 @@ type change struct {
 	dropped map[string]bool
 	workers map[string]*stream.Worker
 	portals map[string]*stream.Portal
+	lost    map[string]uint64 // what it notes of the store's missing records
 	after   []func()
 	outs    []Out
 
@@ -34,7 +35,7 @@ func (d *Dispatcher) begin(now time.Time) *change {
 	return &change{d: d, now: now,
 		streams: map[string]*stream.Stream{}, runs: map[string]*stream.Run{},
 		ranges: map[string]map[uint32]*stream.Range{}, dropped: map[string]bool{},
-		workers: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{}}
+		workers: map[string]*stream.Worker{}, portals: map[string]*stream.Portal{}, lost: map[string]uint64{}}
 }
 
 // open begins the store's transaction when it is first needed: most
@@ -193,16 +194,17 @@ func (c *change) stamp() {
 }
 
 // noteMissing writes what the store has lost with the commit that lets it go:
-// afterwards nobody could tell.
+// afterwards nobody could tell. What this change has noted is known to it.
 func (c *change) noteMissing() {
 	for name, n := range c.d.store.Missing() {
-		known := c.d.missing[name]
+		known := max(c.d.missing[name], c.lost[name])
 		if n <= known || c.d.streams[name] == nil {
 			continue
 		}
 		s := c.stream(name)
 		s.Missing += n - known
 		s.ReconcileNow = true
+		c.lost[name] = n
 		c.after = append(c.after, func() { c.d.missing[name] = n })
 	}
 }

@@ -199,6 +199,18 @@ func TestWhatTheStoreLostIsBroughtBack(t *testing.T) {
 	}
 }
 
+// What is found lost by Mend itself is counted once, and reconciled once.
+func TestLostRecordsAreNotedOnce(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	b.store.missing = map[string]uint64{modelStream: 2}
+	runs, outs, err := b.d.Mend(b.now)
+	b.must(outs, err)
+	if s := b.store.streams[modelStream]; s.Missing != 2 || s.ReconcileNow || b.store.runs[runs[modelStream]] == nil {
+		t.Errorf("%d are missing, another reconcile %v", s.Missing, s.ReconcileNow)
+	}
+}
+
 // Any commit notes what was lost, also the one that comes before Mend.
 func TestLostRecordsAreNotedByAnyCommit(t *testing.T) {
 	t.Parallel()
