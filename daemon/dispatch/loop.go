@@ -245,14 +245,32 @@ func (l *Loop) commit(batch []Incoming) {
 	l.leases()
 	for len(batch) > 0 {
 		outs, taken, err := l.o.Dispatcher.Pages(l.o.Now(), batch)
-		l.note(err, true)
-		if err != nil {
-			return // nobody is answered; the workers repeat
+		if err != nil && len(batch) > 1 {
+			outs, err = l.apart(batch)
+			taken = len(batch)
 		}
+		l.note(err, true)
 		l.send(outs)
+		if err != nil {
+			return // who is not answered repeats
+		}
 		batch = batch[taken:]
 	}
 	l.tick()
+}
+
+// apart commits pages one by one that could not be committed together: what one
+// of them is about may be what cannot be read, and it fails none but that one. The
+// error is of the last that failed.
+func (l *Loop) apart(batch []Incoming) (outs []Out, failed error) {
+	for i := range batch {
+		own, _, err := l.o.Dispatcher.Pages(l.o.Now(), batch[i:i+1])
+		if err != nil {
+			failed = err
+		}
+		outs = append(outs, own...)
+	}
+	return outs, failed
 }
 
 func (l *Loop) beat(b beat) {

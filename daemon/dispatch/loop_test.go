@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -159,6 +160,49 @@ func TestLoopShowsThatTheDiskFails(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A page of which something stored cannot be read holds up no other page that
+// waits with it, wherever it stands among them.
+func TestAPageThatCannotBeStoredHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]bool{"first": true, "last": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := filled(t, 3)
+			b.now = b.now.Add(30 * time.Second)
+			_, outs, err := b.d.Reconcile(b.now, modelStream, false)
+			attempts := fetches(append(b.must(outs, err), b.beat(protocol.Heartbeat{})...))
+			b.store.unreadable = recordKey(modelStream, "2")
+			page := func(kind string, of uint32, id string) Incoming {
+				return Incoming{Worker: "w", Digest: kind, Page: &protocol.Page{Store: "store", Epoch: 1, Process: "p1", Attempt: attempts[kind], Range: of,
+					Kind: protocol.ListingPage, To: "x", Began: 5, Listing: []protocol.Listed{{ID: id, Version: 9}}}}
+			}
+			batch := []Incoming{page("incremental", 0, "2"), page("reconcile", 1, "1")}
+			if !first {
+				slices.Reverse(batch)
+			}
+			l, sent := looped(t, b)
+			l.o.Now = func() time.Time { return b.now }
+			for _, in := range batch {
+				l.Page(in, b.now)
+			}
+			l.Start()
+			l.Stop()
+			answered := map[uint64]protocol.AnswerType{}
+			for _, o := range sent() {
+				if o.Answer != nil {
+					answered[o.Answer.Attempt] = o.Answer.Type
+				}
+			}
+			if len(answered) != 1 || answered[attempts["reconcile"]] != protocol.Committed {
+				t.Errorf("of %v are answered: %v", attempts, answered)
+			}
+			if l.Err() == nil {
+				t.Error("that one cannot be stored does not show")
+			}
+		})
+	}
 }
 
 // held is a bench whose backfill is held by w, in a loop that has not begun and

@@ -33,7 +33,8 @@ type memStore struct {
 
 	missing map[string]uint64 // what an opening found lost
 
-	full       bool // nothing is begun
+	full       bool   // nothing is begun
+	unreadable string // the key of a record that cannot be read
 	failCommit func() bool
 	// loseRecords is the broken variant in which the ledger is noted before
 	// the records are durable: a commit may keep the one without the other.
@@ -140,6 +141,9 @@ func recordKey(streamName, id string) string { return streamName + "/" + id }
 
 func (t *memTx) Head(streamName, id string) (*stream.Head, error) {
 	id = recordKey(streamName, id)
+	if id == t.m.unreadable {
+		return nil, errDisk
+	}
 	if h, ok := t.records[id]; ok {
 		return &h, nil
 	}
