@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -37,6 +38,8 @@ func (c *change) erase(s *stream.Stream, id string) error {
 	if err != nil {
 		return fmt.Errorf("read %s %s: %w", s.Name, id, err)
 	}
+	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool { return o.ID == id })
+	s.Hints = slices.DeleteFunc(s.Hints, func(l stream.Listed) bool { return l.ID == id })
 	if was && h != nil && h.State == stream.Purged {
 		return nil
 	}

@@ -50,3 +50,27 @@ func TestErase(t *testing.T) {
 		}
 	}
 }
+
+// What was erased is asked for by name no more: neither what HubSpot had named and
+// not handed out, nor what it hinted at, nor what a run asks for meanwhile.
+func TestWhatWasErasedIsNotOpen(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	s := b.d.streams[modelStream]
+	s.Open = []stream.OpenID{{ID: "2", Version: 99, Reason: "no"}, {ID: "3", Version: 99, Reason: "no"}}
+	s.Hints = []stream.Listed{{ID: "2"}, {ID: "1"}}
+	b.now = b.now.Add(30 * time.Second)
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["incremental"]
+	s = b.d.streams[modelStream]
+	s.Hints = []stream.Listed{{ID: "2"}, {ID: "1"}}
+	b.must(b.d.Erase(b.now, modelStream, "2"))
+	s = b.d.streams[modelStream]
+	if len(s.Open) != 1 || s.Open[0].ID != "3" || len(s.Hints) != 1 || s.Hints[0].ID != "1" {
+		t.Errorf("open: %+v, hints: %+v", s.Open, s.Hints)
+	}
+	a := b.page(protocol.Page{Attempt: attempt, Range: 1, Kind: protocol.RecordsPage, Last: true,
+		Open: []protocol.OpenID{{ID: "2", Reason: "no"}, {ID: "3", Reason: "no"}}})
+	if s = b.d.streams[modelStream]; a.Type != protocol.Committed || len(s.Open) != 1 || s.Open[0].ID != "3" {
+		t.Errorf("%s, open: %+v", a.Type, s.Open)
+	}
+}

@@ -175,7 +175,9 @@ func (c *change) pasts(p *protocol.Page, run *stream.Run, g *stream.Range, s *st
 	for _, id := range p.Gone {
 		got[id] = true // to be found by those who look for what is gone
 	}
-	c.openIDs(s, p.Open, nil, byHand(run, g))
+	if err := c.openIDs(s, p.Open, nil, byHand(run, g)); err != nil {
+		return err
+	}
 	for i := range g.Want {
 		if got[g.Want[i].ID] {
 			g.Want[i].Past = false

@@ -75,7 +75,9 @@ func (c *change) records(p *protocol.Page, run *stream.Run, g *stream.Range, s *
 	for _, o := range p.Open {
 		got[o.ID] = true
 	}
-	c.openIDs(s, p.Open, seen, byHand(run, g))
+	if err := c.openIDs(s, p.Open, seen, byHand(run, g)); err != nil {
+		return err
+	}
 	if err := c.mergers(p, run, s); err != nil {
 		return err
 	}
@@ -112,16 +114,27 @@ func (c *change) tooOld(name string, version int64) bool {
 }
 
 // openIDs takes off the stream's list what was read in the version that was
-// named, and puts on it what cannot be read.
-func (c *change) openIDs(s *stream.Stream, open []protocol.OpenID, seen map[string]int64, byHand bool) {
+// named, and puts on it what cannot be read, but what was erased.
+func (c *change) openIDs(s *stream.Stream, open []protocol.OpenID, seen map[string]int64, byHand bool) error {
 	s.Open = slices.DeleteFunc(s.Open, func(o stream.OpenID) bool {
 		v, ok := seen[o.ID]
 		return ok && v >= o.Version
 	})
 	if byHand {
-		return // a person named it, not HubSpot
+		return nil // a person named it, not HubSpot
 	}
 	for _, o := range open {
+		h, err := c.tx.Head(s.Name, o.ID)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", s.Name, o.ID, err)
+		}
+		erased, err := c.isErased(s, h)
+		if err != nil {
+			return err
+		}
+		if erased {
+			continue
+		}
 		i := slices.IndexFunc(s.Open, func(x stream.OpenID) bool { return x.ID == o.ID })
 		if i < 0 {
 			s.Open = append(s.Open, stream.OpenID(o))
@@ -129,6 +142,7 @@ func (c *change) openIDs(s *stream.Stream, open []protocol.OpenID, seen map[stri
 		}
 		s.Open[i] = stream.OpenID{ID: o.ID, Version: max(s.Open[i].Version, o.Version), Reason: o.Reason, TooLarge: o.TooLarge}
 	}
+	return nil
 }
 
 // byHand tells whether a range reads what a person asked for by name.
