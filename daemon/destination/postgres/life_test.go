@@ -127,6 +127,32 @@ func TestRestored(t *testing.T) {
 	}
 }
 
+// Where what the destination gets has changed as well, the rows that the store
+// lacks end all the same.
+func TestRestoredAndChosenOtherwise(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgserver.Start(t), postgres.Options{})
+	r.Define("contacts", "a string", "email string")
+	r.Put("contacts", record("1", `{"a":"x","email":"e"}`))
+	r.Start()
+	r.settled()
+	r.sql("INSERT INTO contacts (id, _hubpipe_seq, _hubpipe_state, a) VALUES ('lost', 999999, 'live', 'x'); UPDATE contacts SET _hubpipe_seq = 999998, a = 'ahead' WHERE id = '1'")
+	r.Stop()
+	r.Src.Become("", 1)
+	r.Src.Settle(false)
+	r.Choice = destination.Choice{Personal: destination.Exclude}
+	r.Start()
+	r.Until(func(s destination.Status) bool {
+		re := s.Streams[0].Place.Reread
+		return re != nil && re.Position == re.Until
+	})
+	r.is("2|0", "SELECT count(*), (SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND table_name = 'contacts' AND column_name = 'email') FROM contacts WHERE _hubpipe_state = 'live'", r.o.Schema)
+	r.Src.Settle(true)
+	r.poke()
+	r.settled()
+	r.is("1|live|x\nlost|purged|", "SELECT id, _hubpipe_state, a FROM contacts ORDER BY id")
+}
+
 // A resync writes again what somebody changed by hand, and takes away what the
 // store has not.
 func TestResync(t *testing.T) {

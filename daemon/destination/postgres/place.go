@@ -97,6 +97,14 @@ func (r *row) again(x destination.Reread) {
 	r.Reread = &x
 }
 
+// inLife has everything read again, and swept, where a row is of an earlier life
+// of the store. Whoever moves the row does so first: it is of this life then.
+func (r *row) inLife(o destination.Origin, head uint64) {
+	if r.epoch < o.Epoch {
+		r.again(destination.Reread{Reason: destination.ReasonEpoch, Until: head, Sweep: true})
+	}
+}
+
 // Reread begins a reading of the feed from its beginning.
 func (s *session) Reread(ctx context.Context, name string, x destination.Reread) (place destination.Place, err error) {
 	err = s.inTx(ctx, "begin to read "+name+" again", func(tx pgx.Tx) error {

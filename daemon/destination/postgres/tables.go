@@ -119,9 +119,7 @@ func (x *shape) find(ctx context.Context, t destination.Table) error {
 		return err
 	}
 	x.table = x.row.Table
-	if x.row.epoch < s.origin.Epoch && !x.created {
-		x.row.again(destination.Reread{Reason: destination.ReasonEpoch, Until: t.Head, Sweep: true})
-	}
+	x.row.inLife(s.origin, t.Head)
 	if err := x.columnsOf(ctx); err != nil {
 		return err
 	}

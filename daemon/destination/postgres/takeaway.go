@@ -60,6 +60,7 @@ func (s *session) takeAway(ctx context.Context, t destination.Table) error {
 		if x.row, err = s.lock(ctx, tx, t.Name); err != nil {
 			return err
 		}
+		x.row.inLife(s.origin, t.Head)
 		if err := x.columnsOf(ctx); err != nil {
 			return err
 		}
