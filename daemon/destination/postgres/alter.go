@@ -27,9 +27,16 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 			return err
 		}
 	}
+	there, err := x.shapes(ctx, besideOf(l.table))
+	if err != nil {
+		return err
+	}
+	beside, err := x.beside(l, there)
+	if err != nil {
+		return err
+	}
 	var grants map[string][]string
 	if len(x.ddl) > 0 {
-		var err error
 		if grants, err = s.viewsAside(ctx, x.tx, x.name); err != nil {
 			return err
 		}
@@ -55,11 +62,7 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 	if x.reread && x.row.Position > 0 {
 		x.row.again(destination.Reread{Reason: destination.ReasonColumns, Until: max(t.Head, x.row.Position)})
 	}
-	there, err := x.shapes(ctx, l)
-	if err != nil {
-		return err
-	}
-	plain = append(plain, s.children(l, there)...)
+	plain = append(plain, beside...)
 	for _, name := range l.all() {
 		has := there[staging(name)]
 		if len(has) == 0 || name == l.table && !maps.Equal(has, x.columns) {

@@ -2,10 +2,14 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // Columns of the tables beside a stream's, in the order in which they are
@@ -47,6 +51,74 @@ func (s *session) children(l *layout, there map[string]map[string]kind) (ddl []s
 			"COMMENT ON TABLE "+s.in(l.history)+" IS "+literal("what the properties of "+l.table+" have been; ordinal 0 is the newest"))
 	}
 	return ddl
+}
+
+// besideOf is a layout with all tables that may lie beside a stream's, but for its
+// versions, whether they are written or not.
+func besideOf(table string) *layout {
+	return &layout{table: table, associations: tableName(table + "__associations"), history: tableName(table + "__history")}
+}
+
+// hasAll tells whether a table is there, and has the columns of one of ours.
+func hasAll(has map[string]kind, columns []string) bool {
+	return !slices.ContainsFunc(columns, func(c string) bool { _, ok := has[c]; return !ok })
+}
+
+// writtenBeside reads which tables beside the stream's were written until now.
+func (x *shape) writtenBeside(ctx context.Context) error {
+	var associations, history string
+	err := x.tx.QueryRow(ctx, "SELECT coalesce(associations_table, ''), coalesce(history_table, '') FROM "+x.s.in("hubpipe_streams")+" WHERE stream = $1", x.name).
+		Scan(&associations, &history)
+	x.written = map[string]bool{associations: true, history: true}
+	return err
+}
+
+// beside makes the tables beside a stream's that there have to be. What begins to
+// be written gets what the store has already by a rereading. What is not written
+// any more stays, but for what is erased, and for the batch that was copied last.
+func (x *shape) beside(l *layout, there map[string]map[string]kind) (ddl []string, err error) {
+	all := besideOf(l.table)
+	for _, child := range []struct {
+		wanted, name string
+		columns      []string
+	}{{l.associations, all.associations, associationColumns()}, {l.history, all.history, historyColumns()}} {
+		has := there[child.name]
+		switch ours := hasAll(has, child.columns); {
+		case child.wanted == "":
+			if ours {
+				l.leftBeside = append(l.leftBeside, child.name)
+			}
+			if there[staging(child.name)] != nil {
+				ddl = append(ddl, "DROP TABLE "+x.s.in(staging(child.name)))
+			}
+		case has == nil || ours && !x.written[child.name]:
+			x.reread = x.reread || !x.created
+		case !ours:
+			return nil, &stream.Problem{Type: typeForeign, Title: "there is a table of that name already", Blocked: true,
+				Detail: fmt.Sprintf("%s.%s was not made by hubpipe for this stream", x.s.e.o.Schema, child.name), Hint: "rename it"}
+		}
+	}
+	return append(ddl, x.s.children(l, there)...), nil
+}
+
+// emptyBeside takes what the records of a batch have left in tables that are not
+// written any more, where they lose their content.
+func (s *session) emptyBeside(ctx context.Context, tx pgx.Tx, p *packed) error {
+	var ids []string
+	for _, r := range p.records {
+		if r.State.Bare() || p.of.deletes && r.State != stream.Live {
+			ids = append(ids, clean(r.ID))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	for _, name := range p.of.leftBeside {
+		if _, err := tx.Exec(ctx, "DELETE FROM "+s.in(name)+" WHERE id = ANY($1::text[])", ids); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // describe writes down the properties, and what has changed.

@@ -31,7 +31,8 @@ type layout struct {
 	unversioned           map[string]bool // columns that it has no room for
 	left                  string          // a table of versions that is not written any more
 	leftHas               map[string]kind
-	defined               bool // the stream has definitions
+	leftBeside            []string // associations and history that are not written any more
+	defined               bool     // the stream has definitions
 	deletes               bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,7 +70,7 @@ func (s *session) end(ctx context.Context, tx pgx.Tx, l *layout, ids []string, a
 	if len(ids) == 0 {
 		return nil
 	}
-	for _, child := range l.all()[1:] {
+	for _, child := range slices.Concat(l.all()[1:], l.leftBeside) {
 		if _, err := tx.Exec(ctx, "DELETE FROM "+s.in(child)+" WHERE id = ANY($1::text[])", ids); err != nil {
 			return err
 		}

@@ -45,10 +45,12 @@ type shape struct {
 	used    int              // columns, those that were dropped included
 	created bool             // in this transaction
 
-	ddl      []string
-	changes  []change
-	reread   bool
-	raw      bool
+	ddl     []string
+	changes []change
+	reread  bool
+	raw     bool
+	// written are the tables beside the stream's that were written until now.
+	written  map[string]bool
 	versions bool // there is a table of them
 	remarks  []string
 }
@@ -120,6 +122,9 @@ func (x *shape) find(ctx context.Context, t destination.Table) error {
 	}
 	x.table = x.row.Table
 	x.row.inLife(s.origin, t.Head)
+	if err := x.writtenBeside(ctx); err != nil {
+		return err
+	}
 	if err := x.columnsOf(ctx); err != nil {
 		return err
 	}

@@ -126,9 +126,9 @@ func (x *shape) others(t destination.Table) (out []other) {
 // unlisted are the properties that history has, and that never had a column,
 // where something is done with them. It reads all of it: of another choice alone.
 func (x *shape) unlisted(ctx context.Context, t destination.Table) (out []other, err error) {
-	name := tableName(x.table + "__history")
+	name := besideOf(x.table).history
 	there, err := x.columnsIn(ctx, name)
-	if _, own := there[name]["property"]; err != nil || !own {
+	if err != nil || !hasAll(there[name], historyColumns()) {
 		return nil, err
 	}
 	rows, err := x.tx.Query(ctx, "SELECT DISTINCT property FROM "+x.s.in(name)+" ORDER BY 1")
@@ -154,11 +154,15 @@ func (x *shape) unlisted(ctx context.Context, t destination.Table) (out []other,
 
 // empty takes all rows, and has the feed read as for the first time.
 func (x *shape) empty(ctx context.Context) error {
-	there, err := x.shapes(ctx, &layout{table: x.table, associations: tableName(x.table + "__associations"), history: tableName(x.table + "__history")})
+	l := besideOf(x.table)
+	there, err := x.shapes(ctx, l)
 	if err != nil {
 		return err
 	}
 	names := slices.Sorted(maps.Keys(there))
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return name == l.associations && !hasAll(there[name], associationColumns()) || name == l.history && !hasAll(there[name], historyColumns())
+	})
 	own, err := x.ownVersions(ctx)
 	if err != nil {
 		return err
@@ -247,7 +251,7 @@ func (x *shape) takeRows(ctx context.Context, list []other, history bool) error 
 		}
 		columns, types = append(columns, column), append(types, kind.sql())
 	}
-	l := &layout{table: x.table, associations: tableName(x.table + "__associations"), history: tableName(x.table + "__history")}
+	l := besideOf(x.table)
 	there, err := x.shapes(ctx, l)
 	if err != nil {
 		return err
@@ -259,7 +263,7 @@ func (x *shape) takeRows(ctx context.Context, list []other, history bool) error 
 			}
 		}
 	}
-	if there[l.history] != nil {
+	if hasAll(there[l.history], historyColumns()) {
 		if _, err := x.tx.Exec(ctx, "DELETE FROM "+x.s.in(l.history)+" WHERE $2 OR property = ANY($1::text[])", names, history); err != nil {
 			return err
 		}

@@ -139,12 +139,17 @@ func (x *shape) fitVersions(ctx context.Context, l *layout, head uint64) error {
 // the values of what loses its content.
 func (x *shape) leaveVersions(ctx context.Context, l *layout) error {
 	s, table := x.s, tableName(l.table+"__versions")
-	there, err := x.columnsIn(ctx, table, "hubpipe_streams")
+	there, err := x.columnsIn(ctx, table, staging(table), "hubpipe_streams")
 	if err != nil {
 		return err
 	}
 	if _, own := there[table][colCurrent]; own {
 		l.left, l.leftHas = table, there[table]
+	}
+	if there[staging(table)] != nil { // it has the batch that was copied last
+		if err := s.script(ctx, "DROP TABLE "+s.in(staging(table))); err != nil {
+			return err
+		}
 	}
 	if _, known := there["hubpipe_streams"][colVersions]; !known {
 		return nil

@@ -151,6 +151,9 @@ func (s *session) merge(ctx context.Context, tx pgx.Tx, p *packed, mode destinat
 	if err := s.writeVersions(ctx, tx, p, columns, mode); err != nil {
 		return err
 	}
+	if err := s.emptyBeside(ctx, tx, p); err != nil {
+		return err
+	}
 	return s.count(ctx, tx, p, r)
 }
 
