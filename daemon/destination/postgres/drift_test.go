@@ -178,6 +178,33 @@ func TestSchemaDrift(t *testing.T) {
 		r.settled()
 		r.is("1|\ny|z", "SELECT a, b FROM contacts ORDER BY id")
 	})
+	for _, policy := range []string{postgres.Block, postgres.Ignore} {
+		t.Run("before the first row nothing has changed: "+policy, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, pg, postgres.Options{Schema: "drift_first_" + policy, SchemaChanges: policy})
+			r.Streams = append(r.Streams, destination.Stream{Name: "owners", Object: "owners"})
+			r.Start()
+			// The destination is there before HubSpot was asked for anything.
+			r.Until(func(s destination.Status) bool {
+				return s.State == destination.Current && r.sql("SELECT count(*) FROM hubpipe_streams") == "2"
+			})
+			r.Define("contacts", "a string")
+			r.Put("contacts", record("1", `{"a":"x","hidden":"y"}`))
+			r.Put("owners", record("1", `{"email":"e","active":true}`))
+			r.Until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows == 2 })
+			r.settled()
+			r.is("x|y", "SELECT a, hidden FROM contacts")
+			r.is("e|t", "SELECT email, active FROM owners")
+			// From then on it is a change.
+			r.Put("owners", record("2", `{"email":"e","since":"today"}`))
+			if policy == postgres.Block {
+				r.Until(func(s destination.Status) bool { return s.State == destination.Blocked })
+				return
+			}
+			r.settled()
+			r.is("2|0", "SELECT count(*), (SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND column_name = 'since') FROM owners", r.o.Schema)
+		})
+	}
 	t.Run("more properties than columns", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_many"})

@@ -263,7 +263,11 @@ func (x *shape) property(d stream.Property, ordinal int, wants kind) (waits stri
 	hadType, hadLabel := k.Type, k.Label
 	k.Property, k.ordinal, k.inHubSpot = d, ordinal, true
 	defer func() { x.known[d.Name] = k }()
-	if k.column == "" && was && (x.s.e.o.SchemaChanges == Ignore || x.raw && x.used >= x.limit()) {
+	policy := x.s.e.o.SchemaChanges
+	if x.created || x.row.Rows == 0 {
+		policy = Apply // nothing was written yet: what comes is no change
+	}
+	if k.column == "" && was && (policy == Ignore || x.raw && x.used >= x.limit()) {
 		return "" // it is listed already
 	}
 	name := cmp.Or(k.column, columnName(d.Name))
@@ -273,10 +277,10 @@ func (x *shape) property(d stream.Property, ordinal int, wants kind) (waits stri
 			x.comment(d, name)
 		}
 		if to, need := wider(has, wants); need {
-			if x.s.e.o.SchemaChanges == Block && hadType != d.Type {
+			if policy == Block && hadType != d.Type {
 				return d.Name + " (now " + d.Type + ")"
 			}
-			if x.s.e.o.SchemaChanges == Apply {
+			if policy == Apply {
 				x.widen(k, to)
 				k.columnType = x.known[d.Name].columnType
 				x.changes[len(x.changes)-1].again = hadType == d.Type
@@ -286,10 +290,10 @@ func (x *shape) property(d stream.Property, ordinal int, wants kind) (waits stri
 		}
 		return ""
 	}
-	switch first := x.created; {
-	case !first && x.s.e.o.SchemaChanges == Block:
+	switch {
+	case policy == Block:
 		return d.Name + " (new)"
-	case !first && x.s.e.o.SchemaChanges == Ignore:
+	case policy == Ignore:
 		x.changes = append(x.changes, change{property: d.Name, what: "ignored", column: "", detail: "it is new, and has no column"})
 		return ""
 	case x.used >= x.limit()-1 && !x.raw || x.used >= x.limit():
