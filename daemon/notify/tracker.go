@@ -85,6 +85,7 @@ func (s *State) Step(now time.Time, rule Rule, wrong []Condition) *Message {
 	if s.Open == nil {
 		s.Open = map[string]*Open{}
 	}
+	s.follow(now)
 	is := make(map[string]bool, len(wrong))
 	for _, c := range wrong {
 		if !rule.wants(c.Kind) {
@@ -104,8 +105,8 @@ func (s *State) Step(now time.Time, rule Rule, wrong []Condition) *Message {
 		case is[key] && !o.Told && now.Sub(o.Since) >= rule.After:
 			m.Began = append(m.Began, Event{Condition: o.Condition, Since: o.Since})
 		case is[key]:
-		case !o.Told:
-			delete(s.Open, key) // nobody has heard of it
+		case !o.Told || !rule.wants(o.Kind):
+			delete(s.Open, key) // nobody has heard of it, or wants to any more: it may well go on
 		default:
 			if o.Until == nil {
 				at := now
@@ -123,6 +124,20 @@ func (s *State) Step(now time.Time, rule Rule, wrong []Condition) *Message {
 		})
 	}
 	return m
+}
+
+// follow has no time lie ahead of a clock that was set back: until it had caught
+// up, nothing would be told.
+func (s *State) follow(now time.Time) {
+	times := []*time.Time{&s.Sent, &s.Tried}
+	for _, o := range s.Open {
+		times = append(times, &o.Since)
+	}
+	for _, t := range times {
+		if t.After(now) {
+			*t = now
+		}
+	}
 }
 
 // next is when a message may leave: after the last one that arrived, and after

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -121,5 +122,41 @@ func TestGrouped(t *testing.T) {
 	}
 	if at := m.Ended[0].Until; at == nil || !at.Equal(now.Add(time.Minute)) {
 		t.Errorf("it ended at %v", at)
+	}
+}
+
+// What a target does not want to hear of any more has not ended by that.
+func TestWhatIsNotWantedHasNotEnded(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 29, 0, 0, 0, 0, time.UTC)
+	wrong := []Condition{{Kind: Failing, Subject: "deals"}, {Kind: Blocked, Subject: "calls"}}
+	s := &State{}
+	s.Delivered(now, s.Step(now, Rule{}, wrong), nil)
+	now = now.Add(time.Hour)
+	if m := s.Step(now, Rule{On: []string{Blocked}}, wrong); m != nil {
+		t.Errorf("%s", m.Text())
+	}
+	m := s.Step(now, Rule{On: []string{Blocked}}, nil)
+	if m == nil || len(m.Ended) != 1 || m.Ended[0].Subject != "calls" {
+		t.Errorf("of the end of what is wanted: %+v", m)
+	}
+}
+
+// A clock that was set back holds up what is wrong now by no more than it would
+// have waited anyway.
+func TestClockThatIsSetBack(t *testing.T) {
+	t.Parallel()
+	wrong := []Condition{{Kind: Failing, Subject: "deals"}}
+	for name, err := range map[string]error{"after one that arrived": nil, "after one that did not": errors.New("no")} {
+		ahead := time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC)
+		s := &State{}
+		s.Delivered(ahead, s.Step(ahead, Rule{}, wrong), err)
+		s.Step(ahead, Rule{After: Between}, append(wrong, Condition{Kind: Blocked, Subject: "calls"}))
+		now := ahead.Add(-6 * time.Hour)
+		s.Step(now, Rule{After: Between}, append(wrong, Condition{Kind: Blocked, Subject: "calls"}))
+		m := s.Step(now.Add(Between), Rule{After: Between}, append(wrong, Condition{Kind: Blocked, Subject: "calls"}))
+		if m == nil || !slices.ContainsFunc(m.Began, func(e Event) bool { return e.Subject == "calls" }) {
+			t.Errorf("%s: %+v", name, m)
+		}
 	}
 }
