@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -61,11 +62,29 @@ func (t Target) Send(ctx context.Context, m *Message) error {
 		return fmt.Errorf("post to the webhook: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }() // nothing was written
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("the webhook answers %d: %q", resp.StatusCode, said)
+		text := hide(string(said), req.URL)
+		return fmt.Errorf("the webhook answers %d: %q", resp.StatusCode, text[:min(len(text), 200)])
 	}
 	return nil
+}
+
+// hide takes out of an answer what it repeats of the address: "Cannot POST
+// /services/T0/B0/…" is what many servers say of one that they do not know.
+func hide(said string, address *url.URL) string {
+	secrets := strings.FieldsFunc(address.Path+"/"+address.RequestURI(), func(r rune) bool { return strings.ContainsRune("/?&=", r) })
+	for _, values := range address.Query() {
+		secrets = append(secrets, values...)
+	}
+	// The longest first: one may begin another.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range secrets {
+		if len(secret) >= 6 {
+			said = strings.ReplaceAll(said, secret, "[secret]")
+		}
+	}
+	return said
 }
 
 func (t Target) run(ctx context.Context, m *Message) error {

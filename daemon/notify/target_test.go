@@ -38,10 +38,10 @@ func TestWebhook(t *testing.T) {
 		got = r.Method + " " + r.Header.Get("Content-Type") + " " + string(b)
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(code)
-		_, _ = w.Write([]byte("no_service"))
+		_, _ = w.Write([]byte("no_service: Cannot POST " + r.RequestURI))
 	}))
 	defer s.Close()
-	target := Target{Webhook: s.URL + "/secret-path"}
+	target := Target{Webhook: s.URL + "/services/secret-path?key=secret-value%20x"}
 	if err := target.Send(t.Context(), message()); err != nil {
 		t.Fatal(err)
 	}
@@ -53,12 +53,12 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("%v %s", err, got)
 	}
 	for _, code = range []int{http.StatusFound, http.StatusForbidden, http.StatusInternalServerError} {
-		if err := target.Send(t.Context(), message()); err == nil || strings.Contains(err.Error(), "secret-path") {
+		if err := target.Send(t.Context(), message()); err == nil || strings.Contains(err.Error(), "secret-") || !strings.Contains(err.Error(), "no_service") {
 			t.Errorf("%d: %v", code, err)
 		}
 	}
 	s.Close()
-	if err := target.Send(t.Context(), message()); err == nil || strings.Contains(err.Error(), "secret-path") {
+	if err := target.Send(t.Context(), message()); err == nil || strings.Contains(err.Error(), "secret-") {
 		t.Errorf("nobody listens: %v", err)
 	}
 }
