@@ -65,7 +65,7 @@ func (t Target) Send(ctx context.Context, m *Message) error {
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if resp.StatusCode/100 != 2 {
 		text := hide(string(said), req.URL)
-		return fmt.Errorf("the webhook answers %d: %q", resp.StatusCode, text[:min(len(text), 200)])
+		return fmt.Errorf("the webhook answers %d: %q", resp.StatusCode, text[:min(len(text), shownOutput)])
 	}
 	return nil
 }
@@ -101,10 +101,23 @@ func (t Target) run(ctx context.Context, m *Message) error {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %q", t.Exec[0], err, out[:min(len(out), 200)])
+	var out beginning
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %q", t.Exec[0], err, out)
 	}
 	return nil
+}
+
+// shownOutput is how many bytes of what a target says are shown.
+const shownOutput = 200
+
+// beginning keeps of a program's output what is shown of it.
+type beginning []byte
+
+func (b *beginning) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), shownOutput-len(*b))]...)
+	return len(p), nil
 }
 
 // Text is the message for people, a line or two for each event.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,15 @@ func TestExec(t *testing.T) {
 	target.Exec = []string{"sh", "-c", "echo it is closed >&2; exit 3"}
 	if err := target.Send(t.Context(), message()); err == nil || !strings.Contains(err.Error(), "it is closed") {
 		t.Errorf("%v", err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	target.Exec = []string{"sh", "-c", "head -c 50000000 /dev/zero; exit 3"}
+	if err := target.Send(t.Context(), message()); err == nil || len(err.Error()) > 2000 {
+		t.Errorf("%.3000v", err)
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 10<<20 {
+		t.Errorf("what a program says took %d MiB", (after.TotalAlloc-before.TotalAlloc)>>20)
 	}
 	target.Exec = []string{filepath.Join(dir, "missing")}
 	if err := target.Send(t.Context(), message()); err == nil {
