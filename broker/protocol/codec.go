@@ -309,6 +309,9 @@ func decodeRecord(line []byte) (Record, error) {
 	var f [10]string
 	for i := range f {
 		f[i], head, _ = strings.Cut(head, "\t")
+		if err := plain(f[i]); err != nil {
+			return Record{}, err
+		}
 	}
 	r := Record{ID: f[0], State: f[1], CreatedAt: f[5], UpdatedAt: f[6], ArchivedAt: f[7], MergedInto: f[8]}
 	var err1, err2 error

@@ -34,10 +34,10 @@ func decodeListed(line []byte) (Listed, error) {
 	id, version, ok := bytes.Cut(line, []byte{'\t'})
 	version, more, has := bytes.Cut(version, []byte{'\t'})
 	v, err := strconv.ParseInt(string(version), 10, 64)
-	if !ok || err != nil || len(id) == 0 {
+	l := Listed{ID: string(id), Version: v}
+	if !ok || err != nil || l.ID == "" || plain(l.ID) != nil {
 		return Listed{}, ErrUndecodable
 	}
-	l := Listed{ID: string(id), Version: v}
 	if !has {
 		return l, nil
 	}

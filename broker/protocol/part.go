@@ -31,7 +31,7 @@ func decodePart(line []byte) (Part, error) {
 	p := Part{ID: string(id)}
 	var err error
 	p.AsOf, err = strconv.ParseInt(string(asOf), 10, 64)
-	if !ok1 || !ok2 || !ok3 || err != nil || p.ID == "" || len(digest) != 2*len(p.Digest) {
+	if !ok1 || !ok2 || !ok3 || err != nil || p.ID == "" || plain(p.ID) != nil || len(digest) != 2*len(p.Digest) {
 		return Part{}, ErrUndecodable
 	}
 	if _, err := hex.Decode(p.Digest[:], digest); err != nil {
