@@ -81,7 +81,7 @@ func (r *lineRing) add(l client.Line) {
 	if r.ofStream == nil {
 		r.ofStream = map[string][]line{}
 	}
-	own, n := r.ofStream[l.Stream], min(ofStreamLines, allOfStreams/max(len(r.ofStream), 1))
+	own, n := r.ofStream[l.Stream], min(ofStreamLines, max(allOfStreams/max(len(r.ofStream), 1), 1))
 	if len(own) >= 2*n {
 		own = slices.Clone(own[len(own)-n+1:])
 	}

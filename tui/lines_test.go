@@ -58,3 +58,15 @@ func TestLogOfAQuietStream(t *testing.T) {
 		t.Errorf("%d lines of streams are kept", total)
 	}
 }
+
+// However many streams a daemon names, each keeps its last line.
+func TestLogOfVeryManyStreams(t *testing.T) {
+	t.Parallel()
+	var r lineRing
+	for i := range 2*allOfStreams + 1 {
+		r.add(client.Line{Time: noon, Level: "info", Stream: fmt.Sprint("s", i%(allOfStreams+1)), Message: fmt.Sprint(i)})
+	}
+	if own := r.ofStream["s7"]; len(own) == 0 || own[len(own)-1].Message != fmt.Sprint(7+allOfStreams+1) {
+		t.Errorf("%v", own)
+	}
+}
