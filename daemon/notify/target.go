@@ -52,6 +52,7 @@ func (t Target) Send(ctx context.Context, m *Message) error {
 		return errors.New("the webhook's address is no URL")
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Close = true // the next message is minutes away, and nobody would wait for what keeps it open
 	// Where it leads elsewhere, that place is not the one that was named.
 	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := c.Do(req)

@@ -37,6 +37,9 @@ func TestWebhook(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		got = r.Method + " " + r.Header.Get("Content-Type") + " " + string(b)
+		if !r.Close {
+			t.Error("the connection stays open, with nobody to close it")
+		}
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(code)
 		_, _ = w.Write([]byte("no_service: Cannot POST " + r.RequestURI))
