@@ -54,10 +54,14 @@ type Message struct {
 // Between is the shortest time from one message of a target to the next.
 const Between = 5 * time.Minute
 
+// settled is how long at most a condition must have been away for its end to be
+// told: behind a restart it takes a moment until what is still wrong shows again.
+const settled = time.Minute
+
 // Rule is what a target wants to hear.
 type Rule struct {
 	On    []string      // kinds; none are all
-	After time.Duration // how long it must have been so
+	After time.Duration // how long it must have been so; and away, for up to a minute
 }
 
 func (r Rule) wants(kind string) bool { return len(r.On) == 0 || slices.Contains(r.On, kind) }
@@ -112,7 +116,9 @@ func (s *State) Step(now time.Time, rule Rule, wrong []Condition) *Message {
 				at := now
 				o.Until = &at
 			}
-			m.Ended = append(m.Ended, Event{Condition: o.Condition, Since: o.Since, Until: o.Until})
+			if now.Sub(*o.Until) >= min(rule.After, settled) {
+				m.Ended = append(m.Ended, Event{Condition: o.Condition, Since: o.Since, Until: o.Until})
+			}
 		}
 	}
 	if len(m.Began)+len(m.Ended) == 0 || now.Before(s.next()) {
@@ -132,6 +138,9 @@ func (s *State) follow(now time.Time) {
 	times := []*time.Time{&s.Sent, &s.Tried}
 	for _, o := range s.Open {
 		times = append(times, &o.Since)
+		if o.Until != nil {
+			times = append(times, o.Until)
+		}
 	}
 	for _, t := range times {
 		if t.After(now) {

@@ -142,6 +142,32 @@ func TestWhatIsNotWantedHasNotEnded(t *testing.T) {
 	}
 }
 
+// What is away for a moment, as it is while a daemon is started anew, has not
+// ended; what stays away has, since it went.
+func TestAnEndHasToLast(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 3, 29, 0, 0, 0, 0, time.UTC)
+	rule, wrong := Rule{After: 10 * time.Minute}, []Condition{{Kind: Failing, Subject: "deals"}}
+	s := &State{}
+	s.Step(began, rule, wrong)
+	now := began.Add(rule.After)
+	s.Delivered(now, s.Step(now, rule, wrong), nil)
+	now = now.Add(time.Hour)
+	for i, is := range []bool{false, false, true, false} {
+		c := wrong
+		if !is {
+			c = nil
+		}
+		if m := s.Step(now.Add(time.Duration(i)*20*time.Second), rule, c); m != nil {
+			t.Errorf("look %d: %s", i, m.Text())
+		}
+	}
+	m := s.Step(now.Add(2*time.Minute), rule, nil)
+	if m == nil || len(m.Ended) != 1 || !m.Ended[0].Until.Equal(now.Add(time.Minute)) {
+		t.Errorf("it is over: %+v", m)
+	}
+}
+
 // A clock that was set back holds up what is wrong now by no more than it would
 // have waited anyway.
 func TestClockThatIsSetBack(t *testing.T) {
