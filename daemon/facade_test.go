@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,17 @@ func TestFullDiskIsNoIllness(t *testing.T) {
 	}
 	if err := d.Live(); err != nil {
 		t.Errorf("live: %v", err)
+	}
+}
+
+// A store that has lost nothing says nothing of what it has lost, whatever its disk.
+func TestNothingLostOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	d := restingDaemon(t, store.Options{FreeMark: 1 << 62})
+	var said strings.Builder
+	d.log = hclog.New(&hclog.LoggerOptions{Output: &said})
+	if d.mendStore(t.Context()); said.Len() > 0 {
+		t.Error(said.String())
 	}
 }
 

@@ -31,8 +31,8 @@ func (d *Daemon) mendStore(ctx context.Context) {
 		runs, outs, err = x.Mend(now)
 		return outs, err
 	})
-	if errors.Is(err, dispatch.ErrStopped) || err != nil && ctx.Err() != nil {
-		return // the ledger knows; the next start asks
+	if errors.Is(err, dispatch.ErrStopped) || err != nil && (ctx.Err() != nil || len(st.Missing) == 0) {
+		return // the ledger knows, if there is something; the next start asks
 	}
 	if err != nil {
 		d.log.Error("what the store has lost could not be asked for; it is when the ledger can be written", "missing", st.Missing, "error", err)
