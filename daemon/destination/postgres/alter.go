@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -69,6 +70,7 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 			plain = append(plain, "DROP TABLE IF EXISTS "+s.in(staging(name)), "CREATE UNLOGGED TABLE "+s.in(staging(name))+" (LIKE "+s.in(name)+")")
 		}
 	}
+	plain = append(plain, x.optional(l, staging(l.table))...)
 	if err := s.script(ctx, strings.Join(plain, ";\n")); err != nil {
 		return err
 	}
@@ -84,6 +86,24 @@ func (x *shape) write(ctx context.Context, t destination.Table, l *layout) error
 		return err
 	}
 	return s.renewViews(ctx, x.tx, x.name, len(x.ddl) > 0, grants)
+}
+
+// optional lets a staging table be without what a person has added to the stream's:
+// a batch has nothing for it, and the defaults are those of the table itself.
+func (x *shape) optional(l *layout, staging string) (ddl []string) {
+	own := map[string]bool{}
+	for _, c := range ownColumns() {
+		own[c[0]] = true
+	}
+	for _, name := range l.written() {
+		own[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.columns)) {
+		if !own[name] {
+			ddl = append(ddl, "ALTER TABLE "+x.s.in(staging)+" ALTER COLUMN "+quote(name)+" DROP NOT NULL")
+		}
+	}
+	return ddl
 }
 
 // shapes are the columns of a layout's staging tables, and of the tables beside

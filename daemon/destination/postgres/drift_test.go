@@ -205,6 +205,25 @@ func TestSchemaDrift(t *testing.T) {
 			r.is("2|0", "SELECT count(*), (SELECT count(*) FROM information_schema.columns WHERE table_schema = '%s' AND column_name = 'since') FROM owners", r.o.Schema)
 		})
 	}
+	t.Run("a person's column that may not be null", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, pg, postgres.Options{Schema: "drift_own_column"})
+		r.Streams[0].Versions = 1
+		r.Define("contacts", "a string")
+		r.Put("contacts", record("1", `{"a":"x"}`))
+		r.Start()
+		r.settled()
+		r.sql("ALTER TABLE contacts ADD COLUMN note text NOT NULL DEFAULT 'none', ADD COLUMN n bigint GENERATED ALWAYS AS IDENTITY")
+		r.Put("contacts", record("1", `{"a":"y"}`), record("2", `{"a":"z"}`))
+		r.Until(func(s destination.Status) bool {
+			return r.sql("SELECT string_agg(a, '' ORDER BY id) FROM contacts") == "yz"
+		})
+		r.Stop()
+		r.Start()
+		r.Put("contacts", record("1", `{"a":"v"}`), record("3", `{"a":"w"}`))
+		r.settled()
+		r.is("1|v|none|t\n2|z|none|t\n3|w|none|t", "SELECT id, a, note, n > 0 FROM contacts ORDER BY id")
+	})
 	t.Run("more properties than columns", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, pg, postgres.Options{Schema: "drift_many"})

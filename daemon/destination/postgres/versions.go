@@ -124,7 +124,7 @@ func (x *shape) fitVersions(ctx context.Context, l *layout, head uint64) error {
 		ddl = append(ddl, "DROP TABLE IF EXISTS "+s.in(staging(l.versions)), "CREATE UNLOGGED TABLE "+s.in(staging(l.versions))+" (LIKE "+s.in(l.table)+")",
 			"ALTER TABLE "+s.in(staging(l.versions))+" ADD COLUMN "+colSince+" timestamptz, ADD COLUMN "+colRead+" timestamptz")
 	}
-	if len(ddl) == 0 {
+	if ddl = append(ddl, x.optional(l, staging(l.versions))...); len(ddl) == 0 {
 		return nil
 	}
 	if err := s.script(ctx, strings.Join(ddl, ";\n")); err != nil {
