@@ -33,8 +33,8 @@ func (s *session) CheckVersions(ctx context.Context, name string, newest, supers
 			return nil
 		}
 		c := &versionCheck{s: s, table: l.versions, of: l.versioned(has), stored: newDigester(), written: newDigester()}
-		for _, column := range l.columns {
-			if _, ok := c.of.byProperty[column.property]; !ok {
+		for _, column := range c.of.columns {
+			if column.silent {
 				out.Skipped = append(out.Skipped, versionColumn(column.name))
 			}
 		}
@@ -74,18 +74,13 @@ func (d *digester) digest() destination.Digest {
 // versioned is the layout of those columns whose versions can be compared: the
 // ones that have the same type there.
 func (l *layout) versioned(has map[string]kind) *layout {
-	out := *l.plainly()
-	columns := out.columns
-	out.columns, out.byProperty = nil, map[string]int{}
-	for _, c := range columns {
-		if is, there := has[versionColumn(c.name)]; !there || is != c.kind {
-			out.dropped[c.property] = true
-			continue
-		}
-		out.byProperty[c.property] = len(out.columns)
-		out.columns = append(out.columns, c)
+	out := l.plainly()
+	for i := range out.columns {
+		c := &out.columns[i]
+		is, there := has[versionColumn(c.name)]
+		c.silent = c.silent || !there || is != c.kind
 	}
-	return &out
+	return out
 }
 
 // columns are those that are compared, as the table of versions calls them.
@@ -97,6 +92,9 @@ func (c *versionCheck) columns() string {
 		}
 	}
 	for _, x := range c.of.columns {
+		if x.silent {
+			continue
+		}
 		out = append(out, "v."+quote(versionColumn(x.name)))
 	}
 	return strings.Join(out, ", ")

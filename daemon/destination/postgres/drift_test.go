@@ -255,6 +255,7 @@ func TestSchemaDrift(t *testing.T) {
 		r.Put("contacts", record("0", `{"p599":"a"}`), record("1", "{"+strings.Join(props, ",")+"}"))
 		r.Start()
 		r.Until(func(s destination.Status) bool { return s.State == destination.Current && s.Rows >= 2 })
+		r.checks()
 		r.is("a|t", "SELECT (SELECT p599 FROM contacts WHERE id = '0'), _hubpipe_properties->>'p599' LIKE 'long %%599' FROM contacts WHERE id = '1'")
 	})
 	t.Run("hostile names and values", func(t *testing.T) {

@@ -16,6 +16,8 @@ type column struct {
 	// defined says that HubSpot's definitions gave the type; the type of others is
 	// made wider where a value wants it.
 	defined bool
+	// silent says that it takes its room in a row, and is left out of it.
+	silent bool
 }
 
 // layout is what a stream's tables look like. It is never changed: another
@@ -26,6 +28,7 @@ type layout struct {
 	byProperty            map[string]int
 	dropped               map[string]bool // properties that have no column, by policy or for want of room
 	raw                   bool
+	rawSilent             bool   // the column of all properties is silent
 	associations, history string // tables, "" where there are none
 	versions              string
 	unversioned           map[string]bool // columns that it has no room for
@@ -183,33 +186,40 @@ func (p *packed) row(r *stream.Record, values [][]byte, careful bool) {
 		b = append(b, "\t\\N"...)
 	}
 	room := maxRow - ownFields - min(len(b)-rawAt, outside) - len(values)/8
+	if p.of.rawSilent {
+		b = b[:rawAt]
+	}
 	for i, v := range values {
+		at, c := len(b), &p.of.columns[i]
 		b = append(b, '\t')
 		if v == nil || bare || careful {
 			b = append(b, `\N`...)
-			continue
-		}
-		before := len(b)
-		var ok bool
-		c := &p.of.columns[i]
-		if b, ok = appendValue(b, c.kind, v); !ok {
-			if !c.defined {
-				if p.wide == nil {
-					p.wide = map[int]bool{}
-				}
-				p.wide[i] = true
-			}
+		} else if out, ok := appendValue(b, c.kind, v); !ok {
+			p.misfit(i, r.ID)
 			b = append(b, `\N`...)
-			p.noValue(i, r.ID)
-			continue
-		}
-		if room -= min(len(b)-before+8, outside); room < 0 {
+		} else if room -= min(len(out)-len(b)+8, outside); room < 0 {
 			// The row is full: the rest of it stands in the column of all properties.
-			b = append(b[:before], `\N`...)
+			b = append(b, `\N`...)
 			p.raw = true
+		} else {
+			b = out
+		}
+		if c.silent {
+			b = b[:at]
 		}
 	}
 	p.main = append(b, '\n')
+}
+
+// misfit notes a value that is none of its column's type.
+func (p *packed) misfit(i int, id string) {
+	if !p.of.columns[i].defined {
+		if p.wide == nil {
+			p.wide = map[int]bool{}
+		}
+		p.wide[i] = true
+	}
+	p.noValue(i, id)
 }
 
 func (p *packed) noValue(i int, id string) {

@@ -212,21 +212,15 @@ func (s *session) Expect(name string, each func(func(*stream.Record) error) erro
 	return out, err
 }
 
-// plainly is the layout of those columns alone that are digested.
+// plainly is the layout of those columns alone that are digested. The others are
+// silent: what has room in a row depends on all of them.
 func (l *layout) plainly() *layout {
 	out := *l
-	out.raw, out.associations, out.history, out.versions = false, "", "", ""
-	out.columns, out.byProperty, out.dropped = nil, map[string]int{}, map[string]bool{}
-	for name := range l.dropped {
-		out.dropped[name] = true
-	}
-	for _, c := range l.columns {
-		if c.kind == object || c.kind == foreign {
-			out.dropped[c.property] = true
-			continue
-		}
-		out.byProperty[c.property] = len(out.columns)
-		out.columns = append(out.columns, c)
+	out.rawSilent, out.associations, out.history, out.versions = true, "", "", ""
+	out.columns = slices.Clone(l.columns)
+	for i := range out.columns {
+		c := &out.columns[i]
+		c.silent = c.kind == object || c.kind == foreign
 	}
 	return &out
 }
