@@ -108,6 +108,36 @@ func TestWithoutDefinitions(t *testing.T) {
 	r.Equal()
 }
 
+// A type that changes while the first rows are taken in leaves no file of the one
+// before.
+func TestTypeOfFirstRows(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{files.Parquet, files.NDJSON} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, local(t), files.Options{Format: format})
+			var list []*stream.Record
+			for i := range 6000 { // more than a batch
+				list = append(list, record(fmt.Sprint(i), `{"number":7}`))
+			}
+			list = append(list, record("last", `{"number":"seven"}`))
+			r.Put("contacts", list...)
+			r.Start()
+			r.Current()
+			union, each := r.typesIn("contacts")
+			for _, types := range append(each, union) {
+				if types["number"] != "string" {
+					t.Errorf("types %v, of the files %v", union, each)
+				}
+			}
+			r.Equal()
+			if x := r.table("contacts"); len(x) != 6001 || x["1"]["number"] != "7" || x["last"]["number"] != "seven" {
+				t.Errorf("%d rows, %v, %v", len(x), x["1"], x["last"])
+			}
+		})
+	}
+}
+
 // Names and values that nobody should have.
 func TestHostile(t *testing.T) {
 	t.Parallel()

@@ -102,6 +102,17 @@ func (t *table) finish() error {
 	return nil
 }
 
+// mixed tells whether a column has become wider since a file was written that is
+// not committed.
+func (t *table) mixed() bool {
+	return slices.ContainsFunc(t.done, func(f finished) bool {
+		return slices.ContainsFunc(t.columns, func(c Column) bool {
+			k, ok := f.schema[c.Name]
+			return ok && k != c.Type
+		})
+	})
+}
+
 // Flush commits what was taken in.
 func (s *session) Flush(ctx context.Context, name string) (destination.Place, error) {
 	t := s.of(name)
@@ -123,7 +134,7 @@ func (s *session) flush(ctx context.Context, t *table) error {
 		}
 	}
 	m := s.next(t.m)
-	changed := widened(m.Columns, t.columns)
+	changed := widened(m.Columns, t.columns) || t.mixed()
 	m.Columns, m.Ignored = t.columns, t.ignored
 	m.fitVersions(t.info.Versions > 0)
 	for i := range m.Columns {
