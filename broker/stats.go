@@ -55,6 +55,7 @@ func (e *Embedded) Stats() Stats {
 	}
 	e.hook.mu.Lock()
 	defer e.hook.mu.Unlock()
+	e.hook.sweep() // the broker lets go of a session after its connection
 	s.Sessions = len(e.hook.owners)
 	return s
 }

@@ -58,3 +58,24 @@ func TestStats(t *testing.T) {
 		return s.Connections >= 1 && s.Pending == 0 && s.Sessions >= 1
 	})
 }
+
+// A client that has gone and left no session is none, nor is one whose session
+// it ended itself.
+func TestSessionsThatHaveEndedAreNone(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, nil)
+	for _, version := range []byte{4, 5} {
+		for _, end := range []func(*raw){
+			func(r *raw) { r.send(frame(0xe0)).wantClosed("a goodbye") },
+			func(r *raw) { _ = r.conn.Close() },
+		} {
+			r := dialRaw(t, "tcp", b.Addr()).send(connect(version, "", "hubpipe", testToken, ""))
+			r.want("CONNACK", 0x20, 1, 0)
+			end(r)
+		}
+	}
+	r := dialRaw(t, "tcp", b.Addr()).send(keepSession("kept", "hubpipe"))
+	r.want("a session", 0x20, 1, 0)
+	_ = r.conn.Close()
+	eventually(t, "one session is left", func() bool { s := b.Stats(); return s.Connections == 0 && s.Sessions == 1 })
+}
