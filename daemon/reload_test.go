@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -54,7 +55,8 @@ func newReloading(t *testing.T, text string) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Daemon = New(Options{Config: cfg, Version: "test", Logger: hclog.NewNullLogger(), Reload: r.load})
+	r.Daemon = New(Options{Config: cfg, Version: "test", Reload: r.load,
+		Logger: hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "hubpipe", Level: hclog.Warn, Output: io.Discard})})
 	if err := r.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

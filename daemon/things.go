@@ -52,11 +52,9 @@ func (d *Daemon) things(ctx context.Context) ([]thing, error) {
 	for _, x := range destinations {
 		out = append(out, destinationThing(x))
 	}
-	figures, err := d.Figures(ctx)
-	if err != nil {
-		return nil, err
+	if figures := d.toldFigures(ctx); figures != nil {
+		out = append(out, thing{kind: client.EventFigures, value: *figures, same: *figures})
 	}
-	out = append(out, thing{kind: client.EventFigures, value: figures, same: figures})
 	for _, p := range portals {
 		out = append(out, thing{kind: client.EventPortal, name: p.Name, value: p, same: p})
 	}
