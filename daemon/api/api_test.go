@@ -535,3 +535,42 @@ func TestHeadersAndHead(t *testing.T) {
 		t.Errorf("nothing to export: %q %v", buf.String(), err)
 	}
 }
+
+// The headers of what may be large are those of the whole, and nothing is read
+// for them.
+func TestHeadOfWhatIsLarge(t *testing.T) {
+	t.Parallel()
+	const stream = "/v1/streams/contacts"
+	for path, accept := range map[string]string{
+		stream + "/export": "", stream + "/export?format=csv": "", stream + "/export?format=csv&fields=email": "", stream + "/export?format=parquet": "",
+		stream + "/export?as=warehouse": "", stream + "/changes": "", stream + "/changes?since=2": "text/event-stream", stream + "/changes?follow=true&limit=3": "",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.d.schema = []byte(`[{"name":"email","type":"string"}]`)
+			fill(b, 25)
+			whole := do(t, b, "GET", path, "", "Accept", accept)
+			if body, err := io.ReadAll(whole.Body); err != nil || len(body) == 0 || whole.StatusCode != http.StatusOK {
+				t.Fatalf("GET: %s, %d bytes, %v", whole.Status, len(body), err)
+			}
+			b.d.breakAt = "0003"
+			head := do(t, b, "HEAD", path, "", "Accept", accept)
+			if head.StatusCode != http.StatusOK || head.ContentLength > 0 {
+				t.Fatalf("HEAD: %s %d", head.Status, head.ContentLength)
+			}
+			for _, name := range []string{"Content-Type", "Content-Disposition", "Hubpipe-Epoch", "Cache-Control"} {
+				if got, want := head.Header.Values(name), whole.Header.Values(name); !slices.Equal(got, want) {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			joint := "?"
+			if strings.Contains(path, joint) {
+				joint = "&"
+			}
+			if bad := do(t, b, "HEAD", path+joint+"state=no", ""); bad.StatusCode != http.StatusBadRequest {
+				t.Errorf("a bad parameter: %s", bad.Status)
+			}
+		})
+	}
+}

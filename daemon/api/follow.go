@@ -57,7 +57,10 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request, q params) error
 		}
 		return o.send(false)
 	}
-	if follow && r.Method != http.MethodHead {
+	if r.Method == http.MethodHead { // nothing of it is read
+		return s.end(o, r, nil)
+	}
+	if follow {
 		return s.end(o, r, s.follow(o, r, name, since, limit, write))
 	}
 	_, err = s.o.Data.Changes(r.Context(), name, since, limit, write)

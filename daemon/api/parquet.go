@@ -285,15 +285,15 @@ func (s *Server) exportParquet(w http.ResponseWriter, r *http.Request, data View
 	for _, p := range definitions {
 		types[p.Name] = p.Type
 	}
+	o := newOutput(w, mediaParquet)
+	if r.Method == http.MethodHead {
+		return s.end(o, r, nil)
+	}
 	all := fields == nil
 	if all {
 		if fields, err = propertiesIn(r.Context(), data, name, wanted); err != nil {
 			return err
 		}
-	}
-	o := newOutput(w, mediaParquet)
-	if r.Method == http.MethodHead {
-		return s.end(o, r, nil)
 	}
 	file := newRows(writing{o}, fields, types, all)
 	_, err = data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {

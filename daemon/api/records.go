@@ -262,6 +262,9 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q params) error 
 		return s.exportParquet(w, r, data, name, fields, wanted)
 	}
 	o := newOutput(w, mediaNDJSON)
+	if r.Method == http.MethodHead { // here and below: nothing is read for it
+		return s.end(o, r, nil)
+	}
 	_, err = data.Changes(r.Context(), name, 0, 0, func(rec *stream.Record) error {
 		if !wanted(rec) {
 			return nil
@@ -288,6 +291,10 @@ func (o *output) Write(b []byte) (int, error) {
 // exportCSV writes a column a property. Which there are only the records tell,
 // so that without fields they are read twice.
 func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, data View, name string, fields []string, wanted func(*stream.Record) bool, guard func(string) string) error {
+	o := newOutput(w, mediaCSV+"; charset=utf-8")
+	if r.Method == http.MethodHead {
+		return s.end(o, r, nil)
+	}
 	columns := map[string]int{}
 	all := fields == nil
 	if all {
@@ -305,7 +312,6 @@ func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request, data View, na
 		columns[f] = len(head) + i
 		row = append(row, guard(columnName(f, taken)))
 	}
-	o := newOutput(w, mediaCSV+"; charset=utf-8")
 	out := csv.NewWriter(o)
 	if err := out.Write(row); err != nil {
 		return s.end(o, r, err)
