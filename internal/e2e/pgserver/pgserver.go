@@ -70,7 +70,9 @@ func Start(t testing.TB, settings ...string) *Server {
 		}
 	}
 	pw := filepath.Join(dir, "pw")
-	if err := os.WriteFile(pw, []byte(Password+"\n"), 0o644); err != nil { //nolint:gosec // a test's password, read by another user
+	// Its mode by itself: a verb that keeps files to their owner may have set the
+	// umask of the test's process.
+	if err := errors.Join(os.WriteFile(pw, []byte(Password+"\n"), 0o600), os.Chmod(pw, 0o644)); err != nil { //nolint:gosec // a test's password, read by another user
 		t.Fatal(err)
 	}
 	s.run("initdb", "-D", s.data(), "-U", User, "--pwfile="+pw, "--auth=scram-sha-256", "--auth-local=trust", "-E", "UTF8", "--locale=C", "--no-sync")
