@@ -220,6 +220,40 @@ func TestBrakePastOneMessage(t *testing.T) {
 	}
 }
 
+// However many merged records a page of a walk leads on, its commit holds them: the
+// next walk goes on with the rest.
+func TestMergedRecordsThatAreLedOnHaveRoom(t *testing.T) {
+	t.Parallel()
+	const merged = 700
+	b := filled(t, merged+2)
+	into := func(id, other string) {
+		h := b.store.records[recordKey(modelStream, id)]
+		h.State, h.MergedInto = stream.Merged, other
+		b.store.records[recordKey(modelStream, id)] = h
+	}
+	into("2", "1")
+	for _, id := range span(3, merged+2) {
+		into(id, "2")
+	}
+	ledOn := func() (n int) {
+		for _, h := range b.store.records {
+			if h.State == stream.Merged && h.MergedInto == "1" && h.ID != "2" {
+				n++
+			}
+		}
+		return n
+	}
+	for _, want := range []func(int) bool{func(n int) bool { return n > 0 && n < 500 }, func(n int) bool { return n == merged }} {
+		_, attempt := b.reconcile(false)
+		w := b.walk(attempt)
+		w.list(liveOf, true, "1")
+		w.list(archivedOf, true)
+		if n := ledOn(); !want(n) {
+			t.Fatalf("%d of %d are led on", n, merged)
+		}
+	}
+}
+
 // What HubSpot lets go of 90 days after it was archived counts for no brake.
 func TestExpiredCountsForNoBrake(t *testing.T) {
 	t.Parallel()

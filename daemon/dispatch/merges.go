@@ -112,6 +112,9 @@ func (c *change) unchain(run *stream.Run, s *stream.Stream, ids []string) error 
 		if into.ID == h.ID {
 			continue
 		}
+		if !c.tx.HasRoom(1, 0) {
+			return nil // the next walk meets the rest
+		}
 		if err := c.put(s, run, tombstone(h, stream.Merged, into.MergedInto, into.AsOf)); err != nil {
 			return err
 		}
