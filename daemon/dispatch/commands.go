@@ -306,9 +306,10 @@ func (c *change) reconfigure(x *Change) error {
 		c.stopAll(s)
 		return nil
 	case s == nil:
-		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart,
+		lists, err := c.listsOf(x.Stream)
+		c.streams[x.Stream] = &stream.Stream{Name: x.Stream, Portal: cfg.Portal, Object: cfg.Object, Active: cfg.Autostart, ListBase: lists,
 			SetBy: "file", FileActive: cfg.Autostart, FileInterval: cmp.Or(cfg.Interval, cfg.Cron), Since: cfg.StartDate, History: cfg.history()}
-		return nil
+		return err
 	}
 	if s.FileActive != cfg.Autostart {
 		s.Active, s.FileActive, s.SetBy = cfg.Autostart, cfg.Autostart, "file"

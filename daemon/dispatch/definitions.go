@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -35,6 +36,21 @@ func (c *change) define(s *stream.Stream, p *protocol.Page) {
 	}
 	s.UseList(p.List)
 	c.choose(s, defined)
+}
+
+// listsOf is the first generation of property lists that is above those of all
+// records: a stream whose entry in the ledger was lost has some, a new one none.
+func (c *change) listsOf(streamName string) (first uint32, err error) {
+	if err := c.open(); err != nil {
+		return 0, err
+	}
+	if err := c.tx.Heads(streamName, "", "", func(h *stream.Head) error {
+		first = max(first, h.List+1)
+		return nil
+	}); err != nil {
+		return 0, fmt.Errorf("read what is stored of %s: %w", streamName, err)
+	}
+	return first, nil
 }
 
 // choose notes by which patterns the list in use was chosen, where it was by those

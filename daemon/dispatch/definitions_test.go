@@ -101,6 +101,29 @@ func TestAFirstLoadTakenUpAgainIsNotFresh(t *testing.T) {
 	}
 }
 
+// A stream whose entry in the ledger was lost knows no list any more that its
+// records were read with: those that come are newer than all of them.
+func TestListsOfAStreamThatBeginsAnew(t *testing.T) {
+	t.Parallel()
+	b := filled(t, 3)
+	for _, id := range span(1, 3) {
+		h := b.store.records[recordKey(modelStream, id)]
+		h.List = 3
+		b.store.records[recordKey(modelStream, id)] = h
+	}
+	delete(b.store.streams, modelStream)
+	clear(b.store.runs)
+	b.restart()
+	attempt := fetches(b.beat(protocol.Heartbeat{}))["backfill"]
+	b.schema(attempt, 0, "list", `[{"name":"a"},{"name":"n"}]`)
+	v := b.now.UnixMilli()
+	b.page(protocol.Page{Attempt: attempt, Seq: 1, Kind: protocol.RecordsPage, Last: true,
+		Records: []protocol.Record{{ID: "2", State: "live", Version: 5, AsOf: v, Digest: [16]byte{7}, Properties: []byte(`{"a":"1","n":"new"}`)}}})
+	if h := b.store.records[recordKey(modelStream, "2")]; h.Digest != [16]byte{7} || h.List <= 3 {
+		t.Errorf("%+v", h)
+	}
+}
+
 // What was compared with a list of properties in whole is not stale for having
 // been read with another.
 func TestStaleLists(t *testing.T) {
