@@ -113,9 +113,25 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	return s.verify(ctx)
 }
 
+// alone waits until nobody else looks for what the writer is to put right: two
+// that find the same would have it counted, and put right, twice.
+func (s *Store) alone(ctx context.Context) (leave func(), err error) {
+	select {
+	case s.looking <- struct{}{}:
+		return func() { <-s.looking }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // Recheck is Verify, and has the writer put right what it finds, as after an
 // opening; Status then counts what is missing.
 func (s *Store) Recheck(ctx context.Context) (Report, error) {
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	defer leave()
 	if s.unmended() > 0 {
 		return s.Verify(ctx)
 	}
@@ -299,6 +315,11 @@ func (s *Store) checkAll(thorough bool) {
 
 // check reads everything, once what was found before is put right.
 func (s *Store) check() {
+	leave, err := s.alone(s.alive)
+	if err != nil {
+		return
+	}
+	defer leave()
 	if s.unmended() > 0 || s.failure() != nil {
 		return
 	}

@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hubpipe/hubpipe/daemon/stream"
@@ -297,4 +299,32 @@ func damaged(t *testing.T, what, dir string, want map[string]*stream.Record) boo
 		t.Logf("%s\n  opened: %.150s\n  mended: %s  lacks: %.60q, owes %t", what, said, d, lacks, owing)
 	}
 	return said != "" || len(d.Findings) > 0
+}
+
+// Whoever looks at the same time finds the same damage: it is counted and put
+// right once.
+func TestChecksAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	for i := range 20 {
+		put(t, s, "contacts", strconv.Itoa(i))
+	}
+	<-s.checked
+	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Delete(indexKey("contacts", "7")) }); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if r, err := s.Recheck(t.Context()); err != nil || r.OK() {
+				t.Errorf("it found %+v, %v", r, err)
+			}
+		})
+	}
+	wg.Wait()
+	if st := s.Status(); st.Missing["contacts"] != 1 {
+		t.Errorf("missing are %v", st.Missing)
+	}
+	put(t, s, "deals", "1")
+	verified(t, s)
 }

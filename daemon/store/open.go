@@ -38,7 +38,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func newStore(o Options) *Store {
 	s := &Store{o: o, counts: map[string]Counts{}, ends: map[string]uint64{}, watchers: map[chan struct{}]struct{}{},
 		newRuns: map[string]int{}, notes: map[blockKey]*note{}, tails: map[string]uint64{}, ages: map[string]ages{},
-		lost: map[string]map[string]uint64{}, checked: make(chan struct{})}
+		lost: map[string]map[string]uint64{}, checked: make(chan struct{}), looking: make(chan struct{}, 1)}
 	s.alive, s.end = context.WithCancel(context.Background())
 	return s
 }

@@ -223,6 +223,7 @@ type Store struct {
 	alive   context.Context //nolint:containedctx // the store's own life; it ends with Close
 	end     context.CancelFunc
 	checked chan struct{}
+	looking chan struct{} // held by who looks for what is to be put right
 	wg      sync.WaitGroup
 }
 
