@@ -169,13 +169,21 @@ func (f *feed) Standing(ctx context.Context, name string) (out destination.Stand
 				out.TimeZone, out.Currency = p.TimeZone, p.Currency
 			}
 		}
-		// What was lost comes back by an incremental run from the cursor as it was,
-		// and by a reconcile where one is owed.
-		out.Settled = s.Backfilled && !s.ReconcileNow && !s.ReconcileOwed && s.Missing == 0 && v.Walk == nil && v.Incremental == nil &&
-			s.LastStarted.After(f.began)
+		out.Settled = v.Walk == nil && v.Incremental == nil && settledSince(s, f.began)
 		return nil
 	})
 	return out, err
+}
+
+// settledSince tells whether nothing is owed of what was lost before a time. That
+// comes back by an incremental run from the cursor as it was, which moves it when
+// it ends well, and by a reconcile, which is owed until it does.
+func settledSince(s *stream.Stream, began time.Time) bool {
+	read := s.CursorAt
+	if s.ReconciledAt.After(read) {
+		read = s.ReconciledAt
+	}
+	return s.Backfilled && !s.ReconcileNow && !s.ReconcileOwed && s.Missing == 0 && s.LastStarted.After(began) && !read.Before(s.LastStarted)
 }
 
 // Destinations is how all destinations stand.
