@@ -208,14 +208,13 @@ func wrongWith(st client.Status, s *stream.Stream, maxLag time.Duration) (out []
 	is := func(kind, title, detail, hint string) {
 		out = append(out, notify.Condition{Kind: kind, Subject: st.Name, Title: title, Detail: detail, Hint: hint})
 	}
-	if e := st.Error; e != nil {
-		kind := map[string]string{client.StateBlocked: notify.Blocked, client.StateFailing: notify.Failing}[st.State]
-		if e.Type == dispatch.TooManyDeletes {
-			kind = notify.Brake
-		}
-		if kind != "" {
+	if e := st.Error; e != nil && e.Type != dispatch.TooManyDeletes {
+		if kind := map[string]string{client.StateBlocked: notify.Blocked, client.StateFailing: notify.Failing}[st.State]; kind != "" {
 			is(kind, e.Title, e.Detail, e.Hint)
 		}
+	}
+	if b := s.Brake; b != nil { // it holds, whatever error stands before it in the status
+		is(notify.Brake, b.Title, b.Detail, b.Hint)
 	}
 	if bound := lagBound(st, maxLag); bound > 0 && st.LagSeconds != nil && time.Duration(*st.LagSeconds)*time.Second > bound {
 		is(notify.Stale, "its lag is above "+config.FormatDuration(bound), "", "see `hubpipe status "+st.Name+"`")

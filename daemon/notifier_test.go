@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/dispatch"
 	"github.com/hubpipe/hubpipe/daemon/notify"
 	"github.com/hubpipe/hubpipe/daemon/stream"
 )
@@ -39,6 +41,32 @@ func TestWhatIsWrongWithDestinations(t *testing.T) {
 	}
 	if kinds := strings.Join(notify.Kinds(), " "); !strings.Contains(kinds, notify.Destination) {
 		t.Errorf("it is none of the kinds %s", kinds)
+	}
+}
+
+// A brake that holds is told of as long as it does, also while the stream fails.
+func TestWhatIsWrongWithStreams(t *testing.T) {
+	t.Parallel()
+	brake := &stream.Problem{Type: dispatch.TooManyDeletes, Title: "too many are missing", Blocked: true}
+	for _, c := range []struct {
+		state string
+		error *stream.Problem
+		brake *stream.Problem
+		says  string
+	}{
+		{client.StateWaiting, nil, nil, ""},
+		{client.StateBlocked, brake, brake, "brake"},
+		{client.StateFailing, &stream.Problem{Type: "hubspot", Title: "503"}, brake, "failing brake"},
+		{client.StateBlocked, &stream.Problem{Type: "token", Title: "401"}, nil, "blocked"},
+		{client.StateStopped, brake, brake, ""},
+	} {
+		var kinds []string
+		for _, x := range wrongWith(client.Status{Name: "deals", State: c.state, Error: wireProblem(c.error)}, &stream.Stream{Brake: c.brake}, 0) {
+			kinds = append(kinds, x.Kind)
+		}
+		if got := strings.Join(kinds, " "); got != c.says {
+			t.Errorf("%+v: %q", c, got)
+		}
 	}
 }
 
