@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
@@ -273,12 +274,25 @@ func (m *model) highlight(text string, level ink) string {
 	if m.log.search == "" || m.screen != screenLogs {
 		return level.paint(text)
 	}
-	i := strings.Index(strings.ToLower(text), strings.ToLower(m.log.search))
-	if i < 0 || i+len(m.log.search) > len(text) {
-		return level.paint(text)
-	}
-	end := i + len(m.log.search)
+	i, end := match(text, m.log.search)
 	return level.paint(text[:i]) + m.theme.selected.paint(text[i:end]) + level.paint(text[end:])
+}
+
+// match is where what was searched for stands in a text, whatever its case: in
+// small letters it could be longer or shorter.
+func match(text, search string) (from, to int) {
+	n := utf8.RuneCountInString(search)
+	for from = range text {
+		to = from
+		for range n {
+			_, size := utf8.DecodeRuneInString(text[to:]) // 0 at the end
+			to += size
+		}
+		if strings.EqualFold(text[from:to], search) {
+			return from, to
+		}
+	}
+	return len(text), len(text)
 }
 
 // logPage draws the log over the whole screen.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
@@ -419,6 +420,23 @@ func TestIntervalsOfDays(t *testing.T) {
 	b.press("6")
 	if got := strings.Join(b.list.names, " "); got != "quick daily" {
 		t.Errorf("by interval: %s", got)
+	}
+}
+
+// What is found is marked where it stands, though small letters are shorter.
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][3]string{{"İé gone", "é", "é"}, {"İİİ Error: x", "error", "Error"}, {"an end", "END", "end"}, {"none", "x", ""}, {"short", "shorter", ""}} {
+		if i, end := match(c[0], c[1]); c[0][i:end] != c[2] {
+			t.Errorf("%q in %q: %q", c[1], c[0], c[0][i:end])
+		}
+	}
+	b := newBench(t, 100, 30)
+	b.connect(everyState()...)
+	b.take(news{at: b.now, lines: []client.Line{{Time: noon, Level: "info", Message: "İé gone"}}})
+	b.press("l", "/", "é", "enter")
+	if text := b.frame(); !utf8.ValidString(text) || !strings.Contains(text, "é\x1b") {
+		t.Errorf("%q", text)
 	}
 }
 
