@@ -34,7 +34,7 @@ func (c *command) demo() *cobra.Command {
 		}}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the first full sync, with a summary; with a scenario, after its last step")
 	cmd.Flags().BoolVar(&plain, "plain", false, "lines instead of the dashboard")
-	cmd.Flags().StringVar(&warehouse, "postgres", "", "copy everything into this PostgreSQL too, into the schema "+demoSchema+": postgres://user:password@host/database")
+	cmd.Flags().StringVar(&warehouse, "postgres", "", "copy everything into this PostgreSQL too, into the schema "+demoSchema+": postgres://user@host/database, or env:NAME where the variable NAME has the address, so that no list of processes shows its password")
 	cmd.Flags().StringVar(&scenario, "scenario", "", "read everything that HubSpot has, and hold it against the truth after "+scenarioUsage())
 	return cmd
 }
@@ -48,6 +48,9 @@ func (c *command) runDemo(ctx context.Context, once bool, scenario, warehouse st
 		return err
 	}
 	if warehouse != "" {
+		if warehouse, err = c.warehouseURL(warehouse); err != nil {
+			return err
+		}
 		if err := c.clearWarehouse(ctx, warehouse); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hubpipe/hubpipe/daemon/api/client"
@@ -29,9 +31,40 @@ const demoQuery = `SELECT dealstage, count(*) AS deals, sum(amount) AS amount, m
 FROM hubpipe_demo.deals WHERE _hubpipe_state = 'live'
 GROUP BY dealstage ORDER BY amount DESC NULLS LAST LIMIT 5`
 
+// fromVariable is what begins the name of a variable in place of an address.
+const fromVariable = "env:"
+
+// warehouseURL is the address that --postgres means. One with a password in it is
+// in the list of processes, which all who work on the machine may read.
+func (c *command) warehouseURL(said string) (string, error) {
+	if name, ok := strings.CutPrefix(said, fromVariable); ok {
+		address, _ := c.env.Getenv(name)
+		if address == "" {
+			return "", usageError("--postgres: the variable %s is not set; export it with the address of the database", name)
+		}
+		return address, nil
+	}
+	if hasPassword(said) {
+		fmt.Fprintf(c.env.Stderr, "--postgres: the list of processes shows the password to all who work on this machine; --postgres %s%s takes the address from that variable\n",
+			fromVariable, demoVariable)
+	}
+	return said, nil
+}
+
+// hasPassword tells whether the address of a database, in either form that libpq
+// takes, has a password in it.
+func hasPassword(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme == "" {
+		return strings.Contains(address, "password")
+	}
+	_, set := u.User.Password()
+	return set || u.Query().Has("password")
+}
+
 // clearWarehouse takes away what an earlier demo has left in the database.
-func (c *command) clearWarehouse(ctx context.Context, url string) error {
-	dropped, err := postgres.New(postgres.Options{URL: url, Schema: demoSchema}).Drop(ctx)
+func (c *command) clearWarehouse(ctx context.Context, address string) error {
+	dropped, err := postgres.New(postgres.Options{URL: address, Schema: demoSchema}).Drop(ctx)
 	if err != nil {
 		return fmt.Errorf("--postgres: %w", err)
 	}

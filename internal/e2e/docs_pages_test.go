@@ -88,6 +88,7 @@ func elsewhere() map[string]string {
 		"hubpipe up":                      "TestLinesOfOperations runs it",
 		"hubpipe simulator":               "newSystem does, of every test",
 		"export HUBSPOT_TOKEN":            "a token of one's own",
+		"export WAREHOUSE_URL":            "an address of one's own",
 		"go test ./...":                   "it is what runs this",
 		"make ":                           "a target of the Makefile: .ci/run makes build, lint and race, the long ones are for people",
 		"go tool pprof":                   "Go's own, which waits for what is typed; of the profile it is looked at that there is one",

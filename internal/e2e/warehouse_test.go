@@ -321,8 +321,8 @@ func TestWarehouseDemo(t *testing.T) {
 	bin := build(t)
 	pg := pgserver.Start(t)
 	for round := range 2 {
-		cmd := exec.CommandContext(t.Context(), bin, "demo", "--once", "--postgres", pg.URL("", "", ""))
-		cmd.Dir = t.TempDir()
+		cmd := exec.CommandContext(t.Context(), bin, "demo", "--once", "--postgres", "env:DW")
+		cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "DW="+pg.URL("", "", ""))
 		out, err := cmd.CombinedOutput()
 		_, query, said := strings.Cut(string(out), "ask it, for example:\n")
 		if err != nil || !said || strings.Contains(string(out), pgserver.Password) {
