@@ -49,10 +49,38 @@ func (s Schedule) Next(last, now time.Time) time.Time {
 	if last.IsZero() || last.After(now) {
 		return now
 	}
-	if s.cron != nil {
-		return s.cron.Next(last.In(s.zone)).UTC()
+	if s.cron == nil {
+		return last.Add(s.every)
 	}
-	return last.Add(s.every)
+	next := s.cron.Next(last.In(s.zone))
+	for s.ofHours() && repeated(next) {
+		next = s.cron.Next(next)
+	}
+	return next.UTC()
+}
+
+// everyHour are the hours of a cron expression that names none.
+const everyHour = 1<<24 - 1
+
+// ofHours tells whether a cron expression names hours. What it says of one comes
+// once a day, also on that on which the clock shows it twice.
+func (s Schedule) ofHours() bool {
+	spec, ok := s.cron.(*cron.SpecSchedule)
+	return ok && spec.Hour&everyHour != everyHour
+}
+
+// longestShift is more than any clock is set back at the end of a summer.
+const longestShift = 3 * time.Hour
+
+// repeated tells whether the clock showed the same before: it was set back since.
+func repeated(t time.Time) bool {
+	_, before := t.Add(-longestShift).Zone()
+	_, offset := t.Zone()
+	if before <= offset {
+		return false
+	}
+	_, then := t.Add(time.Duration(offset-before) * time.Second).Zone()
+	return then == before
 }
 
 // Interval is the fixed interval, 0 for a cron schedule.

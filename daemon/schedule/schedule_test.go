@@ -21,10 +21,14 @@ func TestNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nightly, err := Cron("30 2 * * *", "Europe/Berlin")
-	if err != nil {
-		t.Fatal(err)
+	cron := func(expression string) Schedule {
+		s, err := Cron(expression, "Europe/Berlin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
+	nightly, often := cron("30 2 * * *"), cron("*/30 * * * *")
 	for _, c := range []struct {
 		name            string
 		s               Schedule
@@ -35,6 +39,11 @@ func TestNext(t *testing.T) {
 		{"a clock that was set back", five, "2026-01-01T09:00:00Z", "2026-01-01T08:00:00Z", "2026-01-01T08:00:00Z"},
 		{"cron in its zone", nightly, "2026-01-10T12:00:00Z", "2026-01-10T12:00:00Z", "2026-01-11T01:30:00Z"},
 		{"the hour that daylight saving skips", nightly, "2026-03-28T12:00:00Z", "2026-03-28T12:00:00Z", "2026-03-30T00:30:00Z"},
+		{"the hour that comes twice", nightly, "2026-10-24T12:00:00Z", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"},
+		{"and that is over", nightly, "2026-10-25T00:30:00Z", "2026-10-25T00:31:00Z", "2026-10-26T01:30:00Z"},
+		{"and in which it comes again", nightly, "2026-10-25T01:10:00Z", "2026-10-25T01:10:00Z", "2026-10-26T01:30:00Z"},
+		{"every hour, that one too", often, "2026-10-25T00:30:00Z", "2026-10-25T00:31:00Z", "2026-10-25T01:00:00Z"},
+		{"the hour behind it", cron("0 3 * * *"), "2026-10-25T00:30:00Z", "2026-10-25T00:31:00Z", "2026-10-25T02:00:00Z"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
