@@ -117,7 +117,7 @@ func (n *notifier) look(ctx context.Context, now time.Time) {
 			s = &notify.State{}
 			n.states[t.Name] = s
 		}
-		m := s.Step(now, notify.Rule{On: t.On, After: t.After}, append(slices.Clip(wrong), stillOpen(s, unknown)...))
+		m := s.Step(now, notify.Rule{On: t.On, After: t.After}, append(stillOpen(s, unknown), wrong...))
 		if m == nil {
 			continue
 		}
@@ -162,28 +162,44 @@ func (n *notifier) save() {
 	n.saved = b
 }
 
-// stillOpen is what was wrong with destinations of which it is not known yet how
-// they stand now.
-func stillOpen(s *notify.State, unknown map[string]bool) (out []notify.Condition) {
+// unknown are the destinations and streams of which it is not known how they
+// stand.
+type unknown struct{ destinations, streams map[string]bool }
+
+// of tells whether it is not known yet if a condition goes on. Of a stream that is
+// so of what its runs meet alone; all else is known without them.
+func (u unknown) of(c notify.Condition) bool {
+	switch c.Kind {
+	case notify.Destination:
+		return u.destinations[c.Subject]
+	case notify.Failing, notify.Blocked:
+		return u.streams[c.Subject]
+	}
+	return false
+}
+
+// stillOpen is what was wrong and of which it is not known yet whether it ended.
+func stillOpen(s *notify.State, u unknown) (out []notify.Condition) {
 	for _, o := range s.Open {
-		if o.Kind == notify.Destination && o.Until == nil && unknown[o.Subject] {
+		if o.Until == nil && u.of(o.Condition) {
 			out = append(out, o.Condition)
 		}
 	}
 	return out
 }
 
-// wrong is all that is wrong now. Unknown are the destinations that have been
-// neither reached nor given up since they began.
-func (n *notifier) wrong(ctx context.Context) (out []notify.Condition, unknown map[string]bool, err error) {
+// wrong is all that is wrong now, and what is not known: destinations that have
+// been neither reached nor given up since they began, and streams with a run of
+// which no worker has told yet how it gets on.
+func (n *notifier) wrong(ctx context.Context) (out []notify.Condition, u unknown, err error) {
 	if err := n.d.loop.Err(); err != nil {
 		out = append(out, notify.Condition{Kind: notify.Disk, Subject: "daemon", Title: "the store cannot be written", Detail: err.Error(),
 			Hint: "make room on the disk of " + n.d.o.Config.DataDir})
 	}
-	unknown = map[string]bool{}
+	u = unknown{destinations: map[string]bool{}, streams: map[string]bool{}}
 	for _, s := range n.d.destinations.Status(ctx) {
 		out = append(out, wrongWithDestination(s)...)
-		unknown[s.Name] = s.State == destination.Running && !s.Reached
+		u.destinations[s.Name] = s.State == destination.Running && !s.Reached
 	}
 	n.mu.Lock()
 	maxLag := n.maxLag
@@ -192,11 +208,12 @@ func (n *notifier) wrong(ctx context.Context) (out []notify.Condition, unknown m
 		for _, name := range x.Names() {
 			if v, err := x.View(now, name); err == nil {
 				out = append(out, wrongWith(n.d.status(v, now), v.Stream, maxLag[name])...)
+				u.streams[name] = v.Unheard
 			}
 		}
 		return nil
 	})
-	return out, unknown, err
+	return out, u, err
 }
 
 // wrongWith is what is wrong with a stream. One that was stopped is as somebody

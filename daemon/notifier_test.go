@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubpipe/hubpipe/broker/protocol"
 	"github.com/hubpipe/hubpipe/daemon/api/client"
 	"github.com/hubpipe/hubpipe/daemon/destination"
 	"github.com/hubpipe/hubpipe/daemon/dispatch"
@@ -101,5 +102,77 @@ notify "ops" { exec = ["true"] }
 	}
 	if o := state.Open["destination gone"]; o == nil || o.Until == nil {
 		t.Errorf("a destination that there is not goes on failing: %+v", o)
+	}
+}
+
+// Nor that a stream is which fails by what its worker meets alone, until a worker
+// has said how it gets on.
+func TestWhatNoWorkerHasSaidHasNotEnded(t *testing.T) {
+	t.Parallel()
+	r := newReloading(t, `
+stream "contacts" {}
+notify "ops" { exec = ["true"] }
+`)
+	n := r.notifier
+	condition := func(kind, subject string) *notify.Open {
+		return &notify.Open{Condition: notify.Condition{Kind: kind, Subject: subject, Title: "it fails"}, Since: time.Now().Add(-time.Hour), Told: true}
+	}
+	state := &notify.State{Sent: time.Now(), Open: map[string]*notify.Open{"failing contacts": condition(notify.Failing, "contacts"),
+		"brake contacts": condition(notify.Brake, "contacts"), "failing gone": condition(notify.Failing, "gone")}}
+	n.mu.Lock()
+	n.states["ops"] = state
+	n.mu.Unlock()
+	ended := func(what string) bool {
+		n.look(t.Context(), time.Now())
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		o := state.Open[what]
+		return o == nil || o.Until != nil
+	}
+	hears := func(attempts ...protocol.AttemptReport) {
+		t.Helper()
+		hb := &protocol.Heartbeat{Worker: "w", Process: "p", Portals: []string{"main"}, Capacity: 4, Attempts: attempts}
+		if err := r.loop.Do(t.Context(), func(x *dispatch.Dispatcher, now time.Time) ([]dispatch.Out, error) { return x.Heartbeat(now, hb) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	view := func() (v dispatch.View) {
+		t.Helper()
+		if err := r.ask(t.Context(), func(x *dispatch.Dispatcher, now time.Time) (err error) {
+			v, err = x.View(now, "contacts")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	attempt := uint64(0)
+	for end := time.Now().Add(time.Minute); attempt == 0; { // the first run is given to the worker
+		hears()
+		if v := view(); v.Walk != nil {
+			attempt = v.Walk.Attempt
+		}
+		if attempt == 0 && ended("failing contacts") {
+			t.Fatal("a run that waits for a worker counts as one that works")
+		}
+		if time.Now().After(end) {
+			t.Fatal("no run is given out")
+		}
+	}
+	if v := view(); !v.Unheard || ended("failing contacts") {
+		t.Errorf("nothing was heard yet, and it has ended: %+v", v)
+	}
+	if !ended("brake contacts") || !ended("failing gone") {
+		t.Error("what does not hang on a worker goes on")
+	}
+	waits := &protocol.Wait{Kind: dispatch.StateFailing, Reason: "HubSpot answers 503"}
+	for what, report := range map[string]protocol.AttemptReport{"no reply yet": {Attempt: attempt}, "it fails": {Attempt: attempt, Wait: waits},
+		"it fails after replies": {Attempt: attempt, Progress: 7, Wait: waits}} {
+		if hears(report); ended("failing contacts") {
+			t.Errorf("%s, and it has ended", what)
+		}
+	}
+	if hears(protocol.AttemptReport{Attempt: attempt, Progress: 8}); !ended("failing contacts") {
+		t.Errorf("HubSpot has replied, and it goes on: %+v", view())
 	}
 }

@@ -21,6 +21,9 @@ type View struct {
 	Next        time.Time // zero when nothing is due
 	Error       *stream.Problem
 	Wait        *protocol.Wait
+	// Unheard says that a run goes on of which no worker has told yet how it gets
+	// on, as after a start of the daemon or of the worker.
+	Unheard bool
 	// Stretched are the intervals that are longer than wanted; Every is the one
 	// between two incremental runs, 0 where nobody can tell.
 	Stretched []Stretched
@@ -47,14 +50,28 @@ func (d *Dispatcher) View(now time.Time, name string) (View, error) {
 	}
 	v := View{Config: *cfg, Stream: s.Clone(), Attempts: d.opts.MaxFruitless, Incremental: d.viewRun(name, false), Walk: d.viewRun(name, true)}
 	blocked := d.blocks(now)[s.Portal]
+	waits, replied := false, false
 	for _, run := range []*stream.Run{v.Incremental, v.Walk} {
 		if run == nil {
 			continue
 		}
-		if w := d.workers[run.Worker]; w != nil && w.reports[run.Attempt] != nil && v.Wait == nil {
-			v.Wait = w.reports[run.Attempt].wait
+		var r *report
+		if w := d.workers[run.Worker]; w != nil {
+			r = w.reports[run.Attempt]
+		}
+		switch {
+		case run.Attempt == 0:
+			waits = true
+		case r == nil || r.wait == nil && r.progress == 0:
+			v.Unheard = true
+		default:
+			replied = true
+		}
+		if r != nil && v.Wait == nil {
+			v.Wait = r.wait
 		}
 	}
+	v.Unheard = v.Unheard || waits && !replied
 	if v.Wait == nil {
 		v.Wait = d.budgetWait(v, now)
 	}
