@@ -24,7 +24,8 @@ const placeColumns = `table_name, store, epoch, position, reread_reason, reread_
 	rows_written, unparsed, last_commit_at`
 
 // lock reads a stream's row and keeps others from it until the transaction
-// ends. Whoever writes begins with it.
+// ends. Whoever writes begins with it. What somebody else has locked for long, and
+// forgotten, is waited for no longer than lockWait: other streams wait, too.
 func (s *session) lock(ctx context.Context, tx pgx.Tx, name string) (*row, error) {
 	r := &row{}
 	var reason *string
@@ -32,8 +33,9 @@ func (s *session) lock(ctx context.Context, tx pgx.Tx, name string) (*row, error
 	var sweep *bool
 	var last *time.Time
 	var epoch, position, rows, unread int64
-	err := tx.QueryRow(ctx, "SELECT "+placeColumns+" FROM "+s.in("hubpipe_streams")+" WHERE stream = $1 FOR UPDATE", name).
-		Scan(&r.Table, &r.store, &epoch, &position, &reason, &at, &until, &sweep, &rows, &unread, &last)
+	var wait string
+	err := tx.QueryRow(ctx, "SELECT "+placeColumns+", set_config('lock_timeout', '"+lockWait+"', true) FROM "+s.in("hubpipe_streams")+" WHERE stream = $1 FOR UPDATE", name).
+		Scan(&r.Table, &r.store, &epoch, &position, &reason, &at, &until, &sweep, &rows, &unread, &last, &wait)
 	if err != nil {
 		return nil, err
 	}

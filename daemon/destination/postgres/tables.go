@@ -18,8 +18,8 @@ import (
 // dropped included.
 const maxColumns = 1600
 
-// lockWait is how long a change of a table waits for those that use it: behind
-// it, they wait too.
+// lockWait is how long a batch, or a change of a table, waits for those that use
+// it: behind a change they wait, too.
 const lockWait = "10s"
 
 // known is a property as hubpipe_properties has it.
