@@ -156,7 +156,7 @@ func (s *session) prepare(ctx context.Context, info destination.Table) (place de
 	case errors.Is(err, catalog.ErrNoSuchTable):
 		err = s.create(ctx, t)
 	case err == nil:
-		t.st, err = s.readState(info.Name, t.tbl.Properties())
+		t.st, err = s.readState(info.Name, "", t.tbl.Properties())
 	}
 	if err != nil {
 		return place, err
@@ -207,6 +207,15 @@ func (s *session) create(ctx context.Context, t *tableState) error {
 	}
 	t.st = s.first(&t.info)
 	t.st.Columns = s.columnsFor(nil, t.info, s.drift(t, nil, false))
+	// One that was dropped may have left that of its versions.
+	tbl, err := s.catalog.LoadTable(ctx, s.ident(versionsOf(t.info.Name)))
+	switch {
+	case err == nil:
+		_, err := s.readState(versionsOf(t.info.Name), t.info.Name, tbl.Properties())
+		t.st.Versions = err == nil
+	case !errors.Is(err, catalog.ErrNoSuchTable):
+		return err
+	}
 	text, err := json.Marshal(t.st)
 	if err != nil {
 		return err

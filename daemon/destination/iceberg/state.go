@@ -67,9 +67,11 @@ type state struct {
 
 	// Versions says of a stream's table that there is one of versions, or was.
 	Versions bool `json:"versions,omitempty"`
-	// Of a table of versions: Base is the place behind which it has every one,
+	// Of a table of versions: Of is the stream whose they are, Base the place behind
+	// which it has every one,
 	// Unfilled that it lacks the records as they were there, Idle that none are wanted,
 	// Bare that there may be versions of what has lost its content.
+	Of       string `json:"versions_of,omitempty"`
 	Base     uint64 `json:"base,omitempty"`
 	Unfilled bool   `json:"unfilled,omitempty"`
 	Idle     bool   `json:"idle,omitempty"`
@@ -101,8 +103,8 @@ type clean struct {
 	At       time.Time `json:"at"`
 }
 
-// readState reads the state of a table.
-func (s *session) readState(name string, props iceberg.Properties) (*state, error) {
+// readState reads the state of a table: that of a stream, or of the versions of one.
+func (s *session) readState(name, of string, props iceberg.Properties) (*state, error) {
 	text, ok := props[stateKey]
 	if !ok {
 		return nil, &stream.Problem{Type: typeForeign, Title: "a table of that name is there already", Blocked: true,
@@ -113,7 +115,15 @@ func (s *session) readState(name string, props iceberg.Properties) (*state, erro
 		return nil, &stream.Problem{Type: typeForeign, Title: "the state of a table cannot be read", Blocked: true,
 			Detail: fmt.Sprintf("property %s of %s: %v", stateKey, name, err), Hint: "put it back as it was, or drop the table: it is written anew then"}
 	}
-	return st, s.ours(st)
+	if err := s.ours(st); err != nil || st.Of == of {
+		return st, err
+	}
+	whose := "stream " + st.Stream
+	if st.Of != "" {
+		whose = "the versions of stream " + st.Of
+	}
+	return nil, &stream.Problem{Type: typeForeign, Title: "a table of that name is there already", Blocked: true,
+		Detail: fmt.Sprintf("%s in namespace %s is that of %s", name, s.e.o.Namespace, whose), Hint: "give one of the two streams another label, or leave it out of the destination"}
 }
 
 // ours checks that this store, in this life or an earlier one, has written a table.

@@ -201,7 +201,7 @@ func (s *session) reload(ctx context.Context, t *tableState) error {
 	if err != nil {
 		return err
 	}
-	st, err := s.readState(t.info.Name, tbl.Properties())
+	st, err := s.readState(t.info.Name, t.st.Of, tbl.Properties())
 	if err != nil {
 		return err
 	}

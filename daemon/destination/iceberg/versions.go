@@ -47,7 +47,7 @@ func (s *session) prepareVersions(ctx context.Context, t *tableState) error {
 		}
 		err = s.createVersions(ctx, t, v)
 	case err == nil:
-		v.st, err = s.readState(v.info.Name, v.tbl.Properties())
+		v.st, err = s.readState(v.info.Name, t.info.Name, v.tbl.Properties())
 	}
 	if err != nil {
 		return err
@@ -77,6 +77,7 @@ func (s *session) createVersions(ctx context.Context, t, v *tableState) error {
 		}
 	}
 	v.st = s.first(&v.info)
+	v.st.Of = t.info.Name
 	v.st.begin(t.st.Position)
 	v.st.Columns = t.columns
 	text, err := json.Marshal(v.st)
