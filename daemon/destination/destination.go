@@ -192,8 +192,11 @@ const (
 // where versions are wanted each version.
 type Batch struct {
 	Packed Packed
-	Count  int
-	Mode   Mode
+	// Every is Packed with what was superseded, where the rereading is for versions,
+	// too; else nil.
+	Every Packed
+	Count int
+	Mode  Mode
 	// Place is where the destination has to be found, else nothing is written; To
 	// is where it goes, Reread that it is the rereading that goes there.
 	Place  Place
@@ -226,8 +229,9 @@ type Place struct {
 type Reread struct {
 	Reason          string // one of the Reason constants
 	Position, Until uint64
-	// Sweep says that rows that the store has not end behind it.
-	Sweep bool
+	// Sweep says that rows that the store has not end behind it, Every that a Gatherer
+	// needs what was superseded, too: versions begin with it.
+	Sweep, Every bool
 	// Anew counts how often it has begun anew, Why says after what, where that is not
 	// the Reason.
 	Anew uint64

@@ -249,10 +249,13 @@ type piece struct {
 	err   error
 }
 
-// read reads and packs what follows a place, up to another where that is not 0.
-func (w *work) read(ctx context.Context, x Stream, since uint64, until uint64, mode Mode) piece {
+// read reads and packs what follows a place, up to another where that is not 0. A
+// Gatherer writes everything anew without what was superseded, but for every.
+func (w *work) read(ctx context.Context, x Stream, since uint64, until uint64, mode Mode, every bool) piece {
 	name, changes := x.Name, w.r.src.Changes
-	if _, snapshots := w.s.(Gatherer); x.Versions > 0 && !(mode == Again && snapshots) {
+	_, snapshots := w.s.(Gatherer)
+	every = every && x.Versions > 0 && mode == Again && snapshots
+	if x.Versions > 0 && (every || mode != Again || !snapshots) {
 		changes = w.r.src.Versions
 	}
 	var records []*stream.Record
@@ -282,7 +285,33 @@ func (w *work) read(ctx context.Context, x Stream, since uint64, until uint64, m
 	if len(records) == 0 && last <= since {
 		return piece{}
 	}
-	return piece{batch: &Batch{Packed: w.s.Pack(name, records), Count: len(records), Mode: mode, To: last}, full: full}
+	b := &Batch{Count: len(records), Mode: mode, To: last}
+	if every {
+		b.Every = w.s.Pack(name, records)
+		if records, err = w.newest(ctx, name, since, records); err != nil {
+			return piece{err: fmt.Errorf("read the feed of %s: %w", name, err)}
+		}
+	}
+	b.Packed = w.s.Pack(name, records)
+	return piece{batch: b, full: full}
+}
+
+// newest are those of some records behind a place that are not superseded.
+func (w *work) newest(ctx context.Context, name string, since uint64, records []*stream.Record) ([]*stream.Record, error) {
+	if len(records) == 0 {
+		return nil, nil
+	}
+	at, errEnough := make(map[uint64]bool, len(records)), errors.New("enough")
+	if _, err := w.r.src.Changes(ctx, name, since, len(records), func(rec *stream.Record) error {
+		if rec.Seq > records[len(records)-1].Seq {
+			return errEnough
+		}
+		at[rec.Seq] = true
+		return nil
+	}); err != nil && !errors.Is(err, errEnough) {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(records), func(rec *stream.Record) bool { return !at[rec.Seq] }), nil
 }
 
 // drain writes what follows the place, or the place of the rereading, until
@@ -308,14 +337,14 @@ func (w *work) drain(ctx context.Context, x Stream, place Place, again bool, end
 // written.
 func (w *work) follow(ctx context.Context, x Stream, place Place, again bool, end time.Time) (Place, bool, error) {
 	name := x.Name
-	since, until, mode := place.Position, uint64(0), Newer
+	since, until, mode, every := place.Position, uint64(0), Newer, false
 	if again {
-		since, until, mode = place.Reread.Position, place.Reread.Until, Again
+		since, until, mode, every = place.Reread.Position, place.Reread.Until, Again, place.Reread.Every
 		if since >= until {
 			return place, false, nil
 		}
 	}
-	next := w.read(ctx, x, since, until, mode)
+	next := w.read(ctx, x, since, until, mode, every)
 	for next.err == nil && next.batch != nil {
 		b := next.batch
 		b.Place, b.Reread = place, again
@@ -323,7 +352,7 @@ func (w *work) follow(ctx context.Context, x Stream, place Place, again bool, en
 		var ahead chan piece
 		if w.full(b, until) {
 			ahead = make(chan piece, 1)
-			go func() { ahead <- w.read(ctx, x, b.To, until, mode) }()
+			go func() { ahead <- w.read(ctx, x, b.To, until, mode, every) }()
 		}
 		p, err := w.s.Write(ctx, name, b)
 		if ahead != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/hubpipe/hubpipe/daemon/destination"
+	"github.com/hubpipe/hubpipe/daemon/stream"
 )
 
 // build is how far a rereading has come, which nobody sees before it is whole. It
@@ -27,6 +28,10 @@ type build struct {
 	fills       string
 	versions    []iceberg.DataFile
 	versionRows uint64
+	// late are records that were superseded, by id: as they were at the place where
+	// versions begin, where nothing newer of before that place comes.
+	late      map[string]*stream.Record
+	lateBytes int
 	// own are the snapshots that we have made since it began: a table need not keep
 	// them until it ends.
 	own map[int64]bool
@@ -54,7 +59,7 @@ func (e *Engine) buildOf(t *tableState) *build {
 func (e *Engine) building(t *tableState) *build {
 	b := e.buildOf(t)
 	if b == nil {
-		b = &build{rereading: t.rereading(), unread: map[string]unparsed{}, own: map[int64]bool{}}
+		b = &build{rereading: t.rereading(), unread: map[string]unparsed{}, own: map[int64]bool{}, late: map[string]*stream.Record{}}
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.builds[t.st.Stream] = b

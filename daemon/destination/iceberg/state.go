@@ -208,9 +208,11 @@ func (s *session) place(t *tableState) destination.Place {
 	}
 	if r := st.Reread; r != nil {
 		p.Reread = &destination.Reread{Reason: r.Reason, Until: r.Until, Sweep: true, Anew: r.Anew, Why: r.Why}
-		if b := s.e.buildOf(t); b != nil {
+		b := s.e.buildOf(t)
+		if b != nil {
 			p.Reread.Position = b.position
 		}
+		p.Reread.Every = t.fillable() && (b == nil || b.position == 0 || b.fills == t.beginning())
 	}
 	if v := t.v; v != nil && v.st.Owed != nil {
 		p.Cleared = min(p.Cleared, *v.st.Owed)

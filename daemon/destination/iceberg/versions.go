@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -64,7 +65,15 @@ func (s *session) prepareVersions(ctx context.Context, t *tableState) error {
 			return err
 		}
 	}
-	return s.shapeVersions(ctx, t)
+	if err := s.shapeVersions(ctx, t); err != nil {
+		return err
+	}
+	if !v.st.Unfilled || t.fillable() {
+		return nil
+	}
+	// Not by and by: what is superseded from now on is put aside only for who is said to
+	// read what is before.
+	return s.beginAgain(ctx, t, destination.ReasonColumns, "")
 }
 
 // createVersions makes the table of versions, which begins where the stream's is.
@@ -193,25 +202,24 @@ func unused(schema *iceberg.Schema, name string) string {
 	}
 }
 
-// takeVersions takes in what the table of versions has not.
-func (s *session) takeVersions(ctx context.Context, t *tableState, b *destination.Batch, rows *files.Rows) error {
+// takeVersions takes in what the table of versions has not. rows are all that were
+// read, newest those that are not superseded.
+func (s *session) takeVersions(ctx context.Context, t *tableState, b *destination.Batch, rows, newest *files.Rows) error {
 	v := t.v
 	if v == nil || v.st.Idle {
 		return nil
 	}
-	wanted := func(r *stream.Record) bool { return r.Seq > v.st.Position }
-	if b.Reread {
-		if !s.filling(t) {
-			return nil
-		}
-		wanted = func(r *stream.Record) bool { return r.Seq <= v.st.Base }
-	}
 	var keep []*stream.Record
-	for _, r := range rows.Records() {
-		if wanted(r) {
-			keep = append(keep, r)
-			v.bare = v.bare || !b.Reread && r.State.Bare()
+	switch {
+	case !b.Reread:
+		for _, r := range rows.Records() {
+			if r.Seq > v.st.Position {
+				keep = append(keep, r)
+				v.bare = v.bare || r.State.Bare()
+			}
 		}
+	case s.filling(t):
+		keep = s.e.building(t).asOf(v.st.Base, rows.Records(), newest.Records())
 	}
 	switch len(keep) {
 	case 0:
@@ -224,15 +232,55 @@ func (s *session) takeVersions(ctx context.Context, t *tableState, b *destinatio
 	return s.add(ctx, v, t.sheet, rows)
 }
 
+// maxLate is how many bytes of records wait for what comes of them.
+const maxLate = 64 << 20
+
+// asOf are of what a rereading has read the records as they are at a place. Of what
+// was superseded only the end of it tells whether that was before, so that it waits,
+// while it is not too much: versions of before the place do no harm.
+func (b *build) asOf(place uint64, read, newest []*stream.Record) (out []*stream.Record) {
+	is := make(map[uint64]bool, len(newest))
+	for _, r := range newest {
+		is[r.Seq] = true
+	}
+	for _, r := range read {
+		if r.Seq > place {
+			continue
+		}
+		if was := b.late[r.ID]; was != nil {
+			b.lateBytes -= len(was.Properties) + len(was.Associations) + len(was.History)
+			delete(b.late, r.ID)
+		}
+		if is[r.Seq] {
+			out = append(out, r)
+			continue
+		}
+		b.late[r.ID] = r
+		b.lateBytes += len(r.Properties) + len(r.Associations) + len(r.History)
+	}
+	if b.lateBytes > maxLate {
+		out = slices.AppendSeq(out, maps.Values(b.late))
+		clear(b.late)
+		b.lateBytes = 0
+	}
+	return out
+}
+
 // beginning tells beginnings of versions apart.
 func (t *tableState) beginning() string {
 	return fmt.Sprint(t.v.tbl.Metadata().TableUUID(), " ", t.v.st.Base, " ", t.v.st.Choice)
 }
 
+// fillable tells whether there is a rereading that comes as far as what the table of
+// versions begins with. One that had begun before need not.
+func (t *tableState) fillable() bool {
+	return t.v != nil && t.v.st.Unfilled && t.st.Reread != nil && t.st.Reread.Until >= t.v.st.Base
+}
+
 // filling tells whether a rereading reads what the table of versions begins with. One
-// that had begun before it was wanted does not: it lacks some of it.
+// that had read something before it was wanted does not: it lacks some of it.
 func (s *session) filling(t *tableState) bool {
-	if !t.v.st.Unfilled {
+	if !t.fillable() {
 		return false
 	}
 	b := s.e.building(t)
@@ -263,9 +311,22 @@ func (s *session) fillVersions(ctx context.Context, t *tableState, b *build) err
 	if t.v == nil || !t.v.st.Unfilled || b.fills != t.beginning() {
 		return nil
 	}
-	st := s.next(t.v)
-	st.Unfilled, st.Rows = false, st.Rows+b.versionRows
-	return s.addVersions(ctx, t.v, st, b.versions)
+	v := t.v
+	if len(b.late) > 0 {
+		if err := s.add(ctx, v, t.sheet, t.sheet.Pack(slices.Collect(maps.Values(b.late)))); err != nil {
+			return err
+		}
+	}
+	if err := v.finish(); err != nil {
+		return err
+	}
+	st := s.next(v)
+	st.Unfilled, st.Rows = false, st.Rows+b.versionRows+v.rows
+	if err := s.addVersions(ctx, v, st, slices.Concat(b.versions, v.done)); err != nil {
+		return err
+	}
+	v.drop()
+	return nil
 }
 
 func (s *session) addVersions(ctx context.Context, v *tableState, st *state, add []iceberg.DataFile) error {

@@ -76,19 +76,22 @@ func (s *session) take(ctx context.Context, t *tableState, b *destination.Batch,
 	if b.Reread && t.st.Reread == nil {
 		return errors.New("a rereading goes on that has not begun")
 	}
-	records := rows.Records()
+	every, more := b.Every.(*files.Rows)
+	if !more {
+		every = rows
+	}
 	for tries := 0; ; tries++ {
-		if !rows.Of(t.sheet) {
-			rows = t.sheet.Pack(records)
+		if !every.Of(t.sheet) {
+			every = t.sheet.Pack(every.Records())
 		}
-		if rows.Fits() {
+		if every.Fits() {
 			break
 		}
 		if tries == maxShapes {
 			return fmt.Errorf("the columns of %s do not come to fit its records", t.info.Name)
 		}
 		d := s.drift(t, t.ignored, false)
-		columns := plain(rows.Wants(t.columns, t.info.Rules, d))
+		columns := plain(every.Wants(t.columns, t.info.Rules, d))
 		if err := d.Waiting(t.info.Name); err != nil {
 			return err
 		}
@@ -111,9 +114,15 @@ func (s *session) take(ctx context.Context, t *tableState, b *destination.Batch,
 			return nil // it begins anew, and this is not its beginning
 		}
 	}
-	if err := s.takeVersions(ctx, t, b, rows); err != nil {
+	if !more {
+		rows = every
+	} else if !rows.Of(t.sheet) {
+		rows = t.sheet.Pack(rows.Records())
+	}
+	if err := s.takeVersions(ctx, t, b, every, rows); err != nil {
 		return err
 	}
+	records := rows.Records()
 	keep := rows
 	if s.e.o.Mode == Upsert {
 		if records = newest(records); len(records) < len(rows.Records()) {
