@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -37,6 +38,10 @@ func (s *session) cleanVersions(ctx context.Context, v *tableState) error {
 	}); err != nil {
 		return err
 	}
+	bounds, err := v.outlasting(ctx)
+	if err != nil {
+		return err
+	}
 	var again []table.FileScanTask
 	var old []iceberg.DataFile
 	for _, task := range tasks {
@@ -50,6 +55,11 @@ func (s *session) cleanVersions(ctx context.Context, v *tableState) error {
 			again, old = append(again, task), append(old, task.File)
 		}
 	}
+	shown := v.bounded(old)
+	if bounds && len(old) == 0 && len(tasks) > 0 { // any other commit takes these manifests over
+		i := smallest(tasks)
+		again, old = tasks[i:i+1], []iceberg.DataFile{tasks[i].File}
+	}
 	st := s.next(v)
 	st.Bare, st.Erase, st.Whole = false, false, st.Committed
 	if v.st.Since >= manyFiles {
@@ -58,13 +68,22 @@ func (s *session) cleanVersions(ctx context.Context, v *tableState) error {
 	if at := v.outside(old); at != "" {
 		st.Outside = at
 	}
-	if st.Owed != nil && st.Clean == nil {
+	switch {
+	case st.Owed == nil:
+	case shown:
+		st.Erase = true // what replaces them says their values, and the next is without it
+	case st.Clean == nil:
 		st.Clean = &clean{st.Position, v.sequence(), st.Committed}
 	}
 	add, err := s.without(ctx, v, again, bare)
 	if err != nil {
 		return err
 	}
+	return s.replace(ctx, v, st, old, add)
+}
+
+// replace commits files in the place of others.
+func (s *session) replace(ctx context.Context, v *tableState, st *state, old, add []iceberg.DataFile) error {
 	return s.commit(ctx, v, st, func(tx *table.Transaction) error {
 		if len(old) == 0 {
 			return s.empty(ctx, v, tx, st)
@@ -78,6 +97,68 @@ func (s *session) cleanVersions(ctx context.Context, v *tableState) error {
 		}
 		return r.Commit(ctx)
 	})
+}
+
+func smallest(tasks []table.FileScanTask) (at int) {
+	for i, task := range tasks {
+		if task.File.FileSizeBytes() < tasks[at].File.FileSizeBytes() {
+			at = i
+		}
+	}
+	return at
+}
+
+// outlasting tells whether a manifest has values that may be personal, of a file that
+// was replaced. A commit that adds rows takes it over as it is.
+func (t *tableState) outlasting(ctx context.Context) (bool, error) {
+	snap := t.tbl.CurrentSnapshot()
+	if snap == nil {
+		return false, nil
+	}
+	fs, err := t.tbl.FS(ctx)
+	if err != nil {
+		return false, err
+	}
+	manifests, err := snap.Manifests(fs)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range manifests {
+		for entry, err := range m.Entries(fs, false) {
+			if err != nil {
+				return false, err
+			}
+			if entry.Status() == iceberg.EntryStatusDELETED && t.bounded([]iceberg.DataFile{entry.DataFile()}) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// unboundedly writes files again whose values manifests say. Where all go no commit
+// may come that is without those manifests, so that files go that have nothing said.
+func (s *session) unboundedly(ctx context.Context, v *tableState) error {
+	for range 2 { // files are written by the properties that the last commit has set
+		had, _, err := v.liveFiles(ctx, math.MaxInt64, nil)
+		if err != nil || !v.bounded(had.data) {
+			return err
+		}
+		tasks, err := s.plan(ctx, v)
+		if err != nil {
+			return err
+		}
+		add, err := s.without(ctx, v, tasks, nil)
+		if err != nil {
+			return err
+		}
+		st := s.next(v)
+		st.Choice, st.Epoch = v.st.Choice, v.st.Epoch // by which it is seen that they have to go
+		if err := s.replace(ctx, v, st, had.data, add); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plan are the files of a table.

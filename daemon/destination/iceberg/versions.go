@@ -106,6 +106,9 @@ func (st *state) begin(at uint64) {
 // with the records as they are now.
 func (s *session) emptyVersions(ctx context.Context, t *tableState, idle bool) error {
 	v := t.v
+	if err := s.unboundedly(ctx, v); err != nil {
+		return err
+	}
 	had, _, err := v.liveFiles(ctx, math.MaxInt64, nil)
 	if err != nil {
 		return err
