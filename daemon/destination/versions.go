@@ -29,7 +29,10 @@ func (m *Manager) Keeps() map[string]Keep {
 		// Of one that was not reached yet nobody knows what it has.
 		keep(out, &r.spec, func(name string) uint64 {
 			p := r.streams[name].place
-			if re := p.Reread; re != nil && re.Position < re.Until {
+			switch re := p.Reread; {
+			case re != nil && re.Every:
+				return 0 // of what was read nothing is there before the end
+			case re != nil && re.Position < re.Until:
 				return min(p.Position, re.Position) // its table of versions may be new, whatever else it is for
 			}
 			return p.Position

@@ -25,6 +25,9 @@ func TestKeepsFromARereading(t *testing.T) {
 		{&Reread{Reason: ReasonResync, Position: 10, Until: 80}, 10},
 		{&Reread{Reason: ReasonEpoch, Position: 10, Until: 80}, 10},
 		{&Reread{Reason: ReasonEpoch, Position: 80, Until: 80}, 90}, // it waits for its sweep
+		// Until it has ended nothing of it is there: it may have to be read once more.
+		{&Reread{Reason: ReasonColumns, Position: 10, Until: 80, Every: true}, 0},
+		{&Reread{Reason: ReasonEpoch, Position: 80, Until: 80, Every: true}, 0},
 	} {
 		m := &Manager{log: hclog.NewNullLogger()}
 		r := newRunner(m, Spec{Name: "warehouse", Streams: []Stream{{Name: "contacts", Versions: time.Hour}, {Name: "deals"}}})

@@ -68,8 +68,8 @@ func (s *session) prepareVersions(ctx context.Context, t *tableState) error {
 	if err := s.shapeVersions(ctx, t); err != nil {
 		return err
 	}
-	if !v.st.Unfilled || t.fillable() {
-		return nil
+	if !v.st.Unfilled || t.fillable() || t.st.Position < v.st.Base {
+		return nil // it is begun when the table is as far, where that was dropped
 	}
 	// Not by and by: what is superseded from now on is put aside only for who is said to
 	// read what is before.

@@ -36,6 +36,28 @@ func TestVersionsBeginWhileWrittenAnew(t *testing.T) {
 	}
 }
 
+// Where the stream's table is dropped before what versions begin with was read, they
+// begin with it all the same.
+func TestVersionsBeginBesideNewTable(t *testing.T) {
+	t.Parallel()
+	r, c := historied(t, iceberg.Options{})
+	r.keeps(0)
+	r.Put("contacts", record("1", `{"a":"one"}`), record("2", `{"a":"two"}`))
+	d := r.session()
+	d.write(0)
+	r.keeps(time.Hour)
+	r.session() // they begin here
+	c.mu.Lock()
+	delete(c.tables, "contacts")
+	c.mu.Unlock()
+	if d = r.session(); d.place.Reread != nil {
+		t.Errorf("an empty table is written anew: %+v", d.place.Reread)
+	}
+	r.Start()
+	r.filled("1|live|one", "2|live|two")
+	r.whole()
+}
+
 // The version that a record had where versions begin is one, though it has changed
 // before that was read.
 func TestVersionsBeginWithWhatChangesSince(t *testing.T) {
