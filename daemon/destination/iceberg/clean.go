@@ -3,6 +3,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -153,6 +154,7 @@ func (s *session) unboundedly(ctx context.Context, v *tableState) error {
 			return err
 		}
 		st := s.next(v)
+		st.Outside = cmp.Or(v.outside(had.data), st.Outside)
 		st.Choice, st.Epoch = v.st.Choice, v.st.Epoch // by which it is seen that they have to go
 		if err := s.replace(ctx, v, st, had.data, add); err != nil {
 			return err
@@ -240,7 +242,9 @@ func (s *session) without(ctx context.Context, v *tableState, tasks []table.File
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, f)
+		if f.Count() > 0 { // a scan passes by what is empty, so that it would stay
+			out = append(out, f)
+		}
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -123,7 +124,7 @@ func (s *session) emptyVersions(ctx context.Context, t *tableState, idle bool) e
 			st.Owed = &owed
 		}
 		st.Clean = &clean{t.st.Position, v.sequence(), st.Committed}
-		st.Outside = v.outside(had.data)
+		st.Outside = cmp.Or(v.outside(had.data), st.Outside)
 	}
 	return s.commit(ctx, v, st, func(tx *table.Transaction) error {
 		if len(had.data)+len(had.deletes) == 0 {
