@@ -84,7 +84,7 @@ func pack(l *layout, records []*stream.Record, careful bool) *packed {
 	for _, r := range records {
 		size += len(r.Properties) + 2*len(l.columns) + ownFields
 	}
-	p.main = make([]byte, 0, size) // most of it are names, which the table does not repeat
+	p.main = make([]byte, 0, size/2) // much of it are names, which the table does not repeat
 	values := make([][]byte, len(l.columns))
 	var last map[string]int
 	if l.versions != "" {
