@@ -111,9 +111,10 @@ func (t *Tx) entry(streamName, id string) (*entry, error) {
 }
 
 // Ahead looks up the heads of many records at once, so that Head and Put of
-// them need not: where ids stand close together, as those of a list do, one
-// pass over the index costs a fifth of asking for each. Nothing may have been
-// put before, or it costs more.
+// them need not. Where ids stand close together, as those of a list do, one pass
+// over the index took 0.4 µs a record in a profile of a first load, and asking for
+// each 1.7. It is for before anything is put: Badger sorts what waits to be written
+// for each pass.
 func (t *Tx) Ahead(streamName string, ids []string) error {
 	found := t.ahead[streamName]
 	if found == nil {
